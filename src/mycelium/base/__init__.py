@@ -1,0 +1,1 @@
+"""What every package may use: units, ids, errors, limits and the clock. Standard library only."""

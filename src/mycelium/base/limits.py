@@ -1,0 +1,60 @@
+"""Every bound of the system, each with its reason. Nothing grows without one."""
+
+from __future__ import annotations
+
+from mycelium.base.units import DAY_S, GIB, HOUR_S, KIB, MIB
+
+# -- what one request may hold ------------------------------------------------------------------------------------------
+NAME_LENGTH_MAX = 128  # names are shown in tables and become parts of paths
+COMMAND_BYTES_MAX = 128 * KIB  # Linux's own bound on one argument (MAX_ARG_STRLEN)
+COMMAND_WORDS_MAX = 4096
+ENV_ENTRIES_MAX = 256
+ENV_BYTES_MAX = 64 * KIB  # every event that places the job carries it to a node
+ARRAY_TASKS_MAX = 1_000_000  # tasks in one array; one started task costs about 1 KB in the head
+AFTER_MAX = 100
+SELECTOR_TERMS_MAX = 16
+OUTPUT_GLOBS_MAX = 32
+GANG_NODES_MAX = 1_000  # a site is planned for up to 1,000 nodes
+RETRIES_MAX = 100
+LOSSES_MAX = 10  # attempts lost to dying nodes before the job itself is suspected of killing them
+TIME_MS_MAX = 30 * DAY_S * 1000
+TIME_MS_DEFAULT = HOUR_S * 1000
+GRACE_MS = 10_000  # between SIGTERM and SIGKILL; long enough to write a checkpoint of a few GB
+KEY_LENGTH_MAX = 128
+JOBS_PER_SUBMIT_MAX = 1_000  # one HTTP request, one group commit
+BODY_BYTES_MAX = 8 * MIB  # a JSON body; objects are streamed and have their own bound
+QUEUED_JOBS_MAX = 200_000  # a head is tried with 100,000 in under 1 GB
+JOBS_SHOWN_MAX = 1_000  # one page of a listing
+KEYS_KEPT_S = DAY_S  # how long an idempotency key protects a retry
+
+# -- objects and working directories ------------------------------------------------------------------------------------
+OBJECT_BYTES_MAX = 16 * GIB
+UPLOAD_BYTES_MAX = 512 * MIB  # the default sum of a working directory: more is usually a mistake (a data set, a venv)
+TREE_ENTRIES_MAX = 200_000
+OUTPUT_BYTES_MAX = 4 * GIB  # the default sum of what one step's --outputs may match
+OBJECT_BATCH_BYTES = 32 * MIB  # small files travel together in requests of about this size
+
+# -- steps on a node ----------------------------------------------------------------------------------------------------
+LOG_BYTES_MAX = 64 * MIB  # kept of each of stdout and stderr; the oldest is dropped beyond it
+LOG_SEGMENT_BYTES = 8 * MIB
+LOG_CHUNK_BYTES = 64 * KIB  # one chunk of a followed log on the wire
+STEP_PROCESSES_MAX = 512  # ends a fork bomb early, and is enough for make -j, JVMs and browsers
+STEP_DISK_BYTES = 10 * GIB  # default bound on what a step may write into its directory
+TMP_BYTES_MAX = 1 * GIB  # a step's private /tmp lives in memory
+DISK_RESERVE_BYTES = 256 * MIB  # a node starts nothing, and the head accepts nothing, when less is left on its disk
+
+# -- head, engine and log -----------------------------------------------------------------------------------------------
+FRAME_BYTES_MAX = 16 * MIB  # one message between head and agent
+INBOX_COMMANDS_MAX = 10_000  # commands waiting for the head; more are answered `exhausted`
+BATCH_COMMANDS_MAX = 1_000  # commands in one transaction of the log
+BEAT_MS = 1_000
+NODE_SUSPECT_S = 3
+NODE_LOST_S = 15
+EVICTIONS_PER_MINUTE = 2  # nodes that may be declared lost a minute, or a tenth of the site if that is more
+ORDER_RESEND_MS = 3_000  # an order that nobody answered is sent again
+PLACEMENTS_PER_PASS = 4_000  # what one pass may place, so that one transaction stays short
+FOLLOWERS_MAX = 256  # open event streams (logs, events)
+SNAPSHOT_EVENTS = 20_000  # events between snapshots: about a second of replay
+RETAIN_ENDED_S = 7 * DAY_S  # ended jobs stay in memory this long, then live in the archive
+RETAIN_ENDED_MAX = 20_000  # or until there are more than this many
+USAGE_HALF_LIFE_S = 7 * DAY_S  # fair share forgets half of what an account used in this time
