@@ -1,0 +1,178 @@
+"""What the head tells an agent (orders) and what an agent tells the head (reports).
+
+Orders are idempotent and may be repeated or lost: an agent that already knows a step answers `Start` with nothing new,
+one that never heard of it answers `Stop` with `Exited(reason=LOST)`. Reports may be repeated or late: each names its
+step, and a step's name holds the attempt, so the head can tell a late one. An agent repeats `Exited` in every `Beat`
+until `Forget` says that the head has committed it.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from msgspec import Struct, field
+
+from mycelium.base.ids import Digest, NodeId, StepId
+from mycelium.nodes.model import Devices
+
+WIRE_VERSION = 1
+
+
+class Sandbox(StrEnum):
+    NONE = "none"  # the agent's own user, no isolation: the admin's alone
+    PROCESS = "process"  # bubblewrap
+
+
+class Reason(StrEnum):
+    """Why a step ended."""
+
+    EXIT = "exit"  # by itself: the exit code says the rest
+    TIME = "time"  # its time limit
+    STOPPED = "stopped"  # an order to stop: cancel, drain, another rank failed
+    MEMORY = "memory"  # more memory than it asked for
+    DISK = "disk"  # more disk than it may have
+    LOST = "lost"  # the shim is gone without a word (killed, or the machine went down)
+    FAILED_START = "failed-start"  # the step could not be begun: no such command, missing object, no sandbox
+
+
+class Step(Struct, frozen=True):
+    """All that a node needs in order to run one step of an attempt.
+
+    Units: `time_ms` 0 means no limit. `env` already holds the MYC_… variables.
+    """
+
+    id: StepId
+    command: tuple[str, ...]
+    devices: Devices
+    time_ms: int
+    grace_ms: int
+    sandbox: Sandbox
+    net: bool = False
+    env: dict[str, str] = field(default_factory=dict)
+    workdir: Digest | None = None  # a tree object to begin with; None: an empty directory
+    outputs: tuple[str, ...] = ()  # globs under the directory, collected into a tree when the step exits with 0
+    disk_bytes: int = 0  # 0: the node's default
+
+
+class Ended(Struct, frozen=True):
+    """How a step ended. `exit_code` is the shell's convention: 128 + n for signal n."""
+
+    reason: Reason
+    exit_code: int
+    message: str = ""  # for people, where the reason does not say it all
+    outputs: Digest | None = None  # a tree object
+    stdout: Digest | None = None  # what was kept of the log, as an object; None: empty
+    stderr: Digest | None = None
+    started_ns: int = 0
+    ended_ns: int = 0
+    cpu_ms: int = 0
+    memory_peak_bytes: int = 0
+
+
+# -- orders: head to agent ----------------------------------------------------------------------------------------------
+
+
+class Start(Struct, frozen=True, tag="start"):
+    step: Step
+
+
+class Stop(Struct, frozen=True, tag="stop"):
+    """SIGTERM now, SIGKILL to everything that is left after `grace_ms`."""
+
+    step: StepId
+    grace_ms: int
+
+
+class Forget(Struct, frozen=True, tag="forget"):
+    """The head has committed the end of this step: its directory may go."""
+
+    step: StepId
+
+
+class Tail(Struct, frozen=True, tag="tail"):
+    """Send a step's log as `Chunk`s from `offset` on; with `follow`, until the step has ended."""
+
+    tail: int
+    step: StepId
+    stream: str  # stdout or stderr
+    offset: int = 0
+    follow: bool = False
+
+
+class Untail(Struct, frozen=True, tag="untail"):
+    tail: int
+
+
+class Shutdown(Struct, frozen=True, tag="shutdown"):
+    """End the agent. With `stop_steps` its steps are stopped first and reported as they end."""
+
+    stop_steps: bool
+    grace_ms: int
+
+
+Order = Start | Stop | Forget | Tail | Untail | Shutdown
+
+# -- reports: agent to head ---------------------------------------------------------------------------------------------
+
+
+class Hello(Struct, frozen=True, tag="hello"):
+    """The first report on every connection."""
+
+    wire: int
+    node: NodeId
+    name: str
+    boot: str  # differs for every life of the agent
+    devices: Devices
+    labels: dict[str, str]
+    address: str
+    version: str
+    python: str
+
+
+class Running(Struct, frozen=True):
+    step: StepId
+    started_ns: int  # 0: accepted, not yet started
+
+
+class Gone(Struct, frozen=True):
+    step: StepId
+    ended: Ended
+
+
+class Beat(Struct, frozen=True, tag="beat"):
+    """Every second: the agent lives, and this is all it has. `number` grows; a lower one is an old message."""
+
+    node: NodeId
+    boot: str
+    number: int
+    running: tuple[Running, ...] = ()
+    gone: tuple[Gone, ...] = ()
+    disk_free_bytes: int = -1
+    load: float = 0.0
+    memory_used_bytes: int = 0
+
+
+class Started(Struct, frozen=True, tag="started"):
+    node: NodeId
+    step: StepId
+    started_ns: int
+
+
+class Exited(Struct, frozen=True, tag="exited"):
+    node: NodeId
+    step: StepId
+    ended: Ended
+
+
+class Chunk(Struct, frozen=True, tag="chunk"):
+    """A piece of a log. `offset` may be beyond what was asked for: the part before it was dropped.
+
+    `end`: nothing more will come for this tail (also when the step is not known here)."""
+
+    tail: int
+    offset: int
+    data: bytes
+    end: bool = False
+
+
+Report = Hello | Beat | Started | Exited | Chunk
