@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mycelium.base.units import DAY_S, GIB, HOUR_S, KIB, MIB
 
-# -- what one request may hold ------------------------------------------------------------------------------------------
+# What one request may hold.
 NAME_LENGTH_MAX = 128  # names are shown in tables and become parts of paths
 COMMAND_BYTES_MAX = 128 * KIB  # Linux's own bound on one argument (MAX_ARG_STRLEN)
 COMMAND_WORDS_MAX = 4096
@@ -27,14 +27,14 @@ QUEUED_JOBS_MAX = 200_000  # a head is tried with 100,000 in under 1 GB
 JOBS_SHOWN_MAX = 1_000  # one page of a listing
 KEYS_KEPT_S = DAY_S  # how long an idempotency key protects a retry
 
-# -- objects and working directories ------------------------------------------------------------------------------------
+# Objects and working directories.
 OBJECT_BYTES_MAX = 16 * GIB
 UPLOAD_BYTES_MAX = 512 * MIB  # the default sum of a working directory: more is usually a mistake (a data set, a venv)
 TREE_ENTRIES_MAX = 200_000
 OUTPUT_BYTES_MAX = 4 * GIB  # the default sum of what one step's --outputs may match
 OBJECT_BATCH_BYTES = 32 * MIB  # small files travel together in requests of about this size
 
-# -- steps on a node ----------------------------------------------------------------------------------------------------
+# Steps on a node.
 LOG_BYTES_MAX = 64 * MIB  # kept of each of stdout and stderr; the oldest is dropped beyond it
 LOG_SEGMENT_BYTES = 8 * MIB
 LOG_CHUNK_BYTES = 64 * KIB  # one chunk of a followed log on the wire
@@ -43,7 +43,7 @@ STEP_DISK_BYTES = 10 * GIB  # default bound on what a step may write into its di
 TMP_BYTES_MAX = 1 * GIB  # a step's private /tmp lives in memory
 DISK_RESERVE_BYTES = 256 * MIB  # a node starts nothing, and the head accepts nothing, when less is left on its disk
 
-# -- head, engine and log -----------------------------------------------------------------------------------------------
+# Head, engine and log.
 FRAME_BYTES_MAX = 16 * MIB  # one message between head and agent
 INBOX_COMMANDS_MAX = 10_000  # commands waiting for the head; more are answered `exhausted`
 BATCH_COMMANDS_MAX = 1_000  # commands in one transaction of the log

@@ -28,7 +28,9 @@ def parse_size(text: str) -> int:
     match = _SIZE.fullmatch(text.strip())
     if match is None:
         raise Refused(f"{text!r} is not a size", hint="write 512M, 1.5G or a number of bytes")
-    return int(float(match[1]) * SIZES[match[2].lower()]) if "." in match[1] else int(match[1]) * SIZES[match[2].lower()]
+    return (
+        int(float(match[1]) * SIZES[match[2].lower()]) if "." in match[1] else int(match[1]) * SIZES[match[2].lower()]
+    )
 
 
 def parse_time_ms(text: str) -> int:

@@ -8,31 +8,15 @@ until `Forget` says that the head has committed it.
 
 from __future__ import annotations
 
-from enum import StrEnum
-
 from msgspec import Struct, field
 
 from mycelium.base.ids import Digest, NodeId, StepId
+from mycelium.jobs.model import Ended, Reason, Sandbox
 from mycelium.nodes.model import Devices
 
 WIRE_VERSION = 1
 
-
-class Sandbox(StrEnum):
-    NONE = "none"  # the agent's own user, no isolation: the admin's alone
-    PROCESS = "process"  # bubblewrap
-
-
-class Reason(StrEnum):
-    """Why a step ended."""
-
-    EXIT = "exit"  # by itself: the exit code says the rest
-    TIME = "time"  # its time limit
-    STOPPED = "stopped"  # an order to stop: cancel, drain, another rank failed
-    MEMORY = "memory"  # more memory than it asked for
-    DISK = "disk"  # more disk than it may have
-    LOST = "lost"  # the shim is gone without a word (killed, or the machine went down)
-    FAILED_START = "failed-start"  # the step could not be begun: no such command, missing object, no sandbox
+__all__ = ["Ended", "Reason", "Sandbox"]  # what a step may be and how it ends is said by jobs; agents read it here
 
 
 class Step(Struct, frozen=True):
@@ -54,22 +38,7 @@ class Step(Struct, frozen=True):
     disk_bytes: int = 0  # 0: the node's default
 
 
-class Ended(Struct, frozen=True):
-    """How a step ended. `exit_code` is the shell's convention: 128 + n for signal n."""
-
-    reason: Reason
-    exit_code: int
-    message: str = ""  # for people, where the reason does not say it all
-    outputs: Digest | None = None  # a tree object
-    stdout: Digest | None = None  # what was kept of the log, as an object; None: empty
-    stderr: Digest | None = None
-    started_ns: int = 0
-    ended_ns: int = 0
-    cpu_ms: int = 0
-    memory_peak_bytes: int = 0
-
-
-# -- orders: head to agent ----------------------------------------------------------------------------------------------
+# Orders: head to agent.
 
 
 class Start(Struct, frozen=True, tag="start"):
@@ -112,7 +81,7 @@ class Shutdown(Struct, frozen=True, tag="shutdown"):
 
 Order = Start | Stop | Forget | Tail | Untail | Shutdown
 
-# -- reports: agent to head ---------------------------------------------------------------------------------------------
+# Reports: agent to head.
 
 
 class Hello(Struct, frozen=True, tag="hello"):

@@ -1,0 +1,1 @@
+"""The queue: who runs where, why not yet, and what became of it."""

@@ -1,0 +1,59 @@
+"""Accounts and what they have used.
+
+Never: reads a clock, or sees a token: only its hash comes in here.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from msgspec import Struct, field
+
+from mycelium.base.ids import AccountId
+from mycelium.base.limits import USAGE_HALF_LIFE_S
+from mycelium.base.units import S_NS
+
+
+class Role(StrEnum):
+    ADMIN = "admin"
+    USER = "user"
+
+
+class Usage(Struct, frozen=True):
+    """What an account has used, forgotten by half every `USAGE_HALF_LIFE_S`, and what it holds right now.
+
+    Units: `spent` in cpu-seconds, `rate_m` in milli-cpus held.
+    """
+
+    spent: float = 0.0
+    rate_m: int = 0
+    at_ns: int = 0
+
+    def spent_at(self, now_ns: int) -> float:
+        """Cpu-seconds used until `now_ns`, the running leases included."""
+        passed_s = max(0, now_ns - self.at_ns) / S_NS
+        return self.spent * 0.5 ** (passed_s / USAGE_HALF_LIFE_S) + self.rate_m * passed_s / 1000
+
+    def changed(self, rate_m: int, now_ns: int) -> Usage:
+        """The usage after the held rate changed by `rate_m` at `now_ns`."""
+        return Usage(self.spent_at(now_ns), self.rate_m + rate_m, max(now_ns, self.at_ns))
+
+
+class Account(Struct, frozen=True):
+    id: AccountId
+    name: str
+    role: Role
+    token_hash: str  # SHA-256 of the token in hexadecimal: tokens have 256 bits of chance, so no slow hash is needed
+    created_ns: int
+    weight: int = 1  # its share of the site beside the others
+    usage: Usage = Usage()
+
+    @property
+    def admin(self) -> bool:
+        return self.role is Role.ADMIN
+
+
+class Accounts(Struct):
+    by_id: dict[AccountId, Account] = field(default_factory=dict)
+    by_token: dict[str, AccountId] = field(default_factory=dict)
+    next_number: int = 1

@@ -1,0 +1,60 @@
+"""What is derived from the site's state so that questions are quick: kept beside it, never in a snapshot.
+
+`Index.of(site)` builds it anew; `apply` keeps it current. A property test holds the two equal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from mycelium.base.ids import JobId, NodeId
+from mycelium.jobs.model import LEASED, Job, Site, Task
+from mycelium.jobs.queue import Queue
+from mycelium.nodes.model import Node
+
+
+class Index:
+    """Leases by node, jobs that wait for a job, and the queue."""
+
+    def __init__(self) -> None:
+        self.leases: dict[NodeId, set[tuple[JobId, int]]] = {}
+        self.waiters: dict[JobId, set[JobId]] = {}
+        self.queue = Queue()
+
+    @classmethod
+    def of(cls, site: Site) -> Index:
+        index = cls()
+        for node in site.nodes.by_id.values():
+            index.node_changed(node)
+        for job in site.jobs.by_id.values():
+            for awaited in job.waits_for:
+                index.waiters.setdefault(awaited, set()).add(job.id)
+            for task in job.tasks.values():
+                if task.state in LEASED:
+                    index.lease(job, task)
+            index.queue.refresh(job)
+        return index
+
+    def node_changed(self, node: Node) -> None:
+        self.queue.node_changed(node)
+
+    def lease(self, job: Job, task: Task) -> None:
+        """Every rank whose step may still run holds its node's devices."""
+        for rank in task.live_ranks():
+            self.leases.setdefault(task.nodes[rank], set()).add((job.id, task.index))
+            self.queue.take(task.nodes[rank], job.request.needs)
+
+    def release(self, job: Job, task: Task, rank: int) -> None:
+        node = task.nodes[rank]
+        held = self.leases.get(node)
+        if held is not None:
+            held.discard((job.id, task.index))
+            if not held:
+                del self.leases[node]
+        self.queue.give(node, job.request.needs)
+
+    def leased_on(self, site: Site, node: NodeId) -> Iterator[tuple[Job, Task]]:
+        """The tasks that hold a lease on a node, in the order of their names."""
+        for job_id, index in sorted(self.leases.get(node, ())):
+            job = site.jobs.by_id[job_id]
+            yield job, job.tasks[index]

@@ -1,0 +1,61 @@
+"""What can happen to a node. Field names and meanings are for ever; see head/codec.py for how versions change."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from mycelium.base.ids import NodeId
+from mycelium.nodes.model import Devices
+
+
+class NodeJoined(Struct, frozen=True):
+    """A node appeared for the first time, or again with other devices, labels or address."""
+
+    node: NodeId
+    name: str
+    devices: Devices
+    labels: dict[str, str]
+    address: str
+
+
+class NodeSuspected(Struct, frozen=True):
+    node: NodeId
+    why: str
+
+
+class NodeLost(Struct, frozen=True):
+    node: NodeId
+    why: str
+
+
+class NodeBack(Struct, frozen=True):
+    """A suspect, lost or left node is heard again and runs nothing that it should not."""
+
+    node: NodeId
+
+
+class NodeDraining(Struct, frozen=True):
+    node: NodeId
+    by: str
+    now: bool
+
+
+class NodeDrained(Struct, frozen=True):
+    node: NodeId
+
+
+class NodeReturned(Struct, frozen=True):
+    """A drain was ended by a person: the node takes work again."""
+
+    node: NodeId
+    by: str
+
+
+class NodeLeft(Struct, frozen=True):
+    """A node was taken out of the site."""
+
+    node: NodeId
+    by: str
+
+
+NodeEvent = NodeJoined | NodeSuspected | NodeLost | NodeBack | NodeDraining | NodeDrained | NodeReturned | NodeLeft

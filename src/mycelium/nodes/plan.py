@@ -1,0 +1,83 @@
+"""What should happen to nodes next: who is suspect, who is lost, who is back, who is empty at last.
+
+Unknown is not dead. Silence makes a node suspect first, and lost only after `lost_ns`; and no more nodes are given up
+in a minute than the rate limit allows, so that a hiccup of the head or of the network never empties the site.
+Never: reads a clock: when each node was heard last comes in as an argument.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+from msgspec import Struct
+
+from mycelium.base.ids import NodeId
+from mycelium.base.limits import EVICTIONS_PER_MINUTE, NODE_LOST_S, NODE_SUSPECT_S
+from mycelium.base.units import S_NS, format_time_ms
+from mycelium.nodes.events import NodeBack, NodeDrained, NodeEvent, NodeLost, NodeSuspected
+from mycelium.nodes.model import Nodes, NodeState
+
+MINUTE_NS = 60 * S_NS
+
+
+class Patience(Struct, frozen=True):
+    """How long silence is borne."""
+
+    suspect_ns: int = NODE_SUSPECT_S * S_NS
+    lost_ns: int = NODE_LOST_S * S_NS
+
+
+class Heard(Struct, frozen=True):
+    """What is known of a node's voice, outside the log."""
+
+    last_ns: int  # when it was heard last; for one never heard, when the head began to listen
+    clean: bool = True  # it runs nothing that the head has given to somebody else
+    gone: str = ""  # the engine's word that it cannot be reached, and why
+
+
+def plan(
+    nodes: Nodes, heard: Mapping[NodeId, Heard], busy: Collection[NodeId], now_ns: int, patience: Patience
+) -> list[NodeEvent]:
+    """The transitions that are due. `busy` are the nodes that hold a lease."""
+    due: list[NodeEvent] = []
+    budget = _evictions_left(nodes, now_ns)
+    for node in nodes.by_id.values():
+        voice = heard.get(node.id, Heard(last_ns=node.since_ns))
+        silent_ns = now_ns - voice.last_ns
+        said = f"silent for {format_time_ms(silent_ns // 1_000_000)}"
+        match node.state:
+            case NodeState.UP | NodeState.DRAINING | NodeState.DRAINED if voice.gone or silent_ns > patience.suspect_ns:
+                due.append(NodeSuspected(node.id, voice.gone or said))
+            case NodeState.DRAINING if node.id not in busy:
+                due.append(NodeDrained(node.id))
+            case NodeState.SUSPECT if not voice.gone and silent_ns <= patience.suspect_ns:
+                due.append(NodeBack(node.id))
+            case NodeState.SUSPECT if silent_ns > patience.lost_ns and budget > 0:
+                budget -= 1
+                due.append(NodeLost(node.id, said))
+            case NodeState.LOST | NodeState.LEFT if _speaks_again(voice, node.since_ns, silent_ns, patience):
+                due.append(NodeBack(node.id))
+            case _:
+                pass
+    return due
+
+
+def _speaks_again(voice: Heard, since_ns: int, silent_ns: int, patience: Patience) -> bool:
+    return not voice.gone and voice.clean and voice.last_ns > since_ns and silent_ns <= patience.suspect_ns
+
+
+def _evictions_left(nodes: Nodes, now_ns: int) -> int:
+    allowed = max(EVICTIONS_PER_MINUTE, len(nodes.by_id) // 10)
+    recent = sum(1 for at_ns in nodes.evicted_ns if now_ns - at_ns < MINUTE_NS)
+    return max(0, allowed - recent)
+
+
+def next_due_ns(nodes: Nodes, heard: Mapping[NodeId, Heard], patience: Patience) -> int | None:
+    """When silence alone would change something; None when nothing is running out."""
+    moments = [
+        voice.last_ns + (patience.lost_ns if node.state is NodeState.SUSPECT else patience.suspect_ns)
+        for node in nodes.by_id.values()
+        if node.state in (NodeState.UP, NodeState.SUSPECT, NodeState.DRAINING, NodeState.DRAINED)
+        and (voice := heard.get(node.id))
+    ]
+    return min(moments, default=None)

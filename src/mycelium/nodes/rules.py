@@ -1,0 +1,178 @@
+"""The life of a node: what may happen to it, and what that changes.
+
+`decide` turns a command into events or refuses, `apply` is the only thing that changes nodes.
+Never: reads a clock, knows of jobs, or knows how a node is reached.
+"""
+
+from __future__ import annotations
+
+from functools import singledispatch
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from mycelium.base.errors import Conflict, Missing, Refused
+from mycelium.base.ids import NodeId, is_node, number_of
+from mycelium.nodes.events import (
+    NodeBack,
+    NodeDrained,
+    NodeDraining,
+    NodeEvent,
+    NodeJoined,
+    NodeLeft,
+    NodeLost,
+    NodeReturned,
+    NodeSuspected,
+)
+from mycelium.nodes.model import Devices, Node, Nodes, NodeState
+
+UP, SUSPECT, LOST = NodeState.UP, NodeState.SUSPECT, NodeState.LOST
+DRAINING, DRAINED, LEFT = NodeState.DRAINING, NodeState.DRAINED, NodeState.LEFT
+
+# What each event makes of each state. A pair that is missing is refused by `decide` and ignored by `apply`.
+NEXT: dict[tuple[NodeState, type], NodeState] = {
+    (UP, NodeSuspected): SUSPECT,
+    (DRAINING, NodeSuspected): SUSPECT,
+    (DRAINED, NodeSuspected): SUSPECT,
+    (SUSPECT, NodeLost): LOST,
+    (SUSPECT, NodeBack): UP,  # or DRAINING, where somebody drains it: see `_back`
+    (LOST, NodeBack): UP,
+    (LEFT, NodeBack): UP,  # it was taken out by mistake, or comes again after a repair
+    (UP, NodeDraining): DRAINING,
+    (SUSPECT, NodeDraining): SUSPECT,  # remembered, and takes effect when it is back
+    (LOST, NodeDraining): LOST,
+    (DRAINING, NodeDraining): DRAINING,  # a second drain with --now hastens the first
+    (DRAINING, NodeDrained): DRAINED,
+    (DRAINING, NodeReturned): UP,
+    (DRAINED, NodeReturned): UP,
+    (SUSPECT, NodeReturned): SUSPECT,
+    (LOST, NodeReturned): LOST,
+    (DRAINED, NodeLeft): LEFT,
+    (LOST, NodeLeft): LEFT,
+}
+
+
+class Join(Struct, frozen=True):
+    node: NodeId
+    name: str
+    devices: Devices
+    labels: dict[str, str]
+    address: str
+
+
+class Drain(Struct, frozen=True):
+    node: str  # id or name
+    by: str
+    now: bool = False
+
+
+class Return(Struct, frozen=True):
+    node: str
+    by: str
+
+
+class Remove(Struct, frozen=True):
+    node: str
+    by: str
+
+
+NodeCommand = Join | Drain | Return | Remove
+
+
+def find(nodes: Nodes, text: str) -> Node:
+    """The node of that id or name."""
+    found = nodes.by_id.get(NodeId(text)) if is_node(text) else None
+    found = found or next((node for node in nodes.by_id.values() if node.name == text), None)
+    if found is None:
+        raise Missing(f"no node is called {text!r}", hint="`myc nodes` lists them")
+    return found
+
+
+@singledispatch
+def decide(command: NodeCommand, nodes: Nodes) -> list[NodeEvent]:
+    """The events that a person's or an agent's command leads to. Errors: `Refused`, `Missing`, `Conflict`."""
+    raise TypeError(f"no rule for {type(command).__name__}")
+
+
+@decide.register
+def _(command: Join, nodes: Nodes) -> list[NodeEvent]:
+    known = nodes.by_id.get(command.node)
+    if known is None and any(node.name == command.name and node.state is not LEFT for node in nodes.by_id.values()):
+        raise Conflict(f"another node is called {command.name!r}", hint="give this one another name")
+    new = known is None or (known.devices, known.labels, known.address, known.name) != (
+        command.devices,
+        command.labels,
+        command.address,
+        command.name,
+    )
+    if not new:
+        return []
+    return [NodeJoined(command.node, command.name, command.devices, command.labels, command.address)]
+
+
+@decide.register
+def _(command: Drain, nodes: Nodes) -> list[NodeEvent]:
+    node = find(nodes, command.node)
+    if node.draining and (node.evict or not command.now):
+        return []
+    return [_possible(node, NodeDraining(node.id, command.by, command.now))]
+
+
+@decide.register
+def _(command: Return, nodes: Nodes) -> list[NodeEvent]:
+    node = find(nodes, command.node)
+    if not node.draining:
+        raise Conflict(f"{node.id} is {node.state}: it is not drained", hint="only a drained node can be returned")
+    return [_possible(node, NodeReturned(node.id, command.by))]
+
+
+@decide.register
+def _(command: Remove, nodes: Nodes) -> list[NodeEvent]:
+    node = find(nodes, command.node)
+    return [_possible(node, NodeLeft(node.id, command.by))]
+
+
+def _possible(node: Node, event: NodeEvent) -> NodeEvent:
+    if (node.state, type(event)) not in NEXT:
+        raise Refused(f"{node.id} is {node.state}", hint="drain it first" if isinstance(event, NodeLeft) else "")
+    return event
+
+
+def apply(nodes: Nodes, event: NodeEvent, at_ns: int) -> None:
+    """Change the nodes by one event. Never refuses: what is in the log has happened."""
+    nodes.version += 1
+    if isinstance(event, NodeJoined):
+        _joined(nodes, event, at_ns)
+        return
+    node = nodes.by_id.get(event.node)
+    state = NEXT.get((node.state, type(event))) if node else None
+    if node is None or state is None:
+        return
+    if isinstance(event, NodeBack):
+        node = _back(node)
+        state = node.state
+    elif isinstance(event, NodeDraining):
+        node = replace(node, drain_reason=event.by, evict=node.evict or event.now)
+    elif isinstance(event, NodeReturned):
+        node = replace(node, drain_reason="", evict=False)
+    elif isinstance(event, NodeLost):
+        node = replace(node, lost_count=node.lost_count + 1)
+        nodes.evicted_ns = [*nodes.evicted_ns[-999:], at_ns]
+    since_ns = node.since_ns if state is nodes.by_id[event.node].state else at_ns
+    nodes.by_id[event.node] = replace(node, state=state, since_ns=since_ns)
+
+
+def _joined(nodes: Nodes, event: NodeJoined, at_ns: int) -> None:
+    known = nodes.by_id.get(event.node)
+    if known is None:
+        node = Node(event.node, event.name, event.devices, event.labels, UP, at_ns, at_ns, event.address)
+        nodes.next_number = max(nodes.next_number, number_of(event.node) + 1)
+    else:
+        node = replace(known, name=event.name, devices=event.devices, labels=event.labels, address=event.address)
+    nodes.by_id[event.node] = node
+
+
+def _back(node: Node) -> Node:
+    if node.state is LEFT:
+        return replace(node, state=UP, drain_reason="", evict=False)
+    return replace(node, state=DRAINING if node.draining else UP)
