@@ -189,7 +189,7 @@ class Job(Struct, frozen=True):
 
     @property
     def placeable(self) -> int:
-        """How many tasks the plan may place now: none of a held, cancelled or ended job, and never above the throttle."""
+        """How many tasks the plan may place now: none of a held, cancelled or ended job, none above the throttle."""
         if self.state is JobState.HELD or self.state in ENDED or self.cancelled:
             return 0
         throttle = self.request.array.throttle if self.request.array else 0

@@ -1,0 +1,572 @@
+"""The life of a job: what may happen to it, and what that changes.
+
+`decide_…` turn a wish or a report into events, or refuse; `apply` is the only thing that changes jobs.
+Only the current attempt of a task can end it: whatever an older attempt still says leads to no event at all.
+Never: reads a clock, opens a file, or knows how a node is reached.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
+
+from mycelium.accounts.model import Account
+from mycelium.accounts.rules import hold
+from mycelium.base.errors import Conflict, Denied, Exhausted, Missing, Refused
+from mycelium.base.ids import JobId, NodeId, job_id, number_of
+from mycelium.base.limits import KEYS_KEPT_S, LOSSES_MAX, QUEUED_JOBS_MAX
+from mycelium.base.units import S_NS
+from mycelium.jobs.events import (
+    JobArchived,
+    JobCancelled,
+    JobEnded,
+    JobEvent,
+    JobReleased,
+    JobSubmitted,
+    StepEnded,
+    StepStarted,
+    TaskEnded,
+    TaskPlaced,
+    TaskRequeued,
+    TaskStopping,
+)
+from mycelium.jobs.index import Index
+from mycelium.jobs.model import (
+    ENDED,
+    LEASED,
+    TASK_ENDED,
+    Cause,
+    Ended,
+    Job,
+    JobState,
+    Key,
+    Reason,
+    Request,
+    Sandbox,
+    Site,
+    Task,
+    TaskState,
+)
+from mycelium.jobs.plan import Place
+from mycelium.nodes.events import NodeDraining, NodeEvent, NodeLost
+from mycelium.nodes.model import Devices, NodeState
+from mycelium.nodes.select import unmet
+
+QUEUED, PLACED, RUNNING, STOPPING = TaskState.QUEUED, TaskState.PLACED, TaskState.RUNNING, TaskState.STOPPING
+DONE, FAILED, CANCELLED = TaskState.DONE, TaskState.FAILED, TaskState.CANCELLED
+
+# A task's life: from which states each event may come. What is not here cannot happen, and whoever reports it is late.
+FROM: dict[type, frozenset[TaskState]] = {
+    TaskPlaced: frozenset({QUEUED}),
+    StepStarted: frozenset({PLACED, STOPPING}),  # STOPPING: the order to stop crossed the start
+    TaskStopping: frozenset({PLACED, RUNNING}),
+    TaskRequeued: LEASED,  # PLACED: its node died before it began, and nothing is lost
+    TaskEnded: LEASED | {QUEUED},  # QUEUED: cancelled between two attempts
+}
+
+
+class Outcome(Struct, frozen=True):
+    """What becomes of a task whose attempt is over: `again` says why it is queued again, else it ends in `state`."""
+
+    again: Cause | None
+    state: TaskState
+    exit_code: int
+    message: str
+
+
+# What people ask.
+
+
+def decide_submit(
+    site: Site, index: Index, account: Account, requests: Sequence[Request], key: str = ""
+) -> tuple[list[JobEvent], tuple[JobId, ...]]:
+    """The events of submitting, and the jobs' ids: all of them or none.
+
+    The same `key` with the same requests gives the ids of the first time and no events.
+    Errors: `Refused`, `Missing`, `Denied`, `Exhausted`, `Conflict`.
+    """
+    fingerprint = hashlib.sha256(msgspec.json.encode(requests)).hexdigest() if key else ""
+    known = site.jobs.keys.get(f"{account.id}/{key}") if key else None
+    if known is not None:
+        if known.print != fingerprint:
+            raise Conflict(f"the idempotency key {key!r} was used for another request", hint="use a new key")
+        return [], known.jobs
+    alive = len(site.jobs.by_id) - len(site.jobs.ended)
+    if alive + len(requests) > QUEUED_JOBS_MAX:
+        raise Exhausted(
+            f"the site has {alive} jobs that have not ended; at most {QUEUED_JOBS_MAX} are allowed",
+            hint="use arrays (one job, many tasks), or wait",
+        )
+    events: list[JobEvent] = []
+    for position, request in enumerate(requests):
+        number = job_id(site.jobs.next_number + position)
+        check_possible(site, request, account)
+        waits_for = _waits_for(site, request, account)
+        events.append(JobSubmitted(number, account.id, request, waits_for, key, fingerprint))
+    return events, tuple(event.job for event in events)
+
+
+def check_possible(site: Site, request: Request, account: Account) -> None:
+    """Refuse what no node of the site could ever run. A site that has no node yet refuses nothing.
+
+    Errors: `Refused`, `Denied`.
+    """
+    if request.sandbox is Sandbox.NONE and not account.admin:
+        raise Denied("only an admin may run a job without a sandbox", hint="leave out `--sandbox none`")
+    nodes = [node for node in site.nodes.by_id.values() if node.state is not NodeState.LEFT]
+    if not nodes:
+        return
+    if request.sandbox is Sandbox.PROCESS:
+        nodes = [node for node in nodes if node.labels.get("sandbox") == "process"]
+        if not nodes:
+            raise Refused(
+                "no node can sandbox a job",
+                hint="install the package 'bubblewrap' on the nodes; an admin can say `--sandbox none`",
+            )
+    fitting = [node for node in nodes if not unmet(request.on, node.labels)]
+    if not fitting:
+        raise Refused(
+            f"no node has the labels {','.join(request.on)!r}", hint="`myc nodes --json` shows the labels of each node"
+        )
+    able = [node for node in fitting if node.devices.covers(request.needs)]
+    if not able:
+        raise Refused(_too_large(request.needs, [node.devices for node in fitting]), hint=_smaller(request))
+    if len(able) < request.nodes:
+        raise Refused(f"job asks for {request.nodes} nodes; {len(able)} could ever serve it", hint="lower --nodes")
+
+
+def _too_large(needs: Devices, offers: list[Devices]) -> str:
+    for word, asked, most in (
+        ("cpus", needs.cpu_m, max(offer.cpu_m for offer in offers)),
+        ("bytes of memory", needs.memory_bytes, max(offer.memory_bytes for offer in offers)),
+        ("gpus", needs.gpus, max(offer.gpus for offer in offers)),
+    ):
+        if asked > most:
+            scale = 1000 if word == "cpus" else 1
+            return f"job asks for {asked / scale:g} {word}; the largest node has {most / scale:g}"
+    return f"job asks for {needs}; no one node has all of it"
+
+
+def _smaller(request: Request) -> str:
+    return "ask for less on each node" if request.nodes > 1 else "ask for less, or spread it with --nodes"
+
+
+def _waits_for(site: Site, request: Request, account: Account) -> tuple[JobId, ...]:
+    waits: list[JobId] = []
+    for awaited in request.after:
+        job = site.jobs.by_id.get(awaited)
+        if job is None:
+            raise Missing(f"{awaited} is not known", hint="`myc jobs --all` lists the jobs; old ones are archived")
+        if job.state in (JobState.FAILED, JobState.CANCELLED):
+            raise Refused(f"{awaited} {_became(job)}: what comes after it would never start")
+        if job.state is not JobState.DONE:
+            waits.append(awaited)
+    return tuple(dict.fromkeys(waits))
+
+
+def find(site: Site, job: JobId, account: Account) -> Job:
+    """The job, if this account may touch it. Errors: `Missing`, `Denied`."""
+    found = site.jobs.by_id.get(job)
+    if found is None:
+        raise Missing(f"{job} is not known", hint="`myc jobs --all` lists the jobs")
+    if found.account != account.id and not account.admin:
+        owner = site.accounts.by_id[found.account].name
+        raise Denied(f"{job} belongs to {owner}", hint="only its account or an admin may change it")
+    return found
+
+
+def decide_cancel(site: Site, index: Index, job: JobId, position: int | None, account: Account) -> list[JobEvent]:
+    """Cancel a job, or one task of an array. Cancelling what has ended changes nothing.
+
+    Errors: `Missing`, `Denied`.
+    """
+    found = find(site, job, account)
+    if position is not None:
+        return _cancel_task(index, site, found, position, account.name)
+    if found.state in ENDED or found.cancelled:
+        return []
+    events: list[JobEvent] = [JobCancelled(found.id, account.name)]
+    for task in found.tasks.values():
+        if task.state in FROM[TaskStopping]:
+            events.append(TaskStopping(found.id, task.index, task.attempt, Cause.CANCEL, account.name))
+    if found.leased == 0:
+        events += _job_over(site, index, found, JobState.CANCELLED, 143, f"cancelled by {account.name}")
+    return events
+
+
+def _cancel_task(index: Index, site: Site, job: Job, position: int, by: str) -> list[JobEvent]:
+    if job.request.array is None or position not in job.request.array.indices:
+        raise Missing(f"{job.id} has no task {position}", hint=f"`myc job show {job.id}` shows its range")
+    task = job.tasks.get(position)
+    if job.state in ENDED or (task is not None and task.state in TASK_ENDED | {STOPPING}):
+        return []
+    if task is not None and task.state in LEASED:
+        return [TaskStopping(job.id, position, task.attempt, Cause.CANCEL, by)]
+    attempt = task.attempt if task else 0
+    outcome = Outcome(None, CANCELLED, 143, f"cancelled by {by}")
+    return _task_over(site, index, job, position, attempt, outcome)
+
+
+# What the plan and the nodes bring.
+
+
+def decide_place(site: Site, place: Place) -> list[JobEvent]:
+    """The lease that the plan chose, as the next attempt of its task."""
+    job = site.jobs.by_id[place.job]
+    task = job.tasks.get(place.index)
+    return [TaskPlaced(job.id, place.index, task.attempt + 1 if task else 1, place.nodes)]
+
+
+def current(site: Site, job: JobId, index: int | None, attempt: int, rank: int) -> tuple[Job, Task] | None:
+    """The task whose current attempt has this step still alive; None for an older attempt or an unknown step."""
+    found = site.jobs.by_id.get(job)
+    task = found.tasks.get(index or 0) if found else None
+    if found is None or task is None or task.attempt != attempt or rank not in task.live_ranks():
+        return None
+    return found, task
+
+
+def decide_started(job: Job, task: Task, rank: int, started_ns: int) -> list[JobEvent]:
+    """The first step of the current attempt runs. Nothing, when that is known already."""
+    if task.started_ns or task.state not in FROM[StepStarted]:
+        return []
+    return [StepStarted(job.id, task.index, task.attempt, rank, started_ns)]
+
+
+def decide_ended(
+    site: Site, index: Index, job: Job, task: Task, ranks: Sequence[int], ended: Ended, lost: Cause = Cause.STEP_LOST
+) -> list[JobEvent]:
+    """Steps of the current attempt ended: stop its other ranks after a bad end, settle the task after the last one.
+
+    `lost` says why steps with the reason LOST were lost.
+    """
+    events: list[JobEvent] = [StepEnded(job.id, task.index, task.attempt, rank, ended) for rank in ranks]
+    ends = tuple(ended if rank in ranks else end for rank, end in enumerate(task.ends))
+    if None in ends:
+        if bad(ended) and task.state in FROM[TaskStopping]:
+            events.append(TaskStopping(job.id, task.index, task.attempt, Cause.GANG))
+        return events
+    outcome = outcome_of(job, task, [end for end in ends if end is not None], lost)
+    return events + _task_over(site, index, job, task.index, task.attempt, outcome)
+
+
+def bad(ended: Ended) -> bool:
+    return ended.reason is not Reason.EXIT or ended.exit_code != 0
+
+
+def outcome_of(job: Job, task: Task, ends: Sequence[Ended], lost: Cause = Cause.STEP_LOST) -> Outcome:
+    """What becomes of a task now that all its steps have ended: the one place that says who is tried again."""
+    if not any(bad(end) for end in ends):
+        return Outcome(None, DONE, 0, "")  # it finished, whatever was on its way to stop it
+    culprit = next((end for end in ends if bad(end) and end.reason is not Reason.STOPPED), ends[0])
+    if job.cancelled or task.cause is Cause.CANCEL:
+        return Outcome(None, CANCELLED, culprit.exit_code or 143, culprit.message)
+    if any(end.reason is Reason.LOST for end in ends):
+        return _lost(task, culprit, lost)
+    if task.cause in (Cause.DRAIN, Cause.SITE_DOWN):
+        return Outcome(task.cause, QUEUED, culprit.exit_code, "")
+    message = culprit.message or EXPLAINED.get(culprit.reason, "").format(code=culprit.exit_code)
+    if task.failures < job.request.retries:
+        return Outcome(Cause.RETRY, QUEUED, culprit.exit_code, message)
+    return Outcome(None, FAILED, culprit.exit_code or 1, message)
+
+
+def _lost(task: Task, culprit: Ended, lost: Cause) -> Outcome:
+    if task.losses + 1 < LOSSES_MAX:
+        return Outcome(lost, QUEUED, culprit.exit_code, culprit.message)
+    return Outcome(
+        None, FAILED, culprit.exit_code or 137, f"lost {task.losses + 1} attempts; it may be what kills them"
+    )
+
+
+EXPLAINED = {
+    Reason.EXIT: "exited with {code}",
+    Reason.TIME: "reached its time limit",
+    Reason.MEMORY: "used more memory than it asked for",
+    Reason.DISK: "wrote more than it may",
+    Reason.FAILED_START: "could not be started",
+    Reason.STOPPED: "was stopped",
+}
+
+
+def decide_node_event(site: Site, index: Index, event: NodeEvent) -> list[list[JobEvent]]:
+    """What a node's event means for the tasks that hold it: a list of events for each task."""
+    if isinstance(event, NodeLost):
+        ended = Ended(Reason.LOST, 137, f"{event.node} was lost")
+        return [
+            decide_ended(site, index, job, task, _ranks_on(task, event.node), ended, Cause.NODE_LOST)
+            for job, task in index.leased_on(site, event.node)
+        ]
+    if isinstance(event, NodeDraining) and event.now:
+        return [decide_stop_on(site, index, event.node, Cause.DRAIN, event.by)]
+    return []
+
+
+def decide_stop_on(site: Site, index: Index, node: NodeId, cause: Cause, by: str) -> list[JobEvent]:
+    """Stop what runs on a node; it is queued again when its steps are gone."""
+    return [
+        TaskStopping(job.id, task.index, task.attempt, cause, by)
+        for job, task in index.leased_on(site, node)
+        if task.state in FROM[TaskStopping]
+    ]
+
+
+def _ranks_on(task: Task, node: NodeId) -> list[int]:
+    return [rank for rank in task.live_ranks() if task.nodes[rank] == node]
+
+
+def _task_over(site: Site, index: Index, job: Job, position: int, attempt: int, outcome: Outcome) -> list[JobEvent]:
+    if outcome.again is not None and not job.cancelled:
+        return [TaskRequeued(job.id, position, attempt, outcome.again, outcome.message)]
+    state = outcome.state if outcome.again is None else CANCELLED
+    over = TaskEnded(job.id, position, attempt, state, outcome.exit_code, outcome.message)
+    known = job.tasks.get(position)
+    leased = job.leased - (1 if known is not None and known.state in LEASED else 0)
+    ended = job.ended + 1
+    if leased or (ended < job.size and not job.cancelled):
+        return [over]
+    if job.cancelled and (ended < job.size or state is CANCELLED):
+        return [over, *_job_over(site, index, job, JobState.CANCELLED, outcome.exit_code, outcome.message)]
+    return [over, *_verdict(site, index, job, over)]
+
+
+def _verdict(site: Site, index: Index, job: Job, last: TaskEnded) -> list[JobEvent]:
+    """The job's end, now that its last task has ended."""
+    ends = [(task.state, task.exit_code or 0) for task in job.tasks.values() if task.state in TASK_ENDED]
+    ends.append((last.state, last.exit_code))
+    failed = [code for state, code in ends if state is FAILED]
+    if job.size == 1:
+        state = JobState(last.state.value)
+        return _job_over(site, index, job, state, last.exit_code, last.message)
+    if failed:
+        message = f"{len(failed)} of {job.size} tasks failed"
+        return _job_over(site, index, job, JobState.FAILED, max(failed), message)
+    cancelled = sum(1 for state, _ in ends if state is CANCELLED)
+    if cancelled:
+        message = f"{cancelled} of {job.size} tasks were cancelled"
+        return _job_over(site, index, job, JobState.CANCELLED, 143, message)
+    return _job_over(site, index, job, JobState.DONE, 0, "")
+
+
+def _job_over(site: Site, index: Index, job: Job, state: JobState, exit_code: int, message: str) -> list[JobEvent]:
+    """The end of a job, and what it means for those that come after it: released, or cancelled with all behind them."""
+    events: list[JobEvent] = [JobEnded(job.id, state, exit_code, message)]
+    if state is JobState.DONE:
+        for waiter in sorted(index.waiters.get(job.id, ()), key=number_of):
+            still = tuple(other for other in site.jobs.by_id[waiter].waits_for if other != job.id)
+            events.append(JobReleased(waiter, job.id, still))
+        return events
+    doomed, seen = [job.id], {job.id}
+    for cause in doomed:  # grows while it is walked: a breadth-first cascade
+        for waiter in sorted(index.waiters.get(cause, ()), key=number_of):
+            if waiter in seen or site.jobs.by_id[waiter].state in ENDED:
+                continue
+            seen.add(waiter)
+            doomed.append(waiter)
+            became = state.value if cause == job.id else "cancelled"
+            why = f"{cause} {'failed' if became == 'failed' else 'was cancelled'}, and this comes after it"
+            events += [JobCancelled(waiter, "site", why), JobEnded(waiter, JobState.CANCELLED, 143, why)]
+    return events
+
+
+def _became(job: Job) -> str:
+    return "failed" if job.state is JobState.FAILED else "was cancelled"
+
+
+# What changes.
+
+
+def apply(site: Site, index: Index, event: JobEvent, at_ns: int) -> None:
+    """Change the site by one event of a job. Never refuses: what is in the log has happened."""
+    APPLY[type(event)](site, index, event, at_ns)
+
+
+def _keep(site: Site, index: Index, job: Job) -> None:
+    site.jobs.by_id[job.id] = job
+    index.queue.refresh(job)
+
+
+def _submitted(site: Site, index: Index, event: JobSubmitted, at_ns: int) -> None:
+    state = JobState.HELD if event.waits_for else JobState.QUEUED
+    job = Job(event.job, event.account, event.request, state, at_ns, waits_for=event.waits_for)
+    site.jobs.next_number = max(site.jobs.next_number, number_of(event.job) + 1)
+    for awaited in event.waits_for:
+        index.waiters.setdefault(awaited, set()).add(job.id)
+    if event.key:
+        _remember(site, event, at_ns)
+    _keep(site, index, job)
+
+
+def _remember(site: Site, event: JobSubmitted, at_ns: int) -> None:
+    keys = site.jobs.keys
+    for name, key in keys.items():  # oldest first: the first young one ends the search
+        if at_ns - key.at_ns <= KEYS_KEPT_S * S_NS:
+            break
+        del keys[name]
+        break  # one for each that comes in keeps the table bounded, and each event cheap
+    name = f"{event.account}/{event.key}"
+    known = keys.get(name)
+    jobs = (*known.jobs, event.job) if known and known.print == event.print else (event.job,)
+    keys[name] = Key(jobs, at_ns, event.print)
+
+
+def _released(site: Site, index: Index, event: JobReleased, at_ns: int) -> None:
+    job = site.jobs.by_id[event.job]
+    index.waiters.get(event.after, set()).discard(job.id)
+    state = job.state if event.still or job.state is not JobState.HELD else JobState.QUEUED
+    _keep(site, index, replace(job, waits_for=event.still, state=state))
+
+
+def _cancelled(site: Site, index: Index, event: JobCancelled, at_ns: int) -> None:
+    _keep(site, index, replace(site.jobs.by_id[event.job], cancelled=True))
+
+
+def _ended(site: Site, index: Index, event: JobEnded, at_ns: int) -> None:
+    job = site.jobs.by_id[event.job]
+    for awaited in job.waits_for:
+        index.waiters.get(awaited, set()).discard(job.id)
+    index.waiters.pop(job.id, None)
+    site.jobs.ended[job.id] = at_ns
+    _keep(
+        site,
+        index,
+        replace(
+            job,
+            state=event.state,
+            ended_ns=at_ns,
+            exit_code=event.exit_code,
+            message=event.message,
+            waits_for=(),
+        ),
+    )
+
+
+def _archived(site: Site, index: Index, event: JobArchived, at_ns: int) -> None:
+    site.jobs.by_id.pop(event.job, None)
+    site.jobs.ended.pop(event.job, None)
+    index.queue.drop(event.job)
+
+
+def _placed(site: Site, index: Index, event: TaskPlaced, at_ns: int) -> None:
+    job = site.jobs.by_id[event.job]
+    known = job.tasks.get(event.index)
+    task = replace(
+        known or Task(event.index, QUEUED),
+        state=PLACED,
+        attempt=event.attempt,
+        nodes=event.nodes,
+        ends=(None,) * len(event.nodes),
+        cause=None,
+        placed_ns=at_ns,
+        started_ns=0,
+        ended_ns=0,
+        exit_code=None,
+        message="",
+    )
+    job.tasks[event.index] = task
+    again = job.again if known is None else tuple(index for index in job.again if index != event.index)
+    job = replace(job, state=JobState.RUNNING, again=again, cursor=_advanced(job), leased=job.leased + 1)
+    hold(site.accounts, job.account, _rate_m(job.request.needs) * len(event.nodes), at_ns)
+    index.lease(job, task)
+    _keep(site, index, job)
+
+
+def _advanced(job: Job) -> int:
+    cursor = job.cursor
+    while cursor < job.size and job.index_at(cursor) in job.tasks:
+        cursor += 1
+    return cursor
+
+
+def _rate_m(needs: Devices) -> int:
+    """What a lease counts for in fair share: the dearest of cpus, memory (4 GiB are a cpu) and gpus (each 8 cpus)."""
+    return max(needs.cpu_m, needs.memory_bytes * 1000 >> 32, needs.gpus * 8000)
+
+
+def _started(site: Site, index: Index, event: StepStarted, at_ns: int) -> None:
+    job = site.jobs.by_id[event.job]
+    task = job.tasks[event.index]
+    job.tasks[event.index] = replace(
+        task,
+        state=RUNNING if task.state is PLACED else task.state,
+        started_ns=task.started_ns or event.started_ns,
+    )
+    _keep(site, index, replace(job, started_ns=job.started_ns or event.started_ns))
+
+
+def _step_ended(site: Site, index: Index, event: StepEnded, at_ns: int) -> None:
+    job = site.jobs.by_id[event.job]
+    task = job.tasks[event.index]
+    index.release(job, task, event.rank)
+    hold(site.accounts, job.account, -_rate_m(job.request.needs), at_ns)
+    ends = tuple(event.ended if rank == event.rank else end for rank, end in enumerate(task.ends))
+    job.tasks[event.index] = replace(task, ends=ends)
+
+
+def _stopping(site: Site, index: Index, event: TaskStopping, at_ns: int) -> None:
+    job = site.jobs.by_id[event.job]
+    job.tasks[event.index] = replace(job.tasks[event.index], state=STOPPING, cause=event.cause)
+
+
+def _requeued(site: Site, index: Index, event: TaskRequeued, at_ns: int) -> None:
+    job = site.jobs.by_id[event.job]
+    task = job.tasks[event.index]
+    lost = event.cause in (Cause.NODE_LOST, Cause.STEP_LOST)
+    job.tasks[event.index] = replace(
+        task,
+        state=QUEUED,
+        cause=event.cause,
+        losses=task.losses + lost,
+        failures=task.failures + (event.cause is Cause.RETRY),
+        message=event.message,
+    )
+    leased = job.leased - 1
+    state = JobState.RUNNING if leased or job.ended else JobState.QUEUED
+    again = tuple(sorted((*job.again, event.index)))
+    _keep(site, index, replace(job, state=state, again=again, leased=leased))
+
+
+def _task_ended(site: Site, index: Index, event: TaskEnded, at_ns: int) -> None:
+    job = site.jobs.by_id[event.job]
+    task = job.tasks.get(event.index) or Task(event.index, QUEUED)
+    was_leased = task.state in LEASED
+    job.tasks[event.index] = replace(
+        task, state=event.state, ended_ns=at_ns, exit_code=event.exit_code, message=event.message
+    )
+    job = replace(
+        job,
+        leased=job.leased - was_leased,
+        ended=job.ended + 1,
+        failed=job.failed + (event.state is FAILED),
+        again=tuple(index for index in job.again if index != event.index),
+    )
+    _keep(site, index, replace(job, cursor=_advanced(job)))
+
+
+APPLY: dict[type, Callable[[Site, Index, Any, int], None]] = {
+    JobSubmitted: _submitted,
+    JobReleased: _released,
+    JobCancelled: _cancelled,
+    JobEnded: _ended,
+    JobArchived: _archived,
+    TaskPlaced: _placed,
+    StepStarted: _started,
+    StepEnded: _step_ended,
+    TaskStopping: _stopping,
+    TaskRequeued: _requeued,
+    TaskEnded: _task_ended,
+}
+
+
+def due_for_archive(site: Site, now_ns: int, retain_ns: int, retain_max: int, most: int) -> Iterable[JobId]:
+    """The ended jobs that leave memory now, oldest first."""
+    surplus = len(site.jobs.ended) - retain_max
+    for position, (job, ended_ns) in enumerate(site.jobs.ended.items()):
+        if position >= most or (position >= surplus and now_ns - ended_ns < retain_ns):
+            return
+        yield job
