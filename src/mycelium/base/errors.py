@@ -16,10 +16,11 @@ class Problem(Exception):
     http = 500
     exit = 1
 
-    def __init__(self, message: str, *, hint: str = "") -> None:
+    def __init__(self, message: str, *, hint: str = "", faults: tuple[Fault, ...] = ()) -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint
+        self.faults = faults  # what a person's file got wrong, one by one; empty for a single plain error
 
     def body(self) -> dict[str, dict[str, str]]:
         """The document that every HTTP door answers with."""
@@ -92,5 +93,6 @@ def refuse(faults: list[Fault]) -> None:
         return
     if len(faults) == 1:
         only = faults[0]
-        raise Refused(f"{only.where}: {only.message}" if only.where else only.message, hint=only.hint)
-    raise Refused(f"{len(faults)} mistakes:\n" + "\n".join(f"  {fault}" for fault in faults))
+        raise Refused(f"{only.where}: {only.message}" if only.where else only.message, hint=only.hint, faults=(only,))
+    listed = "\n".join(f"  {fault}" for fault in faults)
+    raise Refused(f"{len(faults)} mistakes:\n{listed}", faults=tuple(faults))

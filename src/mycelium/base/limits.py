@@ -12,6 +12,7 @@ ENV_ENTRIES_MAX = 256
 ENV_BYTES_MAX = 64 * KIB  # every event that places the job carries it to a node
 ARRAY_TASKS_MAX = 1_000_000  # tasks in one array; one started task costs about 1 KB in the head
 AFTER_MAX = 100
+INPUT_TREES_MAX = 10_000  # outputs of earlier tasks that one job takes in: each is a line in the order to its node
 SELECTOR_TERMS_MAX = 16
 OUTPUT_GLOBS_MAX = 32
 GANG_NODES_MAX = 1_000  # a site is planned for up to 1,000 nodes
@@ -33,14 +34,24 @@ UPLOAD_BYTES_MAX = 512 * MIB  # the default sum of a working directory: more is 
 TREE_ENTRIES_MAX = 200_000
 OUTPUT_BYTES_MAX = 4 * GIB  # the default sum of what one step's --outputs may match
 OBJECT_BATCH_BYTES = 32 * MIB  # small files travel together in requests of about this size
+OBJECT_READ_BYTES_MAX = 256 * MIB  # what `read` takes into memory at once; more is read in pieces
+BATCH_OBJECTS_MAX = 1_000  # temporary files before a batch makes them durable
+PACK_OBJECTS_MAX = 300_000  # objects in one pack: a whole tree of empty files
+TREE_BYTES_MAX = 128 * MIB  # an encoded tree; 200,000 entries take about 40 MB
+TREE_DEPTH_MAX = 100  # directories within directories: one open file each while a tree is walked
+PATH_BYTES_MAX = 4_095  # Linux's own bound (PATH_MAX)
+IGNORE_BYTES_MAX = 1 * MIB  # one .gitignore
+OBJECT_FRESH_S = 600  # how often at most asking for an object makes it young again (a write to its inode)
 
 # Steps on a node.
 LOG_BYTES_MAX = 64 * MIB  # kept of each of stdout and stderr; the oldest is dropped beyond it
 LOG_SEGMENT_BYTES = 8 * MIB
 LOG_CHUNK_BYTES = 64 * KIB  # one chunk of a followed log on the wire
 STEP_PROCESSES_MAX = 512  # ends a fork bomb early, and is enough for make -j, JVMs and browsers
+STEP_FILES_MAX = 4096  # open files of one process of a step
 STEP_DISK_BYTES = 10 * GIB  # default bound on what a step may write into its directory
 TMP_BYTES_MAX = 1 * GIB  # a step's private /tmp lives in memory
+SHM_BYTES_MAX = 1 * GIB  # likewise its /dev/shm
 DISK_RESERVE_BYTES = 256 * MIB  # a node starts nothing, and the head accepts nothing, when less is left on its disk
 
 # Head, engine and log.
@@ -58,3 +69,23 @@ SNAPSHOT_EVENTS = 20_000  # events between snapshots: about a second of replay
 RETAIN_ENDED_S = 7 * DAY_S  # ended jobs stay in memory this long, then live in the archive
 RETAIN_ENDED_MAX = 20_000  # or until there are more than this many
 USAGE_HALF_LIFE_S = 7 * DAY_S  # fair share forgets half of what an account used in this time
+
+# -- Polymer ------------------------------------------------------------------------------------------------------------
+PROGRAM_OPS_MAX = 100_000  # operations of one graph: about 40 MB while it is built
+PROGRAM_KERNELS_MAX = 4_096
+FUSED_STEPS_MAX = 256  # calls in one fused kernel: compiling grows faster than their number
+TYPE_DEPTH_MAX = 32
+TYPE_TEXT_MAX = 64 * KIB
+CONTAINER_BYTES_MAX = 256 * MIB  # a .pmr as it lies on disk, and what it may unpack to
+CONTAINER_PARTS_MAX = 8_192
+POOL_WORKERS_MAX = 1_024
+POOL_KERNELS_MAX = 1_024  # kernels that a pool keeps in its workers; the oldest is forgotten beyond it
+POOL_DEATHS_MAX = 3  # workers that one batch may lose before its calls are suspected of killing them
+RUN_COPIES_SHARE = 10  # straggler copies: at most one slot in so many, and always one
+MEMO_BYTES_MAX = 256 * MIB  # results kept in memory by (kernel, inputs)
+WASM_FUEL_DEFAULT = 1_000_000_000  # about a second of work
+WASM_MEMORY_BYTES_DEFAULT = 64 * MIB
+XLA_CONSTANT_BYTES_MAX = 64 * MIB  # literals inside one module
+XLA_OPERATIONS_MAX = 100_000
+VERIFY_TIME_MS = 20_000  # parsing and walking one module in the throw-away process
+VERIFY_MEMORY_BYTES = 4 * GIB

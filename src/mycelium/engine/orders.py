@@ -34,6 +34,7 @@ class Step(Struct, frozen=True):
     net: bool = False
     env: dict[str, str] = field(default_factory=dict)
     workdir: Digest | None = None  # a tree object to begin with; None: an empty directory
+    inputs: tuple[tuple[str, Digest], ...] = ()  # further tree objects, each under its path in the directory
     outputs: tuple[str, ...] = ()  # globs under the directory, collected into a tree when the step exits with 0
     disk_bytes: int = 0  # 0: the node's default
 

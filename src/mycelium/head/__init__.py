@@ -1,0 +1,1 @@
+"""One per site, and the only writer of the log: decide, commit, apply, plan, act."""

@@ -54,7 +54,11 @@ class Index:
         self.queue.give(node, job.request.needs)
 
     def leased_on(self, site: Site, node: NodeId) -> Iterator[tuple[Job, Task]]:
-        """The tasks that hold a lease on a node, in the order of their names."""
+        """The tasks that hold a lease on a node, in the order of their names.
+
+        Each is read when its turn comes, so the caller may apply events between two of them.
+        """
         for job_id, index in sorted(self.leases.get(node, ())):
             job = site.jobs.by_id[job_id]
-            yield job, job.tasks[index]
+            if job.tasks[index].state in LEASED:
+                yield job, job.tasks[index]

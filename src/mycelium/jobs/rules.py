@@ -192,8 +192,7 @@ def decide_cancel(site: Site, index: Index, job: JobId, position: int | None, ac
         return []
     events: list[JobEvent] = [JobCancelled(found.id, account.name)]
     for task in found.tasks.values():
-        if task.state in FROM[TaskStopping]:
-            events.append(TaskStopping(found.id, task.index, task.attempt, Cause.CANCEL, account.name))
+        events += decide_stop(found, task, Cause.CANCEL, account.name)
     if found.leased == 0:
         events += _job_over(site, index, found, JobState.CANCELLED, 143, f"cancelled by {account.name}")
     return events
@@ -206,7 +205,7 @@ def _cancel_task(index: Index, site: Site, job: Job, position: int, by: str) -> 
     if job.state in ENDED or (task is not None and task.state in TASK_ENDED | {STOPPING}):
         return []
     if task is not None and task.state in LEASED:
-        return [TaskStopping(job.id, position, task.attempt, Cause.CANCEL, by)]
+        return decide_stop(job, task, Cause.CANCEL, by)
     attempt = task.attempt if task else 0
     outcome = Outcome(None, CANCELLED, 143, f"cancelled by {by}")
     return _task_over(site, index, job, position, attempt, outcome)
@@ -248,9 +247,7 @@ def decide_ended(
     events: list[JobEvent] = [StepEnded(job.id, task.index, task.attempt, rank, ended) for rank in ranks]
     ends = tuple(ended if rank in ranks else end for rank, end in enumerate(task.ends))
     if None in ends:
-        if bad(ended) and task.state in FROM[TaskStopping]:
-            events.append(TaskStopping(job.id, task.index, task.attempt, Cause.GANG))
-        return events
+        return events + (decide_stop(job, task, Cause.GANG, "") if bad(ended) else [])
     outcome = outcome_of(job, task, [end for end in ends if end is not None], lost)
     return events + _task_over(site, index, job, task.index, task.attempt, outcome)
 
@@ -294,26 +291,21 @@ EXPLAINED = {
 }
 
 
-def decide_node_event(site: Site, index: Index, event: NodeEvent) -> list[list[JobEvent]]:
-    """What a node's event means for the tasks that hold it: a list of events for each task."""
+def decide_node_event(site: Site, index: Index, event: NodeEvent, job: Job, task: Task) -> list[JobEvent]:
+    """What a node's event means for one of the tasks that hold it."""
     if isinstance(event, NodeLost):
         ended = Ended(Reason.LOST, 137, f"{event.node} was lost")
-        return [
-            decide_ended(site, index, job, task, _ranks_on(task, event.node), ended, Cause.NODE_LOST)
-            for job, task in index.leased_on(site, event.node)
-        ]
+        return decide_ended(site, index, job, task, _ranks_on(task, event.node), ended, Cause.NODE_LOST)
     if isinstance(event, NodeDraining) and event.now:
-        return [decide_stop_on(site, index, event.node, Cause.DRAIN, event.by)]
+        return decide_stop(job, task, Cause.DRAIN, event.by)
     return []
 
 
-def decide_stop_on(site: Site, index: Index, node: NodeId, cause: Cause, by: str) -> list[JobEvent]:
-    """Stop what runs on a node; it is queued again when its steps are gone."""
-    return [
-        TaskStopping(job.id, task.index, task.attempt, cause, by)
-        for job, task in index.leased_on(site, node)
-        if task.state in FROM[TaskStopping]
-    ]
+def decide_stop(job: Job, task: Task, cause: Cause, by: str) -> list[JobEvent]:
+    """Stop an attempt; what becomes of its task follows from the cause, when its steps are gone."""
+    if task.state not in FROM[TaskStopping]:
+        return []
+    return [TaskStopping(job.id, task.index, task.attempt, cause, by)]
 
 
 def _ranks_on(task: Task, node: NodeId) -> list[int]:
