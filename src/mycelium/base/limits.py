@@ -65,6 +65,11 @@ EVICTIONS_PER_MINUTE = 2  # nodes that may be declared lost a minute, or a tenth
 ORDER_RESEND_MS = 3_000  # an order that nobody answered is sent again
 PLACEMENTS_PER_PASS = 4_000  # what one pass may place, so that one transaction stays short
 FOLLOWERS_MAX = 256  # open event streams (logs, events)
+EVENT_BYTES_MAX = 32 * MIB  # one event: more than any request can ask for, and far below what a row may hold
+EVENT_KIND_LENGTH_MAX = 64
+LOG_PAGE_EVENTS = 500  # events read in one query, so that a long reading holds neither memory nor a transaction
+SNAPSHOTS_KEPT = 2  # the older one is what a corrupt newest falls back to
+SNAPSHOT_PART_BYTES = 1 * MIB  # a snapshot is written in parts, so that an append waits for one part at most
 SNAPSHOT_EVENTS = 20_000  # events between snapshots: about a second of replay
 RETAIN_ENDED_S = 7 * DAY_S  # ended jobs stay in memory this long, then live in the archive
 RETAIN_ENDED_MAX = 20_000  # or until there are more than this many
@@ -89,3 +94,8 @@ XLA_CONSTANT_BYTES_MAX = 64 * MIB  # literals inside one module
 XLA_OPERATIONS_MAX = 100_000
 VERIFY_TIME_MS = 20_000  # parsing and walking one module in the throw-away process
 VERIFY_MEMORY_BYTES = 4 * GIB
+
+# -- Scheduling ---------------------------------------------------------------------------------------------------------
+SHARE_HORIZON_S = HOUR_S  # a placement counts against its account as if it ran this long: the usual time limit
+RESERVATIONS_MAX = 8  # jobs that cannot start and for which a pass keeps nodes; one a shape, the first in order
+TERMS_REMEMBERED_MAX = 1_024  # selector terms whose nodes are remembered: a byte a node each
