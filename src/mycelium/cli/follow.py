@@ -1,0 +1,242 @@
+"""Follow a job until it has ended: what it prints, or for an array how far it is.
+
+The job does not hang on this process: whatever happens here, it goes on. Ctrl-C once detaches, twice cancels.
+"""
+
+from __future__ import annotations
+
+import base64
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from mycelium.base.errors import Unavailable
+from mycelium.cli import show
+from mycelium.cli.client import Client, connect
+
+Document = dict[str, Any]
+
+ENDED = ("done", "failed", "cancelled")
+WAITING = ("held", "queued")
+AWAY_S = 300.0  # how long a site may be away before following it is given up
+SECOND_CTRL_C_S = 2.0
+PATIENCE_S = 0.7  # a job that waits longer than this gets a line that says why
+POLL_S = 0.2
+PLAIN_EVERY_S = 5.0  # where there is no terminal, progress is a line now and then
+INTERRUPTED = 130
+
+
+def to_the_end(client: Client, job: Document, *, all_to_stderr: bool = False) -> tuple[int, Document | None]:
+    """Follow `job` until it has ended; the exit code for this process, and the job's last state.
+
+    None for the state: the person detached before the end. `all_to_stderr` keeps stdout free for a document.
+    """
+    name = str(job["id"])
+    try:
+        if job["request"]["array"]:
+            final = watch_array(client, name)
+        else:
+            final = stream(client, name, all_to_stderr=all_to_stderr)
+    except KeyboardInterrupt:
+        return _interrupted(client, name)
+    _say_end(final)
+    return exit_code(final), final
+
+
+def exit_code(job: Document) -> int:
+    """0 only if every task exited with 0."""
+    if job["state"] == "done":
+        return 0
+    return int(job["exit_code"] or 1)
+
+
+def _say_end(job: Document) -> None:
+    name, took = job["id"], show.between(job["started"], job["ended"])
+    message = show.clean(job.get("message") or "")
+    if job["state"] == "cancelled":
+        show.line(f"{name} was cancelled" + (f": {message}" if message else ""))
+    elif job["request"]["array"]:
+        tasks = counts_of(job)
+        said = f"{name}: {tasks['done']} of {show.counted(tasks['size'], 'task')} done in {took}"
+        show.line(said + (f", {tasks['failed']} failed" if tasks["failed"] else ""))
+        if tasks["failed"]:
+            show.line(f"  `myc job show {name}` lists them; `myc logs {name}.INDEX` shows what one printed")
+    elif job["state"] == "failed" and message:
+        show.line(f"{name} failed: {message}")
+
+
+# One task: its output.
+
+
+def stream(client: Client, job: str, *, all_to_stderr: bool = False, only: str = "") -> Document:
+    """Pass on what the job prints, stdout and stderr apart, until it has ended. `only`: just this stream."""
+    with _Waiting(client, job):
+        reader = Reader(client, job, follow=True, only=only, all_to_stderr=all_to_stderr)
+        return reader.to_the_end()
+
+
+class Reader:
+    """Reads a job's log from where it last was, over as many connections as it takes."""
+
+    def __init__(
+        self, client: Client, job: str, *, follow: bool, only: str = "", all_to_stderr: bool = False, **which: Any
+    ) -> None:
+        self._client = client
+        self._path = f"/jobs/{job}/logs"
+        self._query = {"follow": follow, "stream": only or None, **which}
+        self._shown: dict[tuple[Any, ...], int] = {}  # up to where each step's streams have been passed on
+        self._stdout = sys.stderr.buffer if all_to_stderr else sys.stdout.buffer
+        self._stderr = sys.stdout.buffer if only == "stderr" else sys.stderr.buffer
+
+    def to_the_end(self) -> Document:
+        """The job as it was when its log ended. Errors: `Unavailable` when the site stays away."""
+        away_since = 0.0
+        while True:
+            try:
+                for event in self._client.stream(self._path, **self._query):
+                    away_since = 0.0
+                    if event.kind == "end":
+                        return event.data
+                    if event.kind in ("stdout", "stderr"):
+                        self._write(event.kind, event.data)
+                reason = None  # the site ended the stream without an end: it is going down, or it was asked to be brief
+            except Unavailable as problem:
+                reason = problem
+            now = time.monotonic()
+            if not away_since:
+                away_since = now
+            elif now - away_since > AWAY_S:
+                raise reason or Unavailable("the site ends the stream again and again")
+            elif reason is not None and 1.0 < now - away_since < 1.6:
+                show.note("the site does not answer; the job goes on. Trying again …")
+            time.sleep(0.5)
+
+    def _write(self, kind: str, piece: Document) -> None:
+        """A new connection begins at the start again, and what was passed on is left out."""
+        data = base64.b64decode(piece["data"])
+        step = (piece["task"], piece["attempt"], piece["rank"], kind)
+        known, offset = self._shown.get(step, 0), int(piece["offset"])
+        target = self._stdout if kind == "stdout" else self._stderr
+        target.write(data[max(0, known - offset) :])
+        target.flush()
+        self._shown[step] = max(known, offset + len(data))
+
+
+class _Waiting:
+    """Says, beside the output, why a job does not start at once."""
+
+    def __init__(self, client: Client, job: str) -> None:
+        self._client = Client(client.url, client.token)  # a connection of its own: the other one carries the log
+        self._job = job
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+
+    def _watch(self) -> None:
+        said = ""
+        pause_s = PATIENCE_S
+        while not self._over.wait(pause_s):
+            pause_s = 1.0
+            try:
+                job = self._client.get(f"/jobs/{self._job}")
+            except Exception:  # the log's own connection will say what is wrong
+                return
+            if job["state"] not in WAITING:
+                return
+            reason = show.clean(job.get("reason") or "it is queued")
+            if reason != said and not self._over.is_set():
+                if not said or sys.stderr.isatty():
+                    show.note(f"{self._job} waits: {reason}")
+                said = reason
+
+
+# An array: how far it is.
+
+
+def watch_array(client: Client, job: str) -> Document:
+    """Show progress on stderr until the array has ended."""
+    return _watch_lively(client, job) if sys.stderr.isatty() else _watch_plainly(client, job)
+
+
+def _watch_lively(client: Client, job: str) -> Document:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[now]}"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        bar = progress.add_task(job, total=None, now="")
+        while True:
+            found = client.get(f"/jobs/{job}", tasks=0)
+            ended, now = counts(found)
+            progress.update(bar, total=counts_of(found)["size"], completed=ended, now=now)
+            if found["state"] in ENDED:
+                return found
+            time.sleep(POLL_S)
+
+
+def _watch_plainly(client: Client, job: str) -> Document:
+    said_at = time.monotonic()
+    while True:
+        found = client.get(f"/jobs/{job}", tasks=0)
+        if found["state"] in ENDED:
+            return found
+        if time.monotonic() - said_at >= PLAIN_EVERY_S:
+            said_at = time.monotonic()
+            ended, now = counts(found)
+            show.line(f"{job}: {ended}/{counts_of(found)['size']} {now}")
+        time.sleep(POLL_S)
+
+
+def counts_of(job: Document) -> dict[str, int]:
+    """How many tasks are in which state: one job's document holds its tasks beside them, a listing's does not."""
+    return job.get("counts") or job["tasks"]
+
+
+def counts(job: Document) -> tuple[int, str]:
+    """How many tasks have ended, and what the others do."""
+    tasks = counts_of(job)
+    now = [f"{tasks['running']} running"] if tasks["running"] else []
+    if tasks["failed"]:
+        now.append(f"{tasks['failed']} failed")
+    if not tasks["running"] and job.get("reason"):
+        now.append(f"waits: {show.clean(job['reason'])}")
+    return tasks["done"] + tasks["failed"] + tasks["cancelled"], ", ".join(now)
+
+
+# Ctrl-C.
+
+
+def _interrupted(client: Client, job: str) -> tuple[int, Document | None]:
+    show.line(f"\ndetached: {job} goes on. Ctrl-C again cancels it.")
+    show.line(f"  `myc attach {job}` follows it, `myc cancel {job}` ends it")
+    try:
+        time.sleep(SECOND_CTRL_C_S)
+        return INTERRUPTED, None
+    except KeyboardInterrupt:
+        show.line(f"cancelling {job}: it has a moment to end by itself")
+    fresh = connect()  # the interrupt may have left the other connection in the middle of an answer
+    fresh.post(f"/jobs/{job}/cancel")
+    final = wait(fresh, job, lambda found: found["state"] in ENDED)
+    _say_end(final)
+    return exit_code(final), final
+
+
+def wait(client: Client, job: str, enough: Callable[[Document], bool]) -> Document:
+    while True:
+        found = client.get(f"/jobs/{job}", tasks=0)
+        if enough(found):
+            return found
+        time.sleep(POLL_S)

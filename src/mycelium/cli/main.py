@@ -1,0 +1,90 @@
+"""The top of `myc`: options that all commands share, and what an error looks like.
+
+Every error ends here: its message and hint go to stderr, its kind decides the exit code (base/errors.py), and with
+`--json` its document goes to stdout, so that a program always reads exactly one.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated, Any
+
+import typer
+from typer.exceptions import Abort, TyperException
+from typer.main import get_command
+
+from mycelium.base.errors import Problem, Unavailable
+from mycelium.cli import settings, show
+from mycelium.cli.lazy import Lazy
+
+BROKEN = 70  # EX_SOFTWARE of sysexits.h: the fault is in myc itself
+EPILOG = "`myc COMMAND --help` says more. A first job: `myc up --detach`, then `myc run -- echo hello`."
+
+
+def build() -> Any:
+    """The whole command tree; nothing behind a command is imported yet."""
+    app = typer.Typer(cls=Lazy, rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True)
+    app.callback(epilog=EPILOG)(shared)
+    return get_command(app)
+
+
+def _print_version(on: bool) -> None:
+    if on:
+        from mycelium import __version__
+
+        print(f"myc {__version__}")
+        raise typer.Exit
+
+
+def shared(
+    url: Annotated[str, typer.Option(metavar="URL", help="The site to talk to.", show_envvar=False)] = "",
+    token: Annotated[str, typer.Option(metavar="TOKEN", help="Who is asking; better kept in MYC_TOKEN.")] = "",
+    home: Annotated[str, typer.Option(metavar="DIR", help="Where a site on this machine keeps its state.")] = "",
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_print_version)
+    ] = False,
+) -> None:
+    """Mycelium: one computer out of many machines.
+
+    Starts a site, runs jobs on its nodes, and says why what happens happens.
+    """
+    settings.told(url=url, token=token, home=home)
+
+
+def main() -> None:
+    """What the console script `myc` calls."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(args: list[str]) -> int:
+    """Run one command line; the exit code. Errors: none, all of them are printed."""
+    try:
+        code = build().main(args, prog_name="myc", standalone_mode=False)
+        sys.stdout.flush()
+        return code if isinstance(code, int) else 0
+    except Problem as problem:
+        show.problem(problem)
+        return problem.exit
+    except TyperException as wrong:
+        show.usage(wrong)
+        return wrong.exit_code
+    except (KeyboardInterrupt, Abort):
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the last flush must not fail a second time
+        return 141  # as a shell reports a program that SIGPIPE ended
+    except OSError as error:
+        problem = Unavailable(f"{error.strerror or error}".lower() + (f": {error.filename}" if error.filename else ""))
+        show.problem(problem)
+        return problem.exit
+    except Exception as error:  # the top of the process
+        if os.environ.get("MYC_TRACEBACK"):
+            raise
+        show.line(f"myc: this is a fault in myc: {type(error).__name__}: {error}")
+        show.line("  hint: MYC_TRACEBACK=1 shows where; please report it")
+        return BROKEN
+
+
+if __name__ == "__main__":
+    main()

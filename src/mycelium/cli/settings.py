@@ -1,0 +1,179 @@
+"""What `myc` was told: the configuration file, then the environment, then flags; the later is the stronger.
+
+| key | in config.toml | in the environment | as a flag |
+|---|---|---|---|
+| where a site on this machine keeps its state | `home` | `MYC_HOME` | `--home` |
+| the site to talk to | `url` | `MYC_URL` | `--url` |
+| who is asking | `token` | `MYC_TOKEN` | `--token` |
+| where the site listens | `port` | `MYC_PORT` | `myc up --port` |
+| virtual nodes of the site | `nodes` | `MYC_NODES` | `myc up --nodes` |
+| the database of the log | `database` | `MYC_DATABASE` | `myc up --database` |
+
+Who says neither a URL nor a token talks to the site of the last `myc login`, or else to the one on this machine.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+from mycelium.base.errors import Refused, Unavailable, Unknown
+
+KEYS = ("home", "url", "token", "port", "nodes", "database")
+NUMBERS = ("port", "nodes")
+
+_flags: dict[str, str] = {}
+
+
+class Place(NamedTuple):
+    """A site and who is asking it."""
+
+    url: str
+    token: str
+
+
+def told(**flags: str) -> None:
+    """Remember the flags of this command line. Empty ones were not given."""
+    _flags.clear()
+    _flags.update({key: value for key, value in flags.items() if value})
+
+
+def config_dir() -> Path:
+    return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "mycelium"
+
+
+def get(key: str) -> str:
+    """The strongest word on `key`; empty when nobody said anything."""
+    written = _flags.get(key) or os.environ.get(f"MYC_{key.upper()}") or _configured().get(key, "")
+    return str(written)
+
+
+def number(key: str, flag: int | None) -> int | None:
+    """The strongest word on a key that is a number. Errors: `Refused`."""
+    said = str(flag) if flag is not None else get(key)
+    if not said:
+        return None
+    if not said.isdigit():
+        raise Refused(f"{key} is {said!r}; it must be a whole number", hint=f"see MYC_{key.upper()} and config.toml")
+    return int(said)
+
+
+def home() -> Path:
+    said = get("home")
+    default = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state") / "mycelium"
+    return Path(said).expanduser().absolute() if said else default
+
+
+def _configured() -> dict[str, Any]:
+    path = config_dir() / "config.toml"
+    try:
+        text = path.read_text()
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise Refused(f"{path} cannot be read: {getattr(error, 'strerror', None) or 'it is not text'}") from None
+    import tomllib
+
+    try:
+        found = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise Refused(f"{path} is no TOML: {error}".rstrip(".")) from None
+    strange = [key for key in found if key not in KEYS]
+    if strange:
+        raise Refused(f"{path}: {strange[0]!r} is no key", hint=f"the keys are: {', '.join(KEYS)}")
+    return found
+
+
+def check_url(url: str) -> str:
+    """The URL without a slash at its end. Errors: `Refused`."""
+    try:
+        parts = urlsplit(url)
+        good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        good = False
+    if not good:
+        raise Refused(f"{url!r} is no URL of a site", hint="it looks like http://127.0.0.1:8700")
+    return url.rstrip("/")
+
+
+def place() -> Place:
+    """The site to talk to and the token to show.
+
+    Errors: `Unavailable` when no site is known, `Unknown` when no token is, `Refused`.
+    """
+    logins = read_logins()
+    url = get("url") or ("" if _home_was_told() else str(logins.get("current", "")))
+    url = check_url(url) if url else local_url()
+    token = get("token") or str(logins.get("sites", {}).get(url, "")) or local_token(url)
+    if not token:
+        raise Unknown(f"no token for {url} is known here", hint=f"`myc login {url} --token -` reads one and keeps it")
+    return Place(url, token)
+
+
+def _home_was_told() -> bool:
+    """Who names a home means the site that lives there, and not the one of the last login."""
+    return bool(_flags.get("home") or os.environ.get("MYC_HOME"))
+
+
+def running() -> dict[str, Any]:
+    """What the site of this home says of itself while it runs: its `url` and `pid`. Empty when none does."""
+    try:
+        return json.loads((home() / "head.json").read_text())
+    except (OSError, ValueError):
+        return {}
+
+
+def local_url() -> str:
+    url = running().get("url")
+    if not url:
+        raise Unavailable(
+            f"no site runs on this machine (looked in {home()})",
+            hint="`myc up --detach` starts one; `myc login URL --token -` uses one elsewhere",
+        )
+    return str(url)
+
+
+def local_token(url: str) -> str:
+    """The admin's token of the site of this home, if that is the site in question."""
+    if running().get("url") != url:
+        return ""
+    try:
+        return token_path().read_text().strip()
+    except OSError:
+        return ""
+
+
+def token_path() -> Path:
+    return home() / "tokens" / "admin"
+
+
+# What `myc login` keeps.
+
+
+def logins_path() -> Path:
+    return config_dir() / "logins.json"
+
+
+def read_logins() -> dict[str, Any]:
+    try:
+        found = json.loads(logins_path().read_text())
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError):
+        raise Refused(f"{logins_path()} cannot be read", hint="remove it and run `myc login` again") from None
+    return found if isinstance(found, dict) else {}
+
+
+def keep_login(url: str, token: str) -> None:
+    """Make `url` the current site. The file is only ever readable by its owner."""
+    path = logins_path()
+    logins = read_logins()
+    document = {"current": url, "sites": {**logins.get("sites", {}), url: token}}
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    fresh = path.with_suffix(f".{os.getpid()}")
+    with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        json.dump(document, file, indent=1)
+    fresh.replace(path)
