@@ -19,7 +19,7 @@ from mycelium.accounts import rules as account_rules
 from mycelium.accounts.model import Account
 from mycelium.accounts.rules import AddAccount, ReplaceToken
 from mycelium.base.errors import Problem, Refused, Unavailable
-from mycelium.base.ids import JobId, NodeId, StepId, split_step
+from mycelium.base.ids import JobId, NodeId, StepId, number_of, split_step
 from mycelium.base.limits import (
     GRACE_MS,
     INPUT_TREES_MAX,
@@ -49,6 +49,7 @@ from mycelium.nodes.rules import Drain, Join, Remove, Return
 STALL_NS = 2 * S_NS  # a longer pause between two turns is the head's own, and no node pays for it
 REPLAN_NS = 2 * S_NS  # waiting jobs are looked at again even when nothing happened: their reservations move with time
 ARCHIVE_PER_TURN = 200
+OVERTIME_NS = 60 * S_NS  # beyond a limit that the node should have kept: the head stops it then
 BEATS_MISSED = 2  # beats that must lack a step that ran before it is taken for lost
 
 
@@ -152,13 +153,13 @@ class Core:
             raise Unavailable(self.refusing, hint="free some space; what was accepted before is safe")
         account = self.site.accounts.by_id[command.account]
         for request in command.requests:
-            self._check_inputs(request.inputs)
+            self._check_inputs(account, request.inputs)
         events, jobs = job_rules.decide_submit(self.site, self.index, account, command.requests, command.key)
         self._emit(events)
         return jobs
 
-    def _check_inputs(self, inputs: Sequence[JobId]) -> None:
-        sources = [self.site.jobs.by_id[name] for name in inputs if name in self.site.jobs.by_id]
+    def _check_inputs(self, account: Account, inputs: Sequence[JobId]) -> None:
+        sources = [job_rules.find(self.site, name, account) for name in inputs]
         trees = sum(source.size * source.request.nodes for source in sources)
         if trees > INPUT_TREES_MAX:
             raise Refused(f"inputs are the outputs of {trees} tasks; at most {INPUT_TREES_MAX} are allowed")
@@ -226,6 +227,8 @@ class Core:
             self._emit(job_rules.decide_started(job, task, rank, running.started_ns))
         if task.state is TaskState.STOPPING:
             self._order(node, running.step, Stop(running.step, self.settings.grace_ms))
+        elif task.started_ns and self._now_ns - task.started_ns > job.request.time_ms * MS_NS + OVERTIME_NS:
+            self._emit(job_rules.decide_stop(job, task, Cause.TIME, "site"))
         return True
 
     def _miss(self, beat: Beat) -> None:
@@ -303,7 +306,7 @@ class Core:
         due = job_rules.due_for_archive(self.site, now_ns, settings.retain_ns, settings.retain_max, ARCHIVE_PER_TURN)
         for name in list(due):
             job = self.site.jobs.by_id[name]
-            rows.append(ArchivedJob(job.id, job.account, job.ended_ns, codec.encode_job(job)))
+            rows.append(ArchivedJob(job.id, number_of(job.id), job.account, codec.encode_job(job)))
             self._emit([JobArchived(name)])
         return rows
 

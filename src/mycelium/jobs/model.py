@@ -55,7 +55,9 @@ class Request(Struct, frozen=True):
     nodes: int = 1
     array: Array | None = None
     after: tuple[JobId, ...] = ()
-    inputs: tuple[JobId, ...] = ()  # jobs whose outputs are put under inputs/JOB[/INDEX]; all of them are in `after` too
+    inputs: tuple[
+        JobId, ...
+    ] = ()  # jobs whose outputs are put under inputs/JOB[/INDEX]; all of them are in `after` too
     priority: Priority = Priority.NORMAL
     on: tuple[str, ...] = ()  # selector terms (nodes/select.py)
     retries: int = 0

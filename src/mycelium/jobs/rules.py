@@ -174,10 +174,15 @@ def find(site: Site, job: JobId, account: Account) -> Job:
     found = site.jobs.by_id.get(job)
     if found is None:
         raise Missing(f"{job} is not known", hint="`myc jobs --all` lists the jobs")
-    if found.account != account.id and not account.admin:
-        owner = site.accounts.by_id[found.account].name
-        raise Denied(f"{job} belongs to {owner}", hint="only its account or an admin may change it")
+    check_owner(site, found, account)
     return found
+
+
+def check_owner(site: Site, job: Job, account: Account) -> None:
+    """Errors: `Denied` for anybody but the job's account and the admins."""
+    if job.account != account.id and not account.admin:
+        owner = site.accounts.by_id[job.account].name
+        raise Denied(f"{job.id} belongs to {owner}", hint="only its account or an admin may do this")
 
 
 def decide_cancel(site: Site, index: Index, job: JobId, position: int | None, account: Account) -> list[JobEvent]:
@@ -267,7 +272,8 @@ def outcome_of(job: Job, task: Task, ends: Sequence[Ended], lost: Cause = Cause.
         return _lost(task, culprit, lost)
     if task.cause in (Cause.DRAIN, Cause.SITE_DOWN):
         return Outcome(task.cause, QUEUED, culprit.exit_code, "")
-    message = culprit.message or EXPLAINED.get(culprit.reason, "").format(code=culprit.exit_code)
+    message = culprit.message or ("passed its time limit" if task.cause is Cause.TIME else "")
+    message = message or EXPLAINED.get(culprit.reason, "").format(code=culprit.exit_code)
     if task.failures < job.request.retries:
         return Outcome(Cause.RETRY, QUEUED, culprit.exit_code, message)
     return Outcome(None, FAILED, culprit.exit_code or 1, message)

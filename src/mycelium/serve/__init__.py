@@ -1,0 +1,1 @@
+"""The doors: HTTP for people and programs."""

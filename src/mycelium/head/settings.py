@@ -1,0 +1,24 @@
+"""What a site's owner may choose, with safe defaults."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from msgspec import Struct
+
+from mycelium.base.limits import GRACE_MS, NODE_LOST_S, NODE_SUSPECT_S, RETAIN_ENDED_S
+
+
+class SiteSettings(Struct, frozen=True):
+    """Where a site lives and how it behaves. `log_url` empty: SQLite in the home directory."""
+
+    home: Path
+    host: str = "127.0.0.1"
+    port: int = 0  # 0: any free port
+    nodes: int = 1
+    log_url: str = ""
+    node_suspect_s: float = NODE_SUSPECT_S
+    node_lost_s: float = NODE_LOST_S
+    retain_ended_s: int = RETAIN_ENDED_S
+    grace_ms: int = GRACE_MS
+    name: str = "mycelium"

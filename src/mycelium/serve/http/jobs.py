@@ -1,0 +1,247 @@
+"""The doors to jobs: submit, list, show, cancel, why, story, logs, outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Query, Request
+from fastapi.responses import Response
+
+from mycelium.accounts.model import Account
+from mycelium.base.errors import Fault, Missing, Problem, Refused
+from mycelium.base.ids import JobId, number_of, parse_task
+from mycelium.base.limits import JOBS_PER_SUBMIT_MAX, JOBS_SHOWN_MAX, KEY_LENGTH_MAX
+from mycelium.head import codec, views
+from mycelium.head.commands import Cancel, Submit
+from mycelium.head.core import Core
+from mycelium.head.steps import outputs_of
+from mycelium.jobs import request as job_request
+from mycelium.jobs import rules
+from mycelium.jobs.model import ENDED, Job
+from mycelium.jobs.model import Request as JobRequest
+from mycelium.jobs.story import say
+from mycelium.jobs.why import dry_run, why
+from mycelium.jobs.why import say as say_why
+from mycelium.serve.http.auth import TheAccount, TheHead
+from mycelium.serve.http.logs import follow_job
+from mycelium.serve.http.schema import DRY_RUN_BODY, SUBMIT_BODY
+from mycelium.serve.http.wire import ERRORS, answer, read_document, stream_events
+
+router = APIRouter(tags=["jobs"], responses=ERRORS)
+
+JobPath = str
+Limit = Annotated[int, Query(ge=1, le=JOBS_SHOWN_MAX)]
+Offset = Annotated[int, Query(ge=0, le=1 << 50)]
+Number = Annotated[int | None, Query(ge=0, le=1 << 50)]
+
+
+@router.post("/jobs", openapi_extra={"requestBody": SUBMIT_BODY}, summary="Submit one job, or many at once")
+async def submit(
+    request: Request,
+    head: TheHead,
+    account: TheAccount,
+    idempotency_key: Annotated[str, Header(max_length=KEY_LENGTH_MAX)] = "",
+) -> Response:
+    """All of them are accepted, or none; and once, however often it is sent with the same `Idempotency-Key`."""
+    document = await read_document(request)
+    many = isinstance(document, dict) and set(document) == {"jobs"}
+    written = document["jobs"] if many else [document]
+    if not isinstance(written, list) or not 1 <= len(written) <= JOBS_PER_SUBMIT_MAX:
+        raise Refused(f"jobs must be a list of 1 to {JOBS_PER_SUBMIT_MAX} jobs")
+    jobs = await head.ask(Submit(account.id, tuple(_read_all(written)), idempotency_key))
+    shown = [views.job_view(head.core, _known(head.core, job), head.clock.now_ns()) for job in jobs]
+    return answer({"jobs": shown}, 201)
+
+
+def _read_all(written: list[Any]) -> Iterator[JobRequest]:
+    """The requests of a batch; when one is wrong, the message says which."""
+    for position, document in enumerate(written):
+        try:
+            yield job_request.read(document)
+        except Problem as problem:
+            if len(written) == 1:
+                raise
+            faults = problem.faults or (Fault("", problem.message, problem.hint),)
+            where = f"jobs[{position}]"
+            named = tuple(Fault(f"{where}.{f.where}".rstrip("."), f.message, f.hint) for f in faults)
+            raise Refused(f"{where}: {problem.message}", hint=problem.hint, faults=named) from None
+
+
+def _known(core: Core, job: JobId) -> Job:
+    """A job, from memory or from the archive. Errors: `Missing`."""
+    found = core.site.jobs.by_id.get(job)
+    if found is None:
+        archived = core.log.archived(job)
+        if archived is None:
+            raise Missing(f"{job} is not known", hint="`myc jobs --all` lists the jobs")
+        found = codec.decode_job(archived)
+    return found
+
+
+def _shown(core: Core, job: Job, account: Account, now_ns: int) -> views.Document:
+    """A job as this account may see it: what others run is their own affair."""
+    view = views.job_view(core, job, now_ns)
+    if job.account != account.id and not account.admin:
+        view["command"] = None
+        view["request"] = {**view["request"], "env": None, "workdir": None}
+    return view
+
+
+@router.post("/jobs/dry-run", openapi_extra={"requestBody": DRY_RUN_BODY}, summary="Say what would happen to a job")
+async def plan_only(request: Request, head: TheHead, account: TheAccount) -> Response:
+    """Where and when the job would start if it were submitted now. Changes nothing."""
+    wanted = job_request.read(await read_document(request))
+    core = head.core
+    rules.check_possible(core.site, wanted, account)
+    found = dry_run(core.site, core.index.queue, wanted, account.id, head.clock.now_ns())
+    return answer({"why": found, "says": say_why(found)})
+
+
+@router.get("/jobs", summary="List jobs, newest first")
+async def list_jobs(
+    head: TheHead,
+    account: TheAccount,
+    state: Annotated[str, Query(max_length=32)] = "",
+    all: bool = False,
+    limit: Limit = 100,
+    before: Number = None,
+) -> Response:
+    """Those that have not ended; with `all` or a `state` the ended ones too. `before`: only older than this number."""
+    now_ns = head.clock.now_ns()
+    shown: list[views.Document] = []
+    more = False
+    for job in _newest_first(head.core, all or bool(state), before):
+        if state and views.state_of(job) != state and job.state.value != state:
+            continue
+        if len(shown) == limit:
+            more = True
+            break
+        shown.append(_shown(head.core, job, account, now_ns))
+    return answer({"jobs": shown, "more": more})
+
+
+def _newest_first(core: Core, ended_too: bool, before: int | None) -> Iterator[Job]:
+    oldest = before
+    for name, job in reversed(core.site.jobs.by_id.items()):
+        number = number_of(name)
+        if (before is None or number < before) and (ended_too or job.state not in ENDED):
+            oldest = number
+            yield job
+    while ended_too:
+        page = core.log.archived_list(None, oldest, JOBS_SHOWN_MAX)
+        if not page:
+            return
+        for row in page:
+            oldest = number_of(row.job)
+            yield codec.decode_job(row.data)
+
+
+@router.get("/jobs/{job}", summary="Show a job or an array task")
+async def show_job(
+    job: JobPath, head: TheHead, account: TheAccount, tasks: Annotated[int, Query(ge=0, le=10_000)] = 1000
+) -> Response:
+    """The job with its tasks that have started (at most `tasks` of them)."""
+    name, index = parse_task(job)
+    found = _known(head.core, name)
+    view = _shown(head.core, found, account, head.clock.now_ns())
+    chosen = sorted(found.tasks) if index is None else [_task_index(found, index)]
+    view["counts"] = view.pop("tasks")
+    view["tasks"] = [views.task_view(found, found.tasks[i]) for i in chosen[:tasks] if i in found.tasks]
+    return answer(view)
+
+
+def _task_index(job: Job, index: int) -> int:
+    if job.request.array is None or index not in job.request.array.indices:
+        raise Missing(f"{job.id} has no task {index}", hint=f"`myc job show {job.id}` shows its range")
+    return index
+
+
+@router.post("/jobs/{job}/cancel", summary="Cancel a job or an array task")
+async def cancel(job: JobPath, head: TheHead, account: TheAccount) -> Response:
+    """What runs gets SIGTERM, and SIGKILL after the grace period. Cancelling what has ended changes nothing."""
+    name, index = parse_task(job)
+    if name not in head.core.site.jobs.by_id:
+        _known(head.core, name)  # archived: ended long ago
+    else:
+        await head.ask(Cancel(account.id, name, index))
+    return answer(_shown(head.core, _known(head.core, name), account, head.clock.now_ns()))
+
+
+@router.get("/jobs/{job}/why", summary="Why a job waits, and what would help")
+async def why_job(job: JobPath, head: TheHead, account: TheAccount) -> Response:
+    """What binds it now, who is ahead, when it should start and on what that rests, and the smallest helpful change."""
+    name, index = parse_task(job)
+    found = _known(head.core, name)
+    if found.id not in head.core.site.jobs.by_id:
+        raise Missing(f"{name} ended and is in the archive", hint=f"`myc story {name}` tells what happened to it")
+    if index is not None:
+        _task_index(found, index)
+    core = head.core
+    reasons = why(core.site, core.index.queue, name, index, head.clock.now_ns())
+    return answer({"why": reasons, "says": say_why(reasons)})
+
+
+@router.get("/jobs/{job}/story", summary="Every event that touched a job, in words")
+async def story(job: JobPath, head: TheHead, account: TheAccount) -> Response:
+    name, index = parse_task(job)
+    found = _known(head.core, name)
+    rules.check_owner(head.core.site, found, account)
+    array = found.request.array is not None
+    told: list[views.Document] = []
+    for entry in head.core.log.about(name):
+        event = codec.decode(entry.kind, entry.data)
+        if index is not None and getattr(event, "index", index) != index:
+            continue
+        told.append(event_view(entry.seq, entry.time_ns, event, array))
+    return answer({"story": told})
+
+
+def event_view(seq: int, time_ns: int, event: codec.Event, array: bool = False) -> views.Document:
+    return {
+        "seq": seq,
+        "time": views.time_view(time_ns),
+        "kind": type(event).__name__,
+        "says": say(event, array),
+        "event": event,
+    }
+
+
+@router.get("/jobs/{job}/outputs", summary="What the winning attempts committed")
+async def outputs(job: JobPath, head: TheHead, account: TheAccount) -> Response:
+    """Tree objects by the path under which they belong; fetch them from /objects."""
+    name, index = parse_task(job)
+    found = _known(head.core, name)
+    rules.check_owner(head.core.site, found, account)
+    wanted = "" if index is None else f"/{_task_index(found, index)}"
+    trees = [
+        {"path": path.lstrip("/"), "tree": tree}
+        for path, tree in outputs_of(found)
+        if path == wanted or path.startswith(f"{wanted}/")
+    ]
+    return answer({"job": name, "asked": list(found.request.outputs), "outputs": trees})
+
+
+@router.get("/jobs/{job}/logs", summary="What a job wrote, as server-sent events")
+async def logs(
+    job: JobPath,
+    head: TheHead,
+    account: TheAccount,
+    request: Request,
+    follow: bool = False,
+    attempt: Annotated[int | None, Query(ge=1, le=1 << 31)] = None,
+    rank: Annotated[int | None, Query(ge=0, le=1 << 20)] = None,
+    stream: Annotated[str, Query(pattern="^(stdout|stderr|both)$")] = "both",
+    offset_stdout: Offset = 0,
+    offset_stderr: Offset = 0,
+) -> Response:
+    """Events `stdout` and `stderr` of `{task, attempt, rank, offset, data}` (in base64), then `end` with the job."""
+    name, index = parse_task(job)
+    found = _known(head.core, name)
+    rules.check_owner(head.core.site, found, account)
+    if index is not None:
+        _task_index(found, index)
+    streams = ("stdout", "stderr") if stream == "both" else (stream,)
+    offsets = {"stdout": offset_stdout, "stderr": offset_stderr}
+    told = follow_job(head, request.app.state.objects, found, index, attempt, rank, streams, offsets, follow)
+    return stream_events(told)

@@ -1,0 +1,186 @@
+"""A whole site in one process: log, core, engine, loop and doors, wired, and run until told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import shutil
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import msgspec
+import uvicorn
+
+import mycelium
+from mycelium.accounts.model import Role
+from mycelium.accounts.rules import AddAccount
+from mycelium.base.clock import Clock
+from mycelium.base.errors import Conflict, Unavailable
+from mycelium.base.limits import DISK_RESERVE_BYTES
+from mycelium.base.units import S_NS, format_size
+from mycelium.engine.local import LocalEngine
+from mycelium.head.commands import StopAll, Tick
+from mycelium.head.core import Core, Settings
+from mycelium.head.loop import Head
+from mycelium.head.settings import SiteSettings
+from mycelium.head.views import time_view
+from mycelium.log import Log, open_log
+from mycelium.nodes.plan import Patience
+from mycelium.serve.http.app import build_app
+from mycelium.serve.http.auth import hash_token, new_token
+from mycelium.store.directory import DirectoryObjects
+
+STOP_MARGIN_S = 5.0  # beyond the grace period, for what was killed to be reported
+
+
+class SiteFile(msgspec.Struct):
+    """`$MYC_HOME/site.json`: how the commands of this machine find the site that runs here."""
+
+    url: str
+    pid: int
+    version: str
+
+
+def run(settings: SiteSettings, ready: Callable[[str], None] = lambda url: None) -> None:
+    """Run a site until SIGINT, SIGTERM or `myc down`. `ready` is called with the URL when it answers.
+
+    Errors: `Conflict` when another head has this home, `Unavailable` when the log or the port cannot be had, `Refused`
+    when a newer Mycelium wrote the log.
+    """
+    with _home(settings.home) as home:
+        log = open_log(settings.log_url or str(home / "site.db"))
+        try:
+            asyncio.run(_serve(settings, home, log, ready))
+        finally:
+            log.close()
+
+
+async def _serve(settings: SiteSettings, home: Path, log: Log, ready: Callable[[str], None]) -> None:
+    clock = Clock(not_before_ns=log.last_time_ns)
+    patience = Patience(int(settings.node_suspect_s * S_NS), int(settings.node_lost_s * S_NS))
+    core = Core(log, clock.now_ns(), Settings(patience, settings.retain_ended_s * S_NS, grace_ms=settings.grace_ms))
+    objects = DirectoryObjects(home / "objects")
+    engine = LocalEngine(home, settings.nodes)
+    head = Head(core, engine, clock, refusing=lambda: _disk_full(home))
+    sockets = [_listen(settings.host, settings.port)]
+    url = f"http://{settings.host}:{sockets[0].getsockname()[1]}"
+    goes_down: asyncio.Future[tuple[str, int]] = asyncio.get_running_loop().create_future()
+
+    def down(by: str, grace_ms: int) -> None:
+        if not goes_down.done():
+            goes_down.set_result((by, grace_ms))
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, down, "a signal", settings.grace_ms)
+    about = {"site": settings.name, "version": mycelium.__version__, "url": url, "started": time_view(clock.now_ns())}
+    server = _Server(uvicorn.Config(build_app(head, objects, about, down), log_level="warning", lifespan="off"))
+    await head.start()
+    serving = asyncio.create_task(server.serve(sockets))
+    try:
+        await _make_admin(head, home)
+        _write_site_file(home, SiteFile(url, os.getpid(), mycelium.__version__))
+        ready(url)
+        await asyncio.wait([goes_down, head.failed, serving], return_when=asyncio.FIRST_COMPLETED)
+        if goes_down.done():
+            await _wind_down(head, engine, *goes_down.result())
+    finally:
+        (home / "site.json").unlink(missing_ok=True)
+        server.should_exit = True
+        server.force_exit = True
+        await asyncio.gather(serving, return_exceptions=True)
+        await head.stop()
+    if head.failed.done():
+        head.failed.result()
+
+
+async def _wind_down(head: Head, engine: LocalEngine, by: str, grace_ms: int) -> None:
+    """Stop what runs, let its end be reported and committed, then stop the machines."""
+    await head.ask(StopAll(by))
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + grace_ms / 1000 + STOP_MARGIN_S
+    while head.core.index.leases and loop.time() < deadline:
+        await asyncio.sleep(0.02)
+        await head.ask(Tick())
+    await engine.stop(stop_steps=True, grace_ms=grace_ms)
+
+
+class _Server(uvicorn.Server):
+    """Signals are the site's, not the HTTP server's: the doors close last."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+@contextlib.contextmanager
+def _home(path: Path) -> Iterator[Path]:
+    """The home directory, made 0700 and locked: one head has it at a time."""
+    home = path.expanduser().absolute()
+    try:
+        home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        home.chmod(0o700)
+        lock = os.open(home / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise Unavailable(f"{home} cannot be used: {error.strerror}", hint="choose another with --home") from None
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.pread(lock, 32, 0).decode(errors="replace").strip() or "unknown"
+            raise Conflict(
+                f"another head (pid {holder}) has {home}", hint="`myc status` shows it, `myc down` stops it"
+            ) from None
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+        yield home
+    finally:
+        os.close(lock)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise Unavailable(
+            f"port {port} of {host} cannot be had: {error.strerror}", hint="choose another --port"
+        ) from None
+    return listener
+
+
+def _disk_full(home: Path) -> str:
+    """Why nothing new can be accepted, or nothing."""
+    free_bytes = shutil.disk_usage(home).free
+    if free_bytes >= DISK_RESERVE_BYTES:
+        return ""
+    return f"the disk of {home} has {format_size(free_bytes)} left; the site needs {format_size(DISK_RESERVE_BYTES)}"
+
+
+async def _make_admin(head: Head, home: Path) -> None:
+    """The first start makes the account `admin` and leaves its token in the home, readable by the owner alone."""
+    if head.core.site.accounts.by_id:
+        return
+    token = new_token()
+    path = home / "tokens" / "admin"
+    path.parent.mkdir(mode=0o700, exist_ok=True)
+    _write_private(path, token + "\n")  # before it is valid: a crash between the two leaves a token that is made anew
+    await head.ask(AddAccount("admin", Role.ADMIN, hash_token(token), "site"))
+
+
+def _write_private(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def _write_site_file(home: Path, site: SiteFile) -> None:
+    _write_private(home / "site.json", msgspec.json.encode(site).decode())
