@@ -27,6 +27,7 @@ from mycelium.head.commands import StopAll, Tick
 from mycelium.head.core import Core, Settings
 from mycelium.head.loop import Head
 from mycelium.head.settings import SiteSettings
+from mycelium.head.sweep import sweep_for_ever
 from mycelium.head.views import time_view
 from mycelium.log import Log, open_log
 from mycelium.nodes.plan import Patience
@@ -80,6 +81,7 @@ async def _serve(settings: SiteSettings, home: Path, log: Log, ready: Callable[[
     server = _Server(uvicorn.Config(build_app(head, objects, about, down), log_level="warning", lifespan="off"))
     await head.start()
     serving = asyncio.create_task(server.serve(sockets))
+    sweeping = asyncio.create_task(sweep_for_ever(core, objects, clock))
     try:
         await _make_admin(head, home)
         _write_site_file(home, SiteFile(url, os.getpid(), mycelium.__version__))
@@ -91,7 +93,8 @@ async def _serve(settings: SiteSettings, home: Path, log: Log, ready: Callable[[
         (home / "site.json").unlink(missing_ok=True)
         server.should_exit = True
         server.force_exit = True
-        await asyncio.gather(serving, return_exceptions=True)
+        sweeping.cancel()
+        await asyncio.gather(serving, sweeping, return_exceptions=True)
         await head.stop()
     if head.failed.done():
         head.failed.result()

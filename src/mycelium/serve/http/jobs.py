@@ -9,7 +9,7 @@ from fastapi import APIRouter, Header, Query, Request
 from fastapi.responses import Response
 
 from mycelium.accounts.model import Account
-from mycelium.base.errors import Fault, Missing, Problem, Refused
+from mycelium.base.errors import Conflict, Fault, Missing, Problem, Refused
 from mycelium.base.ids import JobId, number_of, parse_task
 from mycelium.base.limits import JOBS_PER_SUBMIT_MAX, JOBS_SHOWN_MAX, KEY_LENGTH_MAX
 from mycelium.head import codec, views
@@ -49,7 +49,9 @@ async def submit(
     written = document["jobs"] if many else [document]
     if not isinstance(written, list) or not 1 <= len(written) <= JOBS_PER_SUBMIT_MAX:
         raise Refused(f"jobs must be a list of 1 to {JOBS_PER_SUBMIT_MAX} jobs")
-    jobs = await head.ask(Submit(account.id, tuple(_read_all(written)), idempotency_key))
+    requests = tuple(_read_all(written))
+    _check_workdirs(request, requests)
+    jobs = await head.ask(Submit(account.id, requests, idempotency_key))
     shown = [views.job_view(head.core, _known(head.core, job), head.clock.now_ns()) for job in jobs]
     return answer({"jobs": shown}, 201)
 
@@ -66,6 +68,13 @@ def _read_all(written: list[Any]) -> Iterator[JobRequest]:
             where = f"jobs[{position}]"
             named = tuple(Fault(f"{where}.{f.where}".rstrip("."), f.message, f.hint) for f in faults)
             raise Refused(f"{where}: {problem.message}", hint=problem.hint, faults=named) from None
+
+
+def _check_workdirs(request: Request, requests: tuple[JobRequest, ...]) -> None:
+    """A directory must have arrived before the job that begins with it. Errors: `Conflict`."""
+    wanted = {wanted.workdir for wanted in requests if wanted.workdir is not None}
+    for digest in request.app.state.objects.missing(wanted):
+        raise Conflict(f"the working directory {digest[:12]}… is not here", hint="send it to /objects first")
 
 
 def _known(core: Core, job: JobId) -> Job:
