@@ -1,0 +1,111 @@
+"""`python -m mycelium.agent`: one agent. Engines start it; nobody else needs to."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import fcntl
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+from pathlib import Path
+
+import msgspec
+
+from mycelium.agent import probes, share
+from mycelium.agent.agent import Agent
+from mycelium.agent.link import Link
+from mycelium.agent.settings import Settings
+from mycelium.base.ids import NodeId, is_node
+from mycelium.nodes.model import Devices
+from mycelium.sandbox import etc, process
+from mycelium.sandbox.probe import Offer, probe
+
+ALREADY = 75  # EX_TEMPFAIL: another agent has this node
+
+
+def main() -> int:
+    options = _options()
+    settings = _settings(options)
+    settings.steps.mkdir(mode=0o700, parents=True, exist_ok=True)
+    lock_fd = _lock(settings.directory / "agent.pid")
+    if lock_fd is None:
+        print(f"another agent has {settings.node}", file=sys.stderr)
+        return ALREADY
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.INFO)
+    offer = _offer(settings)
+    settings = msgspec.structs.replace(settings, labels=settings.labels | offer.labels)
+    asyncio.run(_run(settings, offer, options.socket))
+    return 0
+
+
+async def _run(settings: Settings, offer: Offer, socket_path: Path) -> None:
+    agent = Agent(settings, offer, Link(socket_path))
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, agent.finish)
+    await agent.run()
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="mycelium.agent", allow_abbrev=False)
+    parser.add_argument("--home", type=Path, required=True, help="the site's directory")
+    parser.add_argument("--node", required=True, help="this node's id")
+    parser.add_argument("--socket", type=Path, required=True, help="where the head listens")
+    parser.add_argument("--name", default=socket.gethostname())
+    parser.add_argument("--share", default="0/1", metavar="I/N", help="the i-th of n equal shares of this machine")
+    parser.add_argument("--devices", metavar="CPU_M,BYTES,GPUS", help="say that the node has this, whatever it has")
+    parser.add_argument("--label", action="append", default=[], metavar="KEY=VALUE")
+    options = parser.parse_args()
+    if not is_node(options.node):
+        parser.error(f"{options.node!r} is not a node")
+    return options
+
+
+def _settings(options: argparse.Namespace) -> Settings:
+    part, parts = (int(number) for number in options.share.split("/"))
+    cores, memory_bytes, gpus = share.virtual(part, parts, probes.cores(), probes.memory_bytes(), probes.nvidia_gpus())
+    devices = Devices(len(cores) * 1000, memory_bytes, len(gpus))
+    if options.devices:
+        devices = Devices(*(int(number) for number in options.devices.split(",")))
+    given = dict(label.partition("=")[::2] for label in options.label)
+    return Settings(
+        home=options.home.absolute(),
+        node=NodeId(options.node),
+        name=options.name,
+        devices=devices,
+        cores=tuple(cores),
+        gpus=tuple(gpus),
+        labels=probes.labels() | given,
+    )
+
+
+def _lock(path: Path) -> int | None:
+    """Hold this node's directory for life, and say who holds it; None when another agent does."""
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(fd)
+        return None
+    os.ftruncate(fd, 0)
+    os.write(fd, process.this(time.time_ns()).encode())
+    return fd
+
+
+def _offer(settings: Settings) -> Offer:
+    """Tried before there are threads, because the trial forks."""
+    etc_directory = settings.directory / "etc"
+    empty = settings.directory / "empty"
+    try:
+        etc.make(etc_directory)
+        empty.mkdir(exist_ok=True)
+        return probe(etc_directory, empty, probes.python_prefixes())
+    except OSError as error:
+        return Offer(why_not=f"the sandbox could not be tried: {error}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

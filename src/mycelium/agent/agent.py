@@ -1,0 +1,411 @@
+"""The agent of one node: orders in, reports out, and the truth about its steps on disk.
+
+Every order may come twice, and every life of an agent begins by adopting what an earlier one left. Reports go out once
+when something happens, and again in every beat.
+
+Never: decides what runs, or believes what a payload says.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import time
+from collections import OrderedDict
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from mycelium import __version__
+from mycelium.agent import finish, prepare, probes, record, tail
+from mycelium.agent.held import Held, Phase
+from mycelium.agent.launcher import Launcher
+from mycelium.agent.link import Link
+from mycelium.agent.plan import SYSTEM_PATH
+from mycelium.agent.settings import Settings
+from mycelium.agent.share import Share
+from mycelium.base.errors import Problem, Unavailable
+from mycelium.base.ids import StepId, split_step
+from mycelium.base.limits import BEAT_MS, DISK_RESERVE_BYTES, FOLLOWERS_MAX, STEP_DISK_BYTES
+from mycelium.engine.orders import (
+    WIRE_VERSION,
+    Beat,
+    Chunk,
+    Ended,
+    Exited,
+    Forget,
+    Gone,
+    Hello,
+    Order,
+    Reason,
+    Running,
+    Sandbox,
+    Shutdown,
+    Start,
+    Started,
+    Step,
+    Stop,
+    Tail,
+    Untail,
+)
+from mycelium.sandbox import process, uids
+from mycelium.sandbox.cgroup import Group
+from mycelium.sandbox.probe import Offer
+from mycelium.sandbox.strays import end_strays
+from mycelium.store.directory import DirectoryObjects
+from mycelium.store.disk import check_room
+
+FORGOTTEN_KEPT = 10_000  # names of forgotten steps, against an order to start that comes late
+PREPARE_AT_ONCE = 8
+FORGET_WAIT_S = 10.0  # how long a follower may take to read the last of a log
+
+log = logging.getLogger(__name__)
+
+
+class Agent:
+    def __init__(self, settings: Settings, offer: Offer, link: Link) -> None:
+        self.settings = settings
+        self.offer = offer
+        self.link = link
+        self.boot = os.urandom(8).hex()
+        self.objects = DirectoryObjects(settings.objects)
+        self.share = Share(settings.cores, settings.gpus)
+        self.launcher = Launcher()
+        self.held: dict[StepId, Held] = {}
+        self.tails: dict[int, asyncio.Task[None]] = {}
+        self._forgotten: OrderedDict[StepId, None] = OrderedDict()
+        self._preparing = asyncio.Semaphore(PREPARE_AT_ONCE)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._beats = 0
+        self._prefixes = probes.python_prefixes()
+        self._path = ":".join((*(f"{prefix}/bin" for prefix in self._prefixes), *SYSTEM_PATH))
+        self._finished = asyncio.Event()
+
+    async def run(self) -> None:
+        """Live until a `Shutdown`, or until the site's directory is gone."""
+        self.launcher.open()
+        self.adopt()
+        self._spawn(self.link.run(self._greet, self.handle, self._parted))
+        self._spawn(self._beat_for_ever())
+        await self._finished.wait()
+        await self.link.wait_sent()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self.launcher.close()
+
+    def finish(self) -> None:
+        self._finished.set()
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+        return task
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("agent ends: a task failed", exc_info=error)
+            self.finish()  # the engine starts another one, which adopts the steps
+
+    # -- what the head hears --------------------------------------------------------------------------------------------
+
+    def _greet(self) -> None:
+        settings = self.settings
+        self.link.send(
+            Hello(
+                wire=WIRE_VERSION,
+                node=settings.node,
+                name=settings.name,
+                boot=self.boot,
+                devices=settings.devices,
+                labels=settings.labels,
+                address=settings.address,
+                version=__version__,
+                python=settings.labels.get("python", ""),
+            )
+        )
+        self.beat()
+
+    def beat(self) -> None:
+        self._beats += 1
+        running = tuple(Running(held.step.id, held.started_ns) for held in self.held.values() if held.ended is None)
+        gone = tuple(Gone(held.step.id, held.ended) for held in self.held.values() if held.ended is not None)
+        about = os.statvfs(self.settings.directory)
+        self.link.send(
+            Beat(
+                node=self.settings.node,
+                boot=self.boot,
+                number=self._beats,
+                running=running,
+                gone=gone,
+                disk_free_bytes=about.f_bavail * about.f_frsize,
+                load=os.getloadavg()[0],
+                memory_used_bytes=probes.memory_used_bytes(),
+            )
+        )
+
+    async def _beat_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(BEAT_MS / 1000)
+            if not self.settings.directory.is_dir():
+                log.error("agent ends: %s is gone", self.settings.directory)
+                self.finish()
+                return
+            self.beat()
+
+    def _parted(self) -> None:
+        """Chunks are for the connection that asked for them."""
+        for task in self.tails.values():
+            task.cancel()
+        self.tails.clear()
+
+    # -- orders ---------------------------------------------------------------------------------------------------------
+
+    async def handle(self, order: Order) -> None:
+        match order:
+            case Start(step):
+                self.start(step)
+            case Stop(step_id, grace_ms):
+                self.stop(step_id, grace_ms)
+            case Forget(step_id):
+                self.forget(step_id)
+            case Tail():
+                self.tail(order)
+            case Untail(number):
+                if number in self.tails:
+                    self.tails.pop(number).cancel()
+            case Shutdown(stop_steps, grace_ms):
+                self._spawn(self._shut_down(stop_steps=stop_steps, grace_ms=grace_ms))
+
+    def start(self, step: Step) -> None:
+        held = self.held.get(step.id)
+        if held is not None:
+            self._report(held)
+            return
+        if step.id in self._forgotten:
+            self._say_lost(step.id, "this step has ended and been forgotten")
+            return
+        try:
+            split_step(step.id)  # its name becomes a path
+        except Problem as error:
+            log.error("start refused: %s", error)
+            return
+        held = Held(step, self.settings.steps / step.id)
+        self.held[step.id] = held
+        self._spawn(self._begin(held))
+
+    def stop(self, step_id: StepId, grace_ms: int) -> None:
+        held = self.held.get(step_id)
+        if held is None:
+            self._say_lost(step_id, "this node does not know the step")
+        elif held.ended is not None:
+            self._report(held)
+        elif held.phase is Phase.PREPARING:
+            held.stop_grace_ms = grace_ms
+        elif held.phase is Phase.RUNNING:
+            self._signal_stop(held, grace_ms)
+
+    def forget(self, step_id: StepId) -> None:
+        held = self.held.get(step_id)
+        if held is None or held.phase is not Phase.GONE:
+            return  # only an end that the head has heard of can be forgotten
+        del self.held[step_id]
+        self._forgotten[step_id] = None
+        if len(self._forgotten) > FORGOTTEN_KEPT:
+            self._forgotten.popitem(last=False)
+        self._spawn(self._remove(held))
+
+    def tail(self, order: Tail) -> None:
+        held = self.held.get(order.step)
+        if held is None or len(self.tails) >= FOLLOWERS_MAX or order.tail in self.tails:
+            self.link.send(Chunk(order.tail, order.offset, b"", end=True))
+            return
+        self.tails[order.tail] = self._spawn(self._follow(order, held))
+
+    async def _follow(self, order: Tail, held: Held) -> None:
+        held.tails += 1
+        try:
+            await tail.send(order, held, self.link.wait_send)
+        except Unavailable:
+            pass
+        finally:
+            held.tails -= 1
+            if self.tails.get(order.tail) is asyncio.current_task():
+                del self.tails[order.tail]
+
+    async def _shut_down(self, *, stop_steps: bool, grace_ms: int) -> None:
+        if stop_steps:
+            for held in list(self.held.values()):
+                self.stop(held.step.id, grace_ms)
+            await asyncio.gather(*(held.over.wait() for held in self.held.values()))
+        self.finish()
+
+    # -- a step's life --------------------------------------------------------------------------------------------------
+
+    async def _begin(self, held: Held) -> None:
+        """Prepare and launch. Whatever goes wrong, the step ends with a reason."""
+        lease_fd = -1
+        try:
+            prepare.check_sandbox(held.step, self.offer.bwrap, self.offer.why_not)
+            check_room(self.settings.directory, DISK_RESERVE_BYTES)
+            uid = None
+            if held.step.sandbox is Sandbox.PROCESS and os.geteuid() == 0:
+                uid, lease_fd = uids.lease()
+            async with self._preparing:
+                await self._fill(held, uid)
+                if held.stop_grace_ms is not None:
+                    self._end(held, self._not_started(Reason.STOPPED, "stopped before it began"))
+                    return
+                held.spec = self._spec(held.step, uid)
+                prepare.write_spec(held.spec, held.directory)
+                pid = await self.launcher.launch(held.directory, lease_fd if lease_fd >= 0 else None)
+            self._running(held, pid, time.time_ns())
+        except Problem as error:
+            hint = f" ({error.hint})" if error.hint else ""
+            self._end(held, self._not_started(Reason.FAILED_START, f"{error.message}{hint}"))
+        except Exception as error:  # the top of this step's task: a strange step must not take the agent along
+            log.exception("%s could not be prepared", held.step.id)
+            self._end(held, self._not_started(Reason.FAILED_START, f"could not prepare the step: {error}"))
+        finally:
+            if lease_fd >= 0:
+                os.close(lease_fd)
+
+    async def _fill(self, held: Held, uid: int | None) -> None:
+        step = held.step
+        if step.workdir is None and not step.inputs:
+            prepare.fill(step, held.directory, self.objects, uid)
+        else:
+            await asyncio.to_thread(prepare.fill, step, held.directory, self.objects, uid)
+
+    def _not_started(self, reason: Reason, message: str) -> Ended:
+        now_ns = time.time_ns()
+        return Ended(reason, 127, message, started_ns=0, ended_ns=now_ns)
+
+    def _spec(self, step: Step, uid: int | None) -> dict[str, Any]:
+        cores, gpus = self.share.take(step.devices)
+        group = self.offer.groups
+        return {
+            "step": prepare.step_to_json(step),
+            "boxed": step.sandbox is Sandbox.PROCESS,
+            "uid": uid,
+            "cores": cores,
+            "gpus": gpus if self.settings.gpus else None,
+            "disk_bytes": step.disk_bytes or STEP_DISK_BYTES,
+            "path": self._path,
+            "prefixes": self._prefixes,
+            "etc": str(self.settings.directory / "etc"),
+            "hidden": [str(self.settings.home)],
+            "hostname": self.settings.name,
+            "bwrap": self.offer.bwrap,
+            "cgroup": str(group / f"mycelium-{self.settings.node}-{step.id}") if group else None,
+        }
+
+    def _running(self, held: Held, pid: int, started_ns: int) -> None:
+        held.phase, held.started_ns = Phase.RUNNING, started_ns
+        try:
+            held.pid_fd = os.pidfd_open(pid)
+        except OSError:  # it has ended already
+            self._spawn(self._collect(held))
+        else:
+            asyncio.get_running_loop().add_reader(held.pid_fd, self._shim_ended, held)
+        self.link.send(Started(self.settings.node, held.step.id, started_ns))
+        if held.stop_grace_ms is not None:
+            self._signal_stop(held, held.stop_grace_ms)
+
+    def _signal_stop(self, held: Held, grace_ms: int) -> None:
+        with contextlib.suppress(OSError):  # on a full disk the shim goes by the grace that the spec gives
+            record.write_whole(os.path.join(held.path, record.STOP), str(grace_ms).encode())
+        with contextlib.suppress(OSError):
+            signal.pidfd_send_signal(held.pid_fd, signal.SIGTERM)
+
+    def _shim_ended(self, held: Held) -> None:
+        asyncio.get_running_loop().remove_reader(held.pid_fd)
+        held.close()
+        self._spawn(self._collect(held))
+
+    async def _collect(self, held: Held) -> None:
+        """The shim is gone: read what it wrote down, and keep what the step leaves."""
+        held.phase = Phase.COLLECTING
+        status = record.read_json(os.path.join(held.path, record.STATUS))
+        try:
+            ended = finish.from_status(status) if status is not None else await self._lose(held)
+        except msgspec.ValidationError as error:
+            ended = finish.lost(held.started_ns, time.time_ns(), f"its status cannot be read: {error}")
+        if finish.has_leavings(held.step, ended, held.directory):
+            ended = await asyncio.to_thread(finish.keep, held.step, ended, held.directory, self.objects)
+        self._end(held, ended)
+
+    async def _lose(self, held: Held) -> Ended:
+        """No status: the shim was killed. Nothing of the step may be left when we say so."""
+        if held.spec.get("cgroup"):
+            await asyncio.to_thread(Group(Path(held.spec["cgroup"])).remove)
+        elif not held.spec.get("boxed"):
+            await asyncio.to_thread(end_strays, held.directory)
+        return finish.lost(held.started_ns, time.time_ns(), "its shim is gone without a word")
+
+    def _end(self, held: Held, ended: Ended) -> None:
+        held.phase, held.ended = Phase.GONE, ended
+        if held.spec:
+            self.share.give_back(held.step.devices, held.spec["cores"], held.spec["gpus"] or ())
+        # Kept in memory in any case; without the file, another life of the agent collects once more.
+        with contextlib.suppress(OSError):
+            if held.directory.is_dir():
+                finish.write_ended(ended, held.directory)
+        self._report(held)
+        held.over.set()
+
+    async def _remove(self, held: Held) -> None:
+        deadline = time.monotonic() + FORGET_WAIT_S
+        while held.tails and time.monotonic() < deadline:
+            await asyncio.sleep(0.02)
+        try:
+            await asyncio.to_thread(prepare.remove, held.directory)
+        except OSError as error:
+            log.error("%s not removed: %s", held.directory, error)
+
+    # -- adoption -------------------------------------------------------------------------------------------------------
+
+    def adopt(self) -> None:
+        """Take over the steps of an earlier life."""
+        self.settings.steps.mkdir(parents=True, exist_ok=True)
+        for step_id in prepare.sweep(self.settings.steps):
+            directory = self.settings.steps / step_id
+            found = prepare.read_step(directory)
+            if found is None or not record.is_claimed(str(directory)):
+                # Never begun: the head does not find it in our beats, and orders it again.
+                prepare.remove(directory)
+                continue
+            self._adopt(Held(found[0], directory), found[1])
+
+    def _adopt(self, held: Held, spec: dict[str, Any]) -> None:
+        held.spec = spec
+        self.held[held.step.id] = held
+        self.share.hold(held.step.devices, spec["cores"], spec["gpus"] or ())
+        shim = process.read(os.path.join(held.path, record.PID))
+        held.started_ns = shim.started_ns if shim else 0
+        ended = finish.read_ended(held.directory)
+        if ended is not None:
+            self._end(held, ended)
+        elif shim is not None and shim.lives():
+            self._running(held, shim.pid, shim.started_ns)
+        else:
+            held.phase = Phase.COLLECTING
+            self._spawn(self._collect(held))
+
+    # -- reports --------------------------------------------------------------------------------------------------------
+
+    def _report(self, held: Held) -> None:
+        if held.ended is not None:
+            self.link.send(Exited(self.settings.node, held.step.id, held.ended))
+        elif held.started_ns:
+            self.link.send(Started(self.settings.node, held.step.id, held.started_ns))
+
+    def _say_lost(self, step_id: StepId, message: str) -> None:
+        self.link.send(Exited(self.settings.node, step_id, finish.lost(0, time.time_ns(), message)))

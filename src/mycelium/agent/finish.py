@@ -1,0 +1,91 @@
+"""After a step's end: what it left on disk becomes objects, and its status becomes the report."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from mycelium.agent import pump, record
+from mycelium.base.errors import Problem
+from mycelium.base.ids import Digest
+from mycelium.base.limits import LOG_BYTES_MAX, OUTPUT_BYTES_MAX
+from mycelium.engine.orders import Ended, Reason, Step
+from mycelium.store.collect import collect
+from mycelium.store.objects import Objects
+
+EXIT_LOST = 128 + signal.SIGKILL
+
+
+def lost(started_ns: int, now_ns: int, message: str) -> Ended:
+    return Ended(Reason.LOST, EXIT_LOST, message, started_ns=started_ns, ended_ns=now_ns)
+
+
+def from_status(status: dict[str, Any]) -> Ended:
+    """Errors: msgspec.ValidationError when this is no status."""
+    return msgspec.convert(status, Ended)
+
+
+def has_leavings(step: Step, ended: Ended, directory: Path) -> bool:
+    """Whether there is anything for `keep` to do: a step without logs and outputs costs no thread."""
+    wants_outputs = bool(step.outputs) and ended.reason is Reason.EXIT and ended.exit_code == 0
+    return wants_outputs or any(_log_bytes(directory, stream) for stream in ("stdout", "stderr"))
+
+
+def _log_bytes(directory: Path, stream: str) -> int:
+    return sum(os.path.getsize(path) for _, path in pump.segments(str(directory), stream))
+
+
+def keep(step: Step, ended: Ended, directory: Path, objects: Objects) -> Ended:
+    """Put logs and, after a good end, outputs into the object store.
+
+    A step whose outputs could not be kept has not succeeded, whatever its exit code was.
+    """
+    try:
+        stdout, stderr = (_keep_log(directory, stream, objects) for stream in ("stdout", "stderr"))
+        ended = msgspec.structs.replace(ended, stdout=stdout, stderr=stderr)
+    except (Problem, OSError) as error:
+        ended = msgspec.structs.replace(ended, message=_and(ended.message, f"log not kept: {error}"))
+    if not step.outputs or ended.reason is not Reason.EXIT or ended.exit_code != 0:
+        return ended
+    try:
+        outputs = collect(directory / record.WORK, step.outputs, objects, bytes_max=OUTPUT_BYTES_MAX)
+    except (Problem, OSError) as error:
+        message = _and(ended.message, f"outputs not kept: {error}")
+        return msgspec.structs.replace(ended, reason=Reason.DISK, exit_code=1, message=message)
+    return msgspec.structs.replace(ended, outputs=outputs)
+
+
+def _and(said: str, more: str) -> str:
+    return f"{said}; {more}" if said else more
+
+
+def _keep_log(directory: Path, stream: str, objects: Objects) -> Digest | None:
+    """The kept segments as one object; a gap (dropped bytes) is closed. None when there is nothing."""
+    if not _log_bytes(directory, stream):
+        return None
+    left_bytes = LOG_BYTES_MAX
+    with objects.begin() as writing:
+        for _, path in pump.segments(str(directory), stream):
+            with open(path, "rb") as file:
+                while left_bytes > 0 and (data := file.read(min(left_bytes, 1 << 18))):
+                    left_bytes -= len(data)
+                    writing.write(data)
+        return writing.commit()
+
+
+def write_ended(ended: Ended, directory: Path) -> None:
+    record.write_whole(str(directory / record.ENDED), msgspec.json.encode(ended))
+
+
+def read_ended(directory: Path) -> Ended | None:
+    found = record.read_json(str(directory / record.ENDED))
+    if found is None:
+        return None
+    try:
+        return from_status(found)
+    except msgspec.ValidationError:
+        return None

@@ -1,0 +1,77 @@
+"""A small process that forks shims: a millisecond each, where starting an interpreter takes fifteen.
+
+It speaks over one SOCK_SEQPACKET socket on its standard input: a message is the directory of a step, perhaps with one
+descriptor that the shim shall keep open for life (the lease of a user id); the answer is the shim's pid, or 0 and why not.
+It ends when the agent's end of the socket closes. Its shims do not: they are sessions of their own.
+
+Standard library only, single-threaded.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import socket
+import sys
+import traceback
+
+from mycelium.agent import shim
+
+MESSAGE_BYTES_MAX = 8192
+
+
+def serve(door: socket.socket) -> None:
+    signal.signal(signal.SIGCHLD, _reap)
+    # An order to stop may reach a shim before it listens: it waits until the shim unblocks it.
+    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM,))
+    # Shims share these pages for as long as nobody writes to them, and a collection writes to all.
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    while True:
+        message, fds, _, _ = socket.recv_fds(door, MESSAGE_BYTES_MAX, 1, socket.MSG_CMSG_CLOEXEC)
+        if not message:
+            return
+        try:
+            pid = os.fork()
+        except OSError as error:
+            door.send(f"0 {error}".encode())
+        else:
+            if pid == 0:
+                _be_shim(door, os.fsdecode(message))
+            door.send(str(pid).encode())
+        for fd in fds:
+            os.close(fd)
+
+
+def _be_shim(door: socket.socket, directory: str) -> None:
+    code = 1
+    try:
+        os.setsid()
+        door.close()
+        null = os.open(os.devnull, os.O_RDWR)
+        os.dup2(null, 0)
+        os.dup2(null, 1)
+        os.close(null)
+        shim.main(directory)
+        code = 0
+    except SystemExit as ended:
+        print(ended, file=sys.stderr)
+    except BaseException:  # the top of this process
+        traceback.print_exc()
+    finally:
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def _reap(*_: object) -> None:
+    try:
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+    except ChildProcessError:
+        pass
+
+
+if __name__ == "__main__":
+    serve(socket.socket(fileno=os.dup(0)))

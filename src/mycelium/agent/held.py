@@ -1,0 +1,48 @@
+"""What the agent knows of one step."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from mycelium.agent import record
+from mycelium.engine.orders import Ended, Step
+
+
+class Phase(StrEnum):
+    PREPARING = "preparing"  # its directory is being filled
+    RUNNING = "running"  # a shim has it
+    COLLECTING = "collecting"  # it ended; outputs and logs go into the object store
+    GONE = "gone"  # all is known; kept until the head says forget
+
+
+class Held:
+    """A step from its acceptance until it is forgotten."""
+
+    def __init__(self, step: Step, directory: Path) -> None:
+        self.step = step
+        self.directory = directory
+        self.phase = Phase.PREPARING
+        self.spec: dict[str, Any] = {}
+        self.started_ns = 0
+        self.ended: Ended | None = None
+        self.stop_grace_ms: int | None = None  # an order to stop that came before there was a shim
+        self.pid_fd = -1
+        self.tails = 0
+        self.over = asyncio.Event()  # set once it is gone
+
+    @property
+    def work(self) -> Path:
+        return self.directory / record.WORK
+
+    @property
+    def path(self) -> str:
+        return str(self.directory)
+
+    def close(self) -> None:
+        if self.pid_fd >= 0:
+            os.close(self.pid_fd)
+            self.pid_fd = -1

@@ -1,0 +1,70 @@
+"""The agent's end of the fork server: start a shim, learn its pid. A server that died is started again when needed."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+from mycelium.agent import forkserver
+from mycelium.base.errors import Unavailable
+
+SOURCES = str(Path(__file__).parents[2])
+# No site-packages: nothing that is installed there may slow or break the start of every step.
+BOOT = "import sys; sys.path.insert(0, sys.argv[1]); import runpy; runpy.run_module(sys.argv[2], run_name='__main__')"
+
+
+class Launcher:
+    def __init__(self) -> None:
+        self._door: socket.socket | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._turn = asyncio.Lock()
+
+    async def launch(self, directory: Path, keep_fd: int | None = None) -> int:
+        """The pid of a new shim for this step."""
+        async with self._turn:
+            for _ in range(2):
+                if self._door is None:
+                    self.open()
+                try:
+                    return await self._ask(directory, keep_fd)
+                except (ConnectionError, EOFError):
+                    self.close()
+        raise Unavailable("the fork server died twice while it started a step")
+
+    async def _ask(self, directory: Path, keep_fd: int | None) -> int:
+        assert self._door is not None
+        socket.send_fds(self._door, [os.fsencode(directory)], [] if keep_fd is None else [keep_fd])
+        answer = await asyncio.get_running_loop().sock_recv(self._door, 4096)
+        if not answer:
+            raise EOFError
+        pid, _, why_not = answer.decode().partition(" ")
+        if pid == "0":
+            raise Unavailable(f"could not fork: {why_not}")
+        return int(pid)
+
+    def open(self) -> None:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours.setblocking(False)
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-I", "-S", "-c", BOOT, SOURCES, forkserver.__name__],
+                stdin=theirs,
+                stdout=subprocess.DEVNULL,
+                cwd="/",
+                start_new_session=True,
+            )
+        self._door = ours
+
+    def close(self) -> None:
+        """Let the server end. Its shims go on."""
+        if self._door is not None:
+            self._door.close()
+            self._door = None
+        if self._process is not None:
+            self._process.kill()  # it may be stopped, and it has nothing to lose
+            self._process.wait()
+            self._process = None

@@ -1,0 +1,110 @@
+"""Making a step's directory: the working directory unpacked, and the spec written last of all."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import stat
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import msgspec
+
+from mycelium.agent import record
+from mycelium.base.errors import Refused, Unavailable
+from mycelium.base.ids import StepId
+from mycelium.engine.orders import Sandbox, Step
+from mycelium.store.objects import Objects
+from mycelium.store.unpack import unpack
+
+
+def fill(step: Step, directory: Path, objects: Objects, uid: int | None) -> None:
+    """An empty step directory, then its working directory with everything that the step begins with."""
+    remove(directory)
+    work = directory / record.WORK
+    directory.mkdir(mode=0o700)
+    work.mkdir(mode=0o755 if uid is None else 0o700)
+    if uid is not None:
+        os.chown(work, uid, uid)
+    if step.workdir is not None:
+        unpack(objects, step.workdir, work, uid=uid, gid=uid)
+    for path, digest in step.inputs:
+        unpack(objects, digest, _make_below(work, path, uid), uid=uid, gid=uid, replace=True)
+
+
+def _make_below(work: Path, path: str, uid: int | None) -> Path:
+    """The directory `path` under `work`, never through a link: a job's own tree may hold links to anywhere."""
+    parts = PurePosixPath(path).parts
+    if path.startswith("/") or ".." in parts:
+        raise Refused(f"input {path!r} is not below the working directory")
+    here = work
+    for part in parts:
+        here = here / part
+        try:
+            here.mkdir(mode=0o755)
+        except FileExistsError:
+            if not stat.S_ISDIR(here.lstat().st_mode):
+                raise Refused(f"input {path!r} would lie under {part!r}, which is no directory") from None
+        else:
+            if uid is not None:
+                os.chown(here, uid, uid)
+    return here
+
+
+def write_spec(spec: dict[str, Any], directory: Path) -> None:
+    record.write_whole(str(directory / record.SPEC), json.dumps(spec).encode())
+
+
+def read_step(directory: Path) -> tuple[Step, dict[str, Any]] | None:
+    """The step that was accepted in this directory; None when there is none, or it cannot be read."""
+    spec = record.read_json(str(directory / record.SPEC))
+    if spec is None:
+        return None
+    try:
+        return msgspec.convert(spec["step"], Step), spec
+    except (msgspec.ValidationError, KeyError):
+        return None
+
+
+def step_to_json(step: Step) -> dict[str, Any]:
+    return msgspec.to_builtins(step)
+
+
+def check_sandbox(step: Step, bwrap: str, why_not: str) -> None:
+    if step.sandbox is Sandbox.PROCESS and not bwrap:
+        raise Unavailable("this node cannot sandbox steps", hint=why_not)
+
+
+def remove(directory: Path) -> None:
+    """Take a step's directory away, whatever modes its payload gave to what is in it."""
+    if not directory.exists():
+        return
+    # First aside, so that a step of the same name finds the place free and no half of it is ever taken for a whole.
+    aside = directory.with_name(f"{directory.name}.gone-{os.getpid()}-{os.urandom(4).hex()}")
+    directory.rename(aside)
+    _delete(aside)
+
+
+def _delete(directory: Path) -> None:
+    def reopen(function: Any, path: str, _: object) -> None:
+        os.chmod(os.path.dirname(path), 0o700)
+        if os.path.isdir(path) and not os.path.islink(path):
+            os.chmod(path, 0o700)
+        function(path)
+
+    try:
+        shutil.rmtree(directory, onerror=reopen)
+    except OSError:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def sweep(steps: Path) -> list[StepId]:
+    """Names of the step directories; what was being removed when an agent died is removed now."""
+    found: list[StepId] = []
+    for path in sorted(steps.iterdir()):
+        if ".gone-" in path.name:
+            _delete(path)
+        else:
+            found.append(StepId(path.name))
+    return found

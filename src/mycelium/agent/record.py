@@ -1,0 +1,99 @@
+"""A step's directory: what is in it, and how each file is written so that a crash at any moment leaves the truth.
+
+```
+steps/<step>/spec        what to run; written last of all preparations: with it, the step is accepted
+             pid         who runs it; made once and never again, so that a step is never started twice
+             stop        the grace period of the latest order to stop
+             status      how it ended, by the shim; written once
+             ended       the same after outputs and logs were collected, by the agent
+             stdout.N    the log from byte N on, likewise stderr.N
+             work/       the step's own
+```
+Standard library only: the shim uses it too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from typing import Any
+
+from mycelium.sandbox import process
+
+SPEC, PID, STOP, STATUS, ENDED, WORK = "spec", "pid", "stop", "status", "ended", "work"
+RESERVED = "status.reserved"  # real blocks on the disk, so that the status can be written when the disk is full
+RESERVED_BYTES = 4096
+SMALL_FILE_BYTES_MAX = 1 << 20
+
+
+def write_whole(path: str, data: bytes) -> None:
+    """Write and rename: a reader sees all of it or nothing. Not forced to the disk."""
+    fresh = f"{path}.new"
+    fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        _write_all(fd, data)
+    finally:
+        os.close(fd)
+    os.rename(fresh, path)
+
+
+def read_json(path: str) -> dict[str, Any] | None:
+    """The document, or None when there is none or what is there is not one."""
+    try:
+        with open(path, "rb") as file:
+            found = json.loads(file.read(SMALL_FILE_BYTES_MAX))
+    except (OSError, ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def claim(directory: str, started_ns: int) -> bool:
+    """Enter this process as the one that runs the step. False: another one was first, and this one must not run it."""
+    draft = os.path.join(directory, f"{PID}.{os.getpid()}")
+    write_whole(draft, process.this(started_ns).encode())
+    try:
+        os.link(draft, os.path.join(directory, PID))
+    except FileExistsError:
+        return False
+    finally:
+        os.unlink(draft)
+    return True
+
+
+def is_claimed(directory: str) -> bool:
+    return os.path.exists(os.path.join(directory, PID))
+
+
+def reserve_status(directory: str) -> None:
+    fd = os.open(os.path.join(directory, RESERVED), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        _write_all(fd, b" " * RESERVED_BYTES)
+    finally:
+        os.close(fd)
+
+
+def write_status(directory: str, status: dict[str, Any]) -> None:
+    """Make the status durable. It takes the place that was reserved, so a full disk does not matter."""
+    reserved = os.path.join(directory, RESERVED)
+    fd = os.open(reserved, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        # Padded with blanks, which JSON ignores: truncating first would give the blocks away.
+        _write_all(fd, json.dumps(status).encode().ljust(RESERVED_BYTES))
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+    os.rename(reserved, os.path.join(directory, STATUS))
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+def grace_ms(directory: str, default_ms: int) -> int:
+    """What the latest order to stop allows."""
+    with contextlib.suppress(OSError, ValueError), open(os.path.join(directory, STOP)) as file:
+        return max(0, int(file.read(32)))
+    return default_ms

@@ -1,0 +1,33 @@
+"""What one agent is told at its start, and where its files are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from msgspec import Struct, field
+
+from mycelium.base.ids import NodeId
+from mycelium.nodes.model import Devices
+
+
+class Settings(Struct, frozen=True):
+    home: Path
+    node: NodeId
+    name: str
+    devices: Devices
+    cores: tuple[int, ...]
+    gpus: tuple[int, ...] = ()
+    labels: dict[str, str] = field(default_factory=dict)
+    address: str = "127.0.0.1"
+
+    @property
+    def directory(self) -> Path:
+        return self.home / "nodes" / self.node
+
+    @property
+    def steps(self) -> Path:
+        return self.directory / "steps"
+
+    @property
+    def objects(self) -> Path:
+        return self.home / "objects"

@@ -1,0 +1,90 @@
+"""The shim's eye on what its step uses: memory and processes where no cgroup counts them, and disk.
+
+A look costs time, so the next one is put off by what the last one cost, and comes sooner near a bound.
+Standard library only: the shim uses it.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from typing import Any
+
+from mycelium.agent.record import WORK
+from mycelium.base.limits import DISK_RESERVE_BYTES, STEP_PROCESSES_MAX
+from mycelium.base.units import format_size
+from mycelium.sandbox import usage
+from mycelium.sandbox.cgroup import Group
+
+FIRST_MS = 30
+NEAR_MS, FAR_MS = 100, 300
+DISK_MS = 1_000
+COST_SHARE = 20  # a look may cost one part in so many of a cpu
+
+
+class Watch:
+    def __init__(self, spec: dict[str, Any], directory: str, group: Group | None) -> None:
+        step = spec["step"]
+        self._memory_bytes_max: int = step["devices"]["memory_bytes"]
+        self._disk_bytes_max: int = spec["disk_bytes"]
+        self._boxed: bool = spec["boxed"]
+        self._directory = directory
+        self._group = group
+        self.peak_bytes = 0
+        now_ms = _boot_ms()
+        self.next_ms = now_ms + FIRST_MS
+        self._disk_next_ms = now_ms + DISK_MS
+
+    def look(self, now_ms: int, init_pid: int, below: Callable[[], list[int]]) -> tuple[str, str] | None:
+        """The reason to end the step, with a message; None when there is none."""
+        begun_ns = time.monotonic_ns()
+        proc, members, tmpfs = self._members(init_pid, below)
+        used = usage.memory(members, proc, tmpfs, max(self._memory_bytes_max, self.peak_bytes))
+        excess = self._memory_excess(used) if self._group is None else None
+        if excess is None and (now_ms >= self._disk_next_ms or self._disk_is_short()):
+            excess = self._disk_excess(members, proc)
+            self._disk_next_ms = _boot_ms() + max(DISK_MS, _cost_ms(begun_ns) * COST_SHARE)
+        near = used.memory_bytes > self._memory_bytes_max // 2 or used.processes > STEP_PROCESSES_MAX // 2
+        self.next_ms = _boot_ms() + max(NEAR_MS if near else FAR_MS, _cost_ms(begun_ns) * COST_SHARE)
+        return excess
+
+    def _members(self, init_pid: int, below: Callable[[], list[int]]) -> tuple[str, list[int], list[str]]:
+        """The step's processes, through the sandbox's own /proc when there is one: it lists them and no others."""
+        if not self._boxed:
+            return "/proc", below(), []
+        root = f"/proc/{init_pid}/root"
+        if not init_pid:
+            return "/proc", [], []
+        return f"{root}/proc", usage.pids(f"{root}/proc"), [f"{root}/tmp", f"{root}/dev/shm"]
+
+    def _memory_excess(self, used: usage.Used) -> tuple[str, str] | None:
+        self.peak_bytes = max(self.peak_bytes, min(used.memory_bytes, self._memory_bytes_max))
+        if used.memory_bytes > self._memory_bytes_max:
+            asked, had = format_size(self._memory_bytes_max), format_size(used.memory_bytes)
+            self.peak_bytes = used.memory_bytes
+            return "memory", f"used {had} of memory in {used.processes} processes; it asked for {asked}"
+        if used.processes > STEP_PROCESSES_MAX:
+            return "memory", f"had {used.processes} processes; a step may have {STEP_PROCESSES_MAX}"
+        return None
+
+    def _disk_is_short(self) -> bool:
+        return usage.free_bytes(self._directory) < DISK_RESERVE_BYTES // 2
+
+    def _disk_excess(self, members: list[int], proc: str) -> tuple[str, str] | None:
+        work = os.path.join(self._directory, WORK)
+        nameless = usage.unlinked(members, proc)
+        taken_bytes = usage.disk(work, self._disk_bytes_max) + nameless.get(os.stat(work).st_dev, 0)
+        if taken_bytes > self._disk_bytes_max:
+            return "disk", f"wrote {format_size(taken_bytes)}; a step may write {format_size(self._disk_bytes_max)}"
+        if taken_bytes > DISK_RESERVE_BYTES and self._disk_is_short():
+            return "disk", f"the node's disk is full, and this step holds {format_size(taken_bytes)} of it"
+        return None
+
+
+def _boot_ms() -> int:
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000
+
+
+def _cost_ms(begun_ns: int) -> int:
+    return (time.monotonic_ns() - begun_ns) // 1_000_000

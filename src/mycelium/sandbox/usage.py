@@ -1,0 +1,161 @@
+"""What a step uses right now, seen from outside, where no cgroup counts it: its processes, memory and disk.
+
+Payloads are watched, never trusted: every number is read from the kernel, and every walk is bounded.
+
+Source: proc(5); Documentation/filesystems/proc.rst (smaps_rollup).
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable
+from typing import NamedTuple
+
+PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+
+
+class Used(NamedTuple):
+    processes: int
+    memory_bytes: int
+
+
+def pids(proc: str = "/proc") -> list[int]:
+    try:
+        return [int(name) for name in os.listdir(proc) if name.isdigit()]
+    except OSError:
+        return []
+
+
+def parents(proc: str = "/proc") -> dict[int, int]:
+    """The parent of every process."""
+    found: dict[int, int] = {}
+    for pid in pids(proc):
+        fields = stat_fields(pid, proc)
+        if fields:
+            found[pid] = int(fields[1])
+    return found
+
+
+def stat_fields(pid: int, proc: str = "/proc") -> list[bytes]:
+    """The fields of /proc/<pid>/stat after the name (which may hold anything): state, parent, ... Empty when it is gone."""
+    try:
+        with open(f"{proc}/{pid}/stat", "rb") as file:
+            return file.read().rpartition(b") ")[2].split()
+    except OSError:
+        return []
+
+
+def start_ticks(pid: int) -> int:
+    """When this process began, in clock ticks since boot; with the pid, its identity. 0: it is gone, or only a zombie."""
+    fields = stat_fields(pid)
+    return int(fields[19]) if fields and fields[0] not in (b"Z", b"X") else 0
+
+
+def descendants(root: int) -> list[int]:
+    """All processes below `root`, nearest first.
+
+    Whole only when `root` is a subreaper: then an orphan's parent is `root` again, and nobody can leave the tree.
+    """
+    children: dict[int, list[int]] = {}
+    for pid, parent in parents().items():
+        children.setdefault(parent, []).append(pid)
+    found: list[int] = []
+    queue = [root]
+    while queue:
+        below = children.pop(queue.pop(), [])
+        found += below
+        queue += below
+    return found
+
+
+def resident_bytes(pid: int, proc: str = "/proc") -> int:
+    """What the process has in memory, shared pages counted whole. Cheap."""
+    try:
+        with open(f"{proc}/{pid}/statm", "rb") as file:
+            return int(file.read().split()[1]) * PAGE_BYTES
+    except (OSError, IndexError):
+        return 0
+
+
+def fair_bytes(pid: int, proc: str = "/proc") -> tuple[int, int]:
+    """Private and shared memory that nothing but this step can free: pages of files on disk do not count, shared pages
+    count in parts. Costs a walk over the process's page tables."""
+    sums = {b"Pss_Anon": 0, b"Pss_Shmem": 0, b"SwapPss": 0}
+    try:
+        with open(f"{proc}/{pid}/smaps_rollup", "rb") as file:
+            for line in file:
+                name, _, value = line.partition(b":")
+                if name in sums:
+                    sums[name] = int(value.split()[0]) * 1024
+    except OSError:
+        return resident_bytes(pid, proc), 0
+    return sums[b"Pss_Anon"] + sums[b"SwapPss"], sums[b"Pss_Shmem"]
+
+
+def memory(processes: Iterable[int], proc: str, tmpfs: Iterable[str], more_than_bytes: int) -> Used:
+    """Processes and memory of a step; exact only when the cheap upper bound is over `more_than_bytes`.
+
+    Files in `tmpfs` are memory. A file there that is also mapped is counted once, by taking the larger sum.
+    """
+    members = list(processes)
+    files_bytes = sum(filled_bytes(path) for path in tmpfs)
+    upper_bytes = sum(resident_bytes(pid, proc) for pid in members) + files_bytes
+    if upper_bytes <= more_than_bytes:
+        return Used(len(members), upper_bytes)
+    private_bytes = shared_bytes = 0
+    for pid in members:
+        private, shared = fair_bytes(pid, proc)
+        private_bytes += private
+        shared_bytes += shared
+    return Used(len(members), private_bytes + max(shared_bytes, files_bytes))
+
+
+def filled_bytes(path: str) -> int:
+    """What a tmpfs holds."""
+    try:
+        about = os.statvfs(path)
+    except OSError:
+        return 0
+    return (about.f_blocks - about.f_bfree) * about.f_frsize
+
+
+def free_bytes(path: str) -> int:
+    about = os.statvfs(path)
+    return about.f_bavail * about.f_frsize
+
+
+def disk(directory: str, enough_bytes: int) -> int:
+    """Bytes that the tree takes on its disk. Stops early once they are more than `enough_bytes`."""
+    total = 0
+    queue = [directory]
+    while queue and total <= enough_bytes:
+        try:
+            with os.scandir(queue.pop()) as entries:
+                for entry in entries:
+                    about = entry.stat(follow_symlinks=False)
+                    total += about.st_blocks * 512
+                    if stat.S_ISDIR(about.st_mode):
+                        queue.append(entry.path)
+        except OSError:
+            continue  # gone meanwhile, or closed to us: what is in it cannot be counted
+    return total
+
+
+def unlinked(processes: Iterable[int], proc: str) -> dict[int, int]:
+    """Bytes of files that have no name any more and are only held open, by device: `disk` cannot see these."""
+    seen: dict[tuple[int, int], int] = {}
+    for pid in processes:
+        directory = f"{proc}/{pid}/fd"
+        try:
+            for name in os.listdir(directory):
+                about = os.stat(f"{directory}/{name}")
+                if about.st_nlink == 0 and stat.S_ISREG(about.st_mode):
+                    seen[about.st_dev, about.st_ino] = about.st_blocks * 512
+        except OSError:
+            continue
+    sums: dict[int, int] = {}
+    for (device, _), size_bytes in seen.items():
+        sums[device] = sums.get(device, 0) + size_bytes
+    return sums
