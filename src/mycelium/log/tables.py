@@ -1,0 +1,110 @@
+"""The tables of a log, the same in SQLite and PostgreSQL, and the marks kept beside the events.
+
+`meta` holds `format` (the version of these tables), `log` (the name of this one log), `tail` (the last event) and
+`pruned` (the last event that was exported and dropped). The tail is written with every append, so that events missing
+from the end are seen.
+Never: decides anything.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Connection,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    select,
+    type_coerce,
+)
+from sqlalchemy.types import NULLTYPE
+
+from mycelium.base.errors import Refused
+from mycelium.log.entry import START, Entry, Mark, parse_mark
+
+FORMAT = 1
+
+_NUMBER = BigInteger().with_variant(Integer, "sqlite")  # an INTEGER key is SQLite's own row number: no second index
+
+metadata = MetaData()
+
+event = Table(
+    "event",
+    metadata,
+    Column("seq", _NUMBER, primary_key=True, autoincrement=False),
+    Column("time_ns", BigInteger, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("data", LargeBinary, nullable=False),
+    Column("hash", LargeBinary, nullable=False),
+)
+# Both drivers give bytes by themselves; as they come, a damaged value of another type is found by its hash.
+event_columns = tuple(type_coerce(column, NULLTYPE).label(column.name) for column in event.columns)
+
+snapshot = Table(
+    "snapshot",
+    metadata,
+    Column("id", _NUMBER, primary_key=True, autoincrement=False),
+    Column("seq", BigInteger, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("hash", LargeBinary, nullable=False),  # of event seq: the snapshot belongs to this history
+    Column("checksum", LargeBinary, nullable=False),
+)
+snapshot_part = Table(
+    "snapshot_part",
+    metadata,
+    Column("id", _NUMBER, primary_key=True, autoincrement=False),
+    Column("part", Integer, primary_key=True, autoincrement=False),
+    Column("data", LargeBinary, nullable=False),
+)
+archive = Table(
+    "archive",
+    metadata,
+    Column("job", Text, primary_key=True),
+    Column("number", BigInteger, nullable=False),
+    Column("account", Text, nullable=False),
+    Column("data", LargeBinary, nullable=False),
+    Index("archive_number", "number"),
+    Index("archive_account", "account", "number"),
+)
+segment = Table(
+    "segment",
+    metadata,
+    Column("path", Text, primary_key=True),
+    Column("first_seq", BigInteger, nullable=False),
+    Column("last_seq", BigInteger, nullable=False),
+    Column("pruned", Integer, nullable=False),
+)
+meta = Table("meta", metadata, Column("key", Text, primary_key=True), Column("value", Text, nullable=False))
+
+
+def create(connection: Connection, log: str) -> None:
+    metadata.create_all(connection)
+    rows = {"format": str(FORMAT), "log": log, "tail": str(START), "pruned": str(START)}
+    connection.execute(meta.insert(), [{"key": key, "value": value} for key, value in rows.items()])
+
+
+def event_row(entry: Entry) -> dict[str, object]:
+    return {
+        "seq": entry.seq,
+        "time_ns": entry.time_ns,
+        "kind": entry.kind,
+        "data": entry.data,
+        "hash": entry.hash,
+    }
+
+
+def read_meta(connection: Connection) -> dict[str, str]:
+    return {row.key: row.value for row in connection.execute(select(meta))}
+
+
+def read_mark(rows: dict[str, str], key: str, name: str) -> Mark:
+    try:
+        return parse_mark(rows[key])
+    except (KeyError, ValueError):
+        raise Refused(
+            f"the log {name} does not say its {key}: it is damaged", hint="restore it from a backup"
+        ) from None
