@@ -7,7 +7,9 @@
 | who is asking | `token` | `MYC_TOKEN` | `--token` |
 | where the site listens | `port` | `MYC_PORT` | `myc up --port` |
 | virtual nodes of the site | `nodes` | `MYC_NODES` | `myc up --nodes` |
-| the database of the log | `database` | `MYC_DATABASE` | `myc up --database` |
+| the address of the site | `host` | `MYC_HOST` | `myc up --host` |
+| a database for the log | `log_url` | `MYC_LOG_URL` | `myc up --log-url` |
+| what the site is called | `name` | `MYC_NAME` | `myc up --name` |
 
 Who says neither a URL nor a token talks to the site of the last `myc login`, or else to the one on this machine.
 """
@@ -22,8 +24,7 @@ from urllib.parse import urlsplit
 
 from mycelium.base.errors import Refused, Unavailable, Unknown
 
-KEYS = ("home", "url", "token", "port", "nodes", "database")
-NUMBERS = ("port", "nodes")
+KEYS = ("home", "url", "token", "port", "nodes", "host", "log_url", "name")
 
 _flags: dict[str, str] = {}
 
@@ -38,6 +39,11 @@ class Place(NamedTuple):
 def told(**flags: str) -> None:
     """Remember the flags of this command line. Empty ones were not given."""
     _flags.clear()
+    _flags.update({key: value for key, value in flags.items() if value})
+
+
+def also_told(**flags: str) -> None:
+    """A command's own flags that are settings as well, such as `myc up --home`."""
     _flags.update({key: value for key, value in flags.items() if value})
 
 
@@ -63,8 +69,11 @@ def number(key: str, flag: int | None) -> int | None:
 
 def home() -> Path:
     said = get("home")
-    default = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state") / "mycelium"
-    return Path(said).expanduser().absolute() if said else default
+    return Path(said).expanduser().absolute() if said else default_home()
+
+
+def default_home() -> Path:
+    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state") / "mycelium"
 
 
 def _configured() -> dict[str, Any]:
@@ -120,20 +129,39 @@ def _home_was_told() -> bool:
 
 def running() -> dict[str, Any]:
     """What the site of this home says of itself while it runs: its `url` and `pid`. Empty when none does."""
+    found = _site_file()
+    return found if found and lives(int(found["pid"])) else {}
+
+
+def _site_file() -> dict[str, Any]:
+    """Left behind by a site that was killed: then its process is gone."""
     try:
-        return json.loads((home() / "head.json").read_text())
-    except (OSError, ValueError):
+        found = json.loads((home() / "site.json").read_text())
+        return found if {"url", "pid"} <= set(found) else {}
+    except (OSError, ValueError, TypeError):
         return {}
 
 
+def lives(pid: int) -> bool:
+    """Whether there is such a process, and it is no zombie."""
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+    return status.rpartition(")")[2].split()[0] not in ("Z", "X")
+
+
 def local_url() -> str:
-    url = running().get("url")
-    if not url:
+    found = running()
+    if found:
+        return str(found["url"])
+    hint = "`myc up --detach` starts one; `myc login URL --token -` uses one elsewhere"
+    if _site_file():
         raise Unavailable(
-            f"no site runs on this machine (looked in {home()})",
-            hint="`myc up --detach` starts one; `myc login URL --token -` uses one elsewhere",
+            f"the site in {home()} is not running: it ended without a word",
+            hint="`myc up --detach` starts it again; nothing that was accepted is lost",
         )
-    return str(url)
+    raise Unavailable(f"no site runs on this machine (looked in {home()})", hint=hint)
 
 
 def local_token(url: str) -> str:

@@ -1,0 +1,181 @@
+"""`myc up`: a site on this machine, in this terminal or behind it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from mycelium.base.errors import KINDS, Conflict, Problem, Unavailable
+from mycelium.base.limits import GANG_NODES_MAX
+from mycelium.cli import settings, show
+from mycelium.cli.client import Client
+from mycelium.cli.options import Json
+
+if TYPE_CHECKING:
+    from mycelium.head.settings import SiteSettings
+
+PORT = 8700  # tried first, so that a site is found where it was; any other one when it is taken
+READY_S = 30.0
+LOG_BYTES_MAX = 1 << 20  # the head's own log is begun anew beyond this; the one before is kept
+
+
+def up(
+    nodes: Annotated[
+        int | None, typer.Option(metavar="N", min=1, max=GANG_NODES_MAX, help="Virtual nodes. [1]")
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option(metavar="P", min=0, max=65535, help=f"Where to listen; 0 is any. [{PORT}, if free]")
+    ] = None,
+    host: Annotated[str, typer.Option(metavar="ADDRESS", help="127.0.0.1 keeps it to this machine.")] = "",
+    home: Annotated[str, typer.Option(metavar="DIR", help="Where the site keeps its state.")] = "",
+    log_url: Annotated[str, typer.Option(metavar="URL", help="Keep the log in PostgreSQL instead of SQLite.")] = "",
+    name: Annotated[str, typer.Option(metavar="TEXT", help="What the site is called. [mycelium]")] = "",
+    detach: Annotated[bool, typer.Option("--detach", help="Return when it is ready; it goes on behind.")] = False,
+    json: Json = False,
+) -> None:
+    """Start a site on this machine: a head, and its nodes.
+
+    The first start makes the account `admin`; its token lies in the site's directory, where the commands of this
+    machine find it. Stop the site with `myc down`, or with Ctrl-C where it runs.
+    """
+    if home:
+        settings.also_told(home=home)
+    wanted = {
+        "nodes": settings.number("nodes", nodes) or 1,
+        "port": settings.number("port", port),
+        "host": host or settings.get("host"),
+        "log_url": log_url or settings.get("log_url"),
+        "name": name or settings.get("name"),
+    }
+    _refuse_second()
+    if detach:
+        _start_behind(wanted, json=json)
+        return
+    from mycelium.serve.site import run
+
+    begun = time.monotonic()
+    run(_site_settings(wanted), lambda url: _say_ready(url, wanted["nodes"], begun, detached=False, json=json))
+    show.note("the site has stopped; `myc up` starts it again where it was")
+
+
+def _site_settings(wanted: dict[str, Any]) -> SiteSettings:
+    from mycelium.head.settings import SiteSettings
+
+    given = {key: value for key, value in wanted.items() if value not in ("", None)}
+    chosen = {"port": _free_port(wanted["host"] or "127.0.0.1"), **given}
+    return SiteSettings(home=settings.home(), **chosen)
+
+
+def _free_port(host: str) -> int:
+    import socket
+
+    with contextlib.suppress(OSError), socket.socket() as trial:
+        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        trial.bind((host, PORT))
+        return PORT
+    return 0
+
+
+def _refuse_second() -> None:
+    found = settings.running()
+    if found:
+        raise Conflict(
+            f"a site runs already at {found['url']} (pid {found['pid']}, in {settings.home()})",
+            hint="`myc status` shows it, `myc down` stops it; --home starts another one elsewhere",
+        )
+
+
+# Behind the terminal.
+
+
+def _start_behind(wanted: dict[str, Any], *, json: bool) -> None:
+    begun = time.monotonic()
+    home = settings.home()
+    home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    path = home / "head.log"
+    _rotate(path)
+    words = [f"--{key.replace('_', '-')}={value}" for key, value in wanted.items() if value not in ("", None)]
+    with path.open("ab") as output:
+        start = output.tell()
+        child = subprocess.Popen(
+            [sys.executable, "-P", "-m", "mycelium.cli.main", "up", f"--home={home}", *words],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            cwd="/",
+            start_new_session=True,
+        )
+    url = _wait_ready(child, path, start)
+    _say_ready(url, wanted["nodes"], begun, detached=True, json=json)
+
+
+def _wait_ready(child: subprocess.Popen[bytes], path: Path, start: int) -> str:
+    """The URL, when it answers. Errors: what the site itself said before it ended."""
+    until = time.monotonic() + READY_S
+    while time.monotonic() < until:
+        if child.poll() is not None:
+            _raise_as(child.returncode, path, start)
+        found = settings.running()
+        if found.get("pid") == child.pid:
+            with contextlib.suppress(Problem):
+                Client(found["url"]).get("/health")
+                return found["url"]
+        time.sleep(0.02)
+    child.terminate()
+    raise Unavailable(f"the site was not ready after {READY_S:.0f}s", hint=f"its log is {path}")
+
+
+def _raise_as(code: int, path: Path, start: int) -> NoReturn:
+    """The error of the child, said again here."""
+    with path.open("rb") as file:
+        file.seek(start)
+        said = file.read(64_000).decode(errors="replace").strip()
+    kind = next((kind for kind in KINDS.values() if kind.exit == code), Unavailable)
+    lines = [line.strip() for line in said.splitlines()]
+    hint = next((line.removeprefix("hint: ") for line in lines if line.startswith("hint: ")), "")
+    message = next((line.removeprefix("myc: ") for line in lines if line.startswith("myc: ")), "")
+    raise kind(message or f"the site ended at once with exit code {code}", hint=hint or f"its log is {path}")
+
+
+def _rotate(path: Path) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        if path.stat().st_size > LOG_BYTES_MAX:
+            path.rename(path.with_suffix(".log.old"))
+
+
+# What people see.
+
+
+def _say_ready(url: str, nodes: int, begun: float, *, detached: bool, json: bool) -> None:
+    home = settings.home()
+    if json:
+        pid = settings.running().get("pid")
+        show.document(
+            {"url": url, "home": str(home), "pid": pid, "token_file": str(settings.token_path()), "nodes": nodes}
+        )
+        sys.stdout.flush()
+        return
+    after = show.paint(f"ready after {time.monotonic() - begun:.1f}s", "2")
+    show.say(f"{show.paint('●', '32')} site at {show.paint(url, '1')} with {show.counted(nodes, 'node')}  {after}")
+    show.facts((("  home", home), ("  token", settings.token_path()), ("  API", f"{url}/docs")))
+    cores = len(os.sched_getaffinity(0))
+    if nodes > cores:
+        said = f"{nodes} virtual nodes offer {nodes} cpus together; this machine has {cores}, so steps share them"
+        show.say(f"  {show.paint('note', '33')}   {said}")
+    prefix = "" if home == settings.default_home() else f"MYC_HOME={home} "
+    show.say("\nTry, here or in another terminal:" if detached else "\nTry, in another terminal:")
+    for command, says in (
+        ("myc run -- echo hello", "run something"),
+        ("myc nodes", "see the nodes"),
+        ("myc --help", "see what else there is"),
+        ("myc down", "stop the site"),
+    ):
+        show.say(f"  {prefix}{command:<24}{show.paint(says, '2')}")
+    sys.stdout.flush()
