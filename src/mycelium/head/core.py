@@ -39,7 +39,7 @@ from mycelium.jobs.events import JobArchived, JobEvent, StepEnded, TaskPlaced, T
 from mycelium.jobs.index import Index
 from mycelium.jobs.model import Cause, Ended, Job, Reason, Site, Task, TaskState
 from mycelium.jobs.plan import plan as plan_jobs
-from mycelium.log import ArchivedJob, Entry, Log
+from mycelium.log import ArchivedJob, Entry, Log, Snapshot
 from mycelium.nodes import rules as node_rules
 from mycelium.nodes.events import NodeEvent
 from mycelium.nodes.plan import Heard, Patience
@@ -121,11 +121,10 @@ class Core:
     def snapshot_due(self) -> bool:
         return self.log.last_seq - self._snapshot_seq >= self.settings.snapshot_events
 
-    def save_snapshot(self) -> None:
-        """Keep the state beside the log, so that the next start replays only what came after."""
-        seq = self.log.last_seq
-        self.log.save_snapshot(seq, codec.SNAPSHOT_VERSION, codec.encode_site(self.site))
-        self._snapshot_seq = seq
+    def take_snapshot(self) -> Snapshot:
+        """The state as it is now, to be kept beside the log: the next start replays only what came after."""
+        self._snapshot_seq = self.log.last_seq
+        return Snapshot(self.log.last_seq, codec.SNAPSHOT_VERSION, codec.encode_site(self.site))
 
     def account(self, account: str) -> Account:
         return account_rules.find(self.site.accounts, account)

@@ -23,6 +23,7 @@ from mycelium.head.codec import Event
 from mycelium.head.commands import Command, Tick
 from mycelium.head.core import Core
 from mycelium.head.tails import Tails
+from mycelium.log import Snapshot
 
 TICK_S = 0.25
 log = logging.getLogger("mycelium.head")
@@ -42,6 +43,8 @@ class Head:
         self._wake = asyncio.Event()
         self._followers: dict[JobId | None, set[asyncio.Event]] = {}
         self._tasks: list[asyncio.Task[None]] = []
+        self._saving: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._saving.set_result(None)
 
     async def start(self) -> None:
         await self.engine.start()
@@ -55,9 +58,9 @@ class Head:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._refuse_waiting(Unavailable("the head has stopped"))
+        await self._saving
         if self.core.log.last_seq and not self.failed.done():
-            with contextlib.suppress(Problem):
-                self.core.save_snapshot()
+            self._save(self.core.take_snapshot())
 
     async def ask(self, command: Command) -> Any:
         """Put a command to the core and wait until its events are durable. Errors: whatever the rules raise."""
@@ -119,8 +122,15 @@ class Head:
         for node, order in turn.orders:
             await self._send(node, order)
         self._tell_followers(turn.events)
-        if self.core.snapshot_due():
-            self.core.save_snapshot()
+        if self.core.snapshot_due() and self._saving.done():
+            self._saving = asyncio.ensure_future(asyncio.to_thread(self._save, self.core.take_snapshot()))
+
+    def _save(self, snapshot: Snapshot) -> None:
+        """A snapshot that cannot be kept costs the next start some time, and nothing else."""
+        try:
+            self.core.log.save_snapshot(snapshot.seq, snapshot.version, snapshot.data)
+        except Problem as problem:
+            log.warning("no snapshot: %s", problem)
 
     async def _send(self, node: NodeId, order: Order) -> None:
         try:

@@ -22,7 +22,7 @@ from mycelium.base.clock import Clock
 from mycelium.base.errors import Conflict, Unavailable
 from mycelium.base.limits import DISK_RESERVE_BYTES
 from mycelium.base.units import S_NS, format_size
-from mycelium.engine.local import LocalEngine
+from mycelium.engine.local.engine import LocalEngine
 from mycelium.head.commands import StopAll, Tick
 from mycelium.head.core import Core, Settings
 from mycelium.head.loop import Head

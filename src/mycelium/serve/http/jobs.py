@@ -15,6 +15,7 @@ from mycelium.base.limits import JOBS_PER_SUBMIT_MAX, JOBS_SHOWN_MAX, KEY_LENGTH
 from mycelium.head import codec, views
 from mycelium.head.commands import Cancel, Submit
 from mycelium.head.core import Core
+from mycelium.head.history import about
 from mycelium.head.steps import outputs_of
 from mycelium.jobs import request as job_request
 from mycelium.jobs import rules
@@ -198,8 +199,7 @@ async def story(job: JobPath, head: TheHead, account: TheAccount) -> Response:
     rules.check_owner(head.core.site, found, account)
     array = found.request.array is not None
     told: list[views.Document] = []
-    for entry in head.core.log.about(name):
-        event = codec.decode(entry.kind, entry.data)
+    for entry, event in about(head.core.log, name):
         if index is not None and getattr(event, "index", index) != index:
             continue
         told.append(event_view(entry.seq, entry.time_ns, event, array))

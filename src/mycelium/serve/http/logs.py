@@ -13,7 +13,8 @@ from msgspec import Struct
 from mycelium.base.errors import Problem
 from mycelium.base.ids import Digest, JobId
 from mycelium.base.limits import LOG_CHUNK_BYTES
-from mycelium.head import codec, views
+from mycelium.head import views
+from mycelium.head.history import about
 from mycelium.head.loop import Head
 from mycelium.head.steps import step_name
 from mycelium.jobs.events import StepEnded
@@ -191,8 +192,7 @@ def _end_of(head: Head, job: Job, source: Source) -> Ended | None:
     task = _now(head, job).tasks.get(source.index)
     if task is not None and task.attempt == source.attempt:
         return task.ends[source.rank] if source.rank < len(task.ends) else None
-    for entry in head.core.log.about(job.id):
-        event = codec.decode(entry.kind, entry.data)
+    for _, event in about(head.core.log, job.id):
         if isinstance(event, StepEnded) and (event.index, event.attempt, event.rank) == (
             source.index,
             source.attempt,

@@ -74,7 +74,19 @@ async def _events(head: Head, after: int, job: JobId | None, follow: bool) -> As
 @router.get("/audit", summary="Walk the hash chain of the log")
 async def audit(request: Request, head: TheHead, account: TheAdmin) -> Response:
     """Reads every event again, on a connection of its own, and checks that nothing was changed, added or taken away."""
-    return answer(await asyncio.to_thread(head.core.log.verify))
+    verdict = await asyncio.to_thread(head.core.log.verify)
+    span = f"events {verdict.first_seq} to {verdict.last_seq}"
+    says = f"{span} are as they were written" if verdict.ok else f"event {verdict.bad_seq} {verdict.why}"
+    return answer(
+        {
+            "ok": verdict.ok,
+            "events": verdict.events,
+            "first_bad": verdict.bad_seq,
+            "hash": verdict.hash,
+            "unseen": verdict.unseen,
+            "says": says,
+        }
+    )
 
 
 @router.post(
