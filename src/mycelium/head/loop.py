@@ -43,6 +43,7 @@ class Head:
         self._wake = asyncio.Event()
         self._followers: dict[JobId | None, set[asyncio.Event]] = {}
         self._tasks: list[asyncio.Task[None]] = []
+        self._stopped = False
         self._saving: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._saving.set_result(None)
 
@@ -53,7 +54,10 @@ class Head:
             task.add_done_callback(self._ended)
 
     async def stop(self) -> None:
-        """End the loop. What was committed is safe; what waits in the inbox is answered `unavailable`."""
+        """End the loop, once. What was committed is safe; what waits in the inbox is answered `unavailable`."""
+        if self._stopped:
+            return
+        self._stopped = True
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -66,6 +70,8 @@ class Head:
         """Put a command to the core and wait until its events are durable. Errors: whatever the rules raise."""
         if len(self._inbox) >= INBOX_COMMANDS_MAX:
             raise Exhausted(f"the head has {len(self._inbox)} commands waiting", hint="try again in a moment")
+        if self._stopped or self.failed.done():
+            raise Unavailable("the head has stopped", hint="`myc up` starts it again")
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._inbox.append((command, answer))
         self._wake.set()

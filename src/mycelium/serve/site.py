@@ -108,6 +108,7 @@ async def _wind_down(head: Head, engine: LocalEngine, by: str, grace_ms: int) ->
     while head.core.index.leases and loop.time() < deadline:
         await asyncio.sleep(0.02)
         await head.ask(Tick())
+    await head.stop()
     await engine.stop(stop_steps=True, grace_ms=grace_ms)
 
 
@@ -145,7 +146,8 @@ def _home(path: Path) -> Iterator[Path]:
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    # The protocol is named, because asyncio sends without delay only on sockets that name it.
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, proto=socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
