@@ -1,0 +1,102 @@
+"""What must be true when faults have ended and all work has had its time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mycelium.head import codec
+from mycelium.head.core import Core, replay, restore
+from mycelium.jobs.index import Index
+from mycelium.jobs.model import Site
+from mycelium.nodes.model import NodeState
+from mycelium.sim.promises import CAPACITY, LOST, TWICE
+from mycelium.sim.trace import Violation
+
+if TYPE_CHECKING:
+    from mycelium.sim.run import Simulation
+
+STUCK = "every job that can run does"
+REPLAY = "replay equals live state"
+BALANCE = "usage accounts balance"
+CHAIN = "the chain of the log is whole"
+STRAY = "nothing runs that nobody asked for"
+
+
+def check(sim: Simulation) -> None:
+    core = sim.head.core
+    if core is None:
+        raise Violation(STUCK, "the head is not there")
+    _accepted(sim, core)
+    _ended(sim, core)
+    _machines(sim, core)
+    _accounts(core)
+    _replay(sim, core)
+
+
+def _accepted(sim: Simulation, core: Core) -> None:
+    """What was answered exists once, and what was refused does not."""
+    written = sim.promises.by_key
+    for key, jobs in sim.people.answered.items():
+        if list(jobs) != written.get(key):
+            raise Violation(LOST, f"{key} was answered {jobs}; the log has {written.get(key)}", tuple(jobs))
+        for job in jobs:
+            if job not in core.site.jobs.by_id and sim.log.archived(job) is None:
+                raise Violation(LOST, f"{job} is neither alive nor archived", (job,))
+    for key in written.keys() & sim.people.refused.keys():
+        raise Violation(TWICE, f"{key} was refused ({sim.people.refused[key]}) and written: {written[key]}")
+
+
+def _ended(sim: Simulation, core: Core) -> None:
+    stuck = [job for job, book in sim.promises.jobs.items() if book.ended is None]
+    if stuck:
+        job = core.site.jobs.by_id[stuck[0]]
+        about = [f"{task.state}: {task.nodes} attempt {task.attempt}" for task in job.tasks.values()][:5]
+        nodes = {str(node.id): str(node.state) for node in core.site.nodes.by_id.values()}
+        raise Violation(
+            STUCK, f"{len(stuck)} have not: {job.id} is {job.state}, {job.request}, tasks {about}; nodes {nodes}", (job.id,)
+        )
+    if sim.people.waiting:
+        raise Violation(STUCK, f"{sim.people.waiting} submits have no answer")
+
+
+def _machines(sim: Simulation, core: Core) -> None:
+    for machine in sim.machines.values():
+        state = core.site.nodes.by_id[machine.node].state
+        if state is not NodeState.UP:
+            raise Violation(STUCK, f"{machine.node} is {state}, and nothing is wrong with it", (machine.node,))
+        if machine.disk:
+            held = next(iter(machine.disk.values()))
+            what = f"{machine.node} still has {list(machine.disk)}: {held.phase}, {held.ended}"
+            raise Violation(STRAY, what, (machine.node, *machine.disk))
+    if core.index.leases:
+        raise Violation(CAPACITY, f"leases are left: {core.index.leases}")
+
+
+def _accounts(core: Core) -> None:
+    for account in core.site.accounts.by_id.values():
+        if account.usage.rate_m:
+            raise Violation(BALANCE, f"{account.name} holds {account.usage.rate_m} milli-cpus, and nothing runs")
+
+
+def _replay(sim: Simulation, core: Core) -> None:
+    verdict = sim.log.verify()
+    if not verdict.ok:
+        raise Violation(CHAIN, verdict.why)
+    living = codec.encode_site(core.site)
+    full = replay(sim.log.read(0), Site())
+    if codec.encode_site(full) != living:
+        raise Violation(REPLAY, difference(codec.encode_site(full), living))
+    tail, _ = restore(sim.log)
+    if codec.encode_site(tail) != living:
+        raise Violation(REPLAY, "from the snapshot on: " + difference(codec.encode_site(tail), living))
+    kept, anew = core.index, Index.of(full)
+    for name in ("leases", "waiters", "queue"):
+        if getattr(kept, name) != getattr(anew, name):
+            raise Violation(REPLAY, f"the index's {name}: kept {getattr(kept, name)}, anew {getattr(anew, name)}")
+
+
+def difference(one: bytes, other: bytes) -> str:
+    """Where two documents part."""
+    at = next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
+    start = max(0, at - 200)
+    return f"replayed {one[start : at + 100]!r}, living {other[start : at + 100]!r}"

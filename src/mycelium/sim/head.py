@@ -1,0 +1,195 @@
+"""The head in the simulator: the real core with a pretend loop, that can die at any moment.
+
+A turn is committed at once and takes effect (answers, orders) when its commit has taken its time: a head that dies in
+between has made durable what nobody was told.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from mycelium.base.errors import Problem, Unavailable
+from mycelium.base.ids import NodeId
+from mycelium.base.limits import BATCH_COMMANDS_MAX
+from mycelium.engine.orders import Order
+from mycelium.head import codec
+from mycelium.head.commands import Command, Tick
+from mycelium.head.core import Answer, Core, Settings, Turn
+from mycelium.log import ArchivedJob, Log, Snapshot
+from mycelium.sim.promises import Promises
+from mycelium.sim.timeline import MS_NS, S_NS, Timeline
+from mycelium.sim.trace import Say
+from mycelium.sim.world import World
+
+TICK_NS = S_NS // 4
+Reply = Callable[[Answer | None], None]  # None: the head went away before it answered
+
+
+class Died(Exception):
+    """The head died in the middle of a commit."""
+
+
+class Disk:
+    """The log, with a fate for the next commit. Everything else goes straight to it."""
+
+    def __init__(self, log: Log, promises: Promises) -> None:
+        self._log = log
+        self._promises = promises
+        self.fate = ""
+
+    def append(
+        self, time_ns: int, events: Sequence[tuple[str, bytes]], archive: Iterable[ArchivedJob] = ()
+    ) -> int:
+        fate, self.fate = self.fate, ""
+        if fate == "fails":
+            raise Unavailable("the log cannot be written: no space left on device")
+        if fate == "before":
+            raise Died
+        seq = self._log.append(time_ns, events, archive=list(archive))
+        self._promises.committed([codec.decode(kind, data) for kind, data in events], time_ns)
+        if fate == "after":
+            raise Died
+        return seq
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._log, name)
+
+
+class Head:
+    def __init__(
+        self,
+        world: World,
+        timeline: Timeline,
+        disk: Disk,
+        say: Say,
+        send: Callable[[NodeId, Order], None],
+        gone: Callable[[], None],
+    ) -> None:
+        self.world = world
+        self.timeline = timeline
+        self.disk = disk
+        self.say = say
+        self.send = send
+        self.gone = gone  # called when the head dies: whoever was connected notices
+        self.settings = Settings(retain_ns=world.retain_s * S_NS, snapshot_events=world.snapshot_events)
+        self.core: Core | None = None
+        self.perfect = False  # faults have ended
+        self.slow_until_ns = 0
+        self.wall_off_ns = 0  # how wrong the machine's clock is
+        self.turns = 0
+        self.lives = 0
+        self._offset_ns = 0
+        self._busy = False
+        self._inbox: deque[tuple[Command, Reply | None]] = deque()
+        self._told: list[tuple[Command, Reply | None]] = []  # who waits for the commit that is on its way
+
+    # Life and death.
+
+    def begin(self) -> None:
+        if self.core is not None:
+            return
+        self.lives += 1
+        wall_ns = self.timeline.now_ns + self.wall_off_ns
+        self._offset_ns = max(wall_ns, self.disk.last_time_ns) - self.timeline.now_ns
+        self._inbox.clear()
+        self._busy = False
+        self.core = Core(self.disk, self.now_ns, self.settings)  # pyright: ignore[reportArgumentType]
+        self.say("head", f"begins its life {self.lives} at event {self.disk.last_seq}")
+        self._tick(self.lives)
+
+    def die(self, why: str) -> None:
+        """End now. It is started again after a while, as a service manager would."""
+        if self.core is None:
+            return
+        self.say("head", f"dies: {why}")
+        self.core = None
+        waiting = [reply for _, reply in (*self._told, *self._inbox) if reply is not None]
+        self._told = []
+        self._inbox.clear()
+        self.gone()
+        for reply in waiting:
+            reply(None)
+        down_ns = self.timeline.drawn_ns(max(1, self.world.faults.head_down_ms) * MS_NS)
+        self.timeline.after(down_ns, self.begin)
+
+    @property
+    def now_ns(self) -> int:
+        return self.timeline.now_ns + self._offset_ns
+
+    # The loop.
+
+    def ask(self, command: Command, reply: Reply | None) -> bool:
+        """Put a command into the inbox; False when no head is there."""
+        if self.core is None:
+            return False
+        self._inbox.append((command, reply))
+        if not self._busy:
+            self._busy = True
+            self.timeline.after(1, lambda life=self.lives: self._turn(life))
+        return True
+
+    def _tick(self, life: int) -> None:
+        if self.lives != life or self.core is None:
+            return
+        if not self._busy:
+            self.ask(Tick(), None)
+        self.timeline.after(TICK_NS, lambda: self._tick(life))
+
+    def _turn(self, life: int) -> None:
+        if self.lives != life or self.core is None:
+            return
+        self._told = [self._inbox.popleft() for _ in range(min(len(self._inbox), BATCH_COMMANDS_MAX))]
+        self.turns += 1
+        self.disk.fate = self._fate()
+        try:
+            turn = self.core.turn([command for command, _ in self._told], self.now_ns)
+            if self.core.snapshot_due():
+                self._save(self.core.take_snapshot(), life)
+        except Died:
+            self.die("in the middle of a commit")
+            return
+        except Unavailable as problem:
+            self.die(problem.message)
+            return
+        self.timeline.after(self._commit_ns(turn), lambda: self._tell(life, turn))
+
+    def _save(self, snapshot: Snapshot, life: int) -> None:
+        """Written by another thread meanwhile, so events go on behind it; it may never arrive."""
+
+        def saved() -> None:
+            if self.lives == life and self.core is not None:
+                self.disk.save_snapshot(snapshot.seq, snapshot.version, snapshot.data)
+
+        self.timeline.after(self.timeline.drawn_ns(50 * MS_NS), saved)
+
+    def _fate(self) -> str:
+        faults, timeline = self.world.faults, self.timeline
+        if self.perfect:
+            return ""
+        if timeline.happens(faults.commit_dies_permille):
+            return timeline.random.choice(("before", "after"))
+        return "fails" if timeline.happens(faults.append_fails_permille) else ""
+
+    def _commit_ns(self, turn: Turn) -> int:
+        if not turn.events:
+            return 50_000
+        if self.timeline.now_ns < self.slow_until_ns and not self.perfect:
+            return self.timeline.drawn_ns(self.world.faults.slow_commit_ms * MS_NS)
+        return self.world.commit_us * 1000 // 2 + self.timeline.random.randrange(self.world.commit_us * 1000)
+
+    def _tell(self, life: int, turn: Turn) -> None:
+        if self.lives != life or self.core is None:
+            return
+        told, self._told = self._told, []
+        for (command, reply), answer in zip(told, turn.answers, strict=True):
+            if reply is not None:
+                reply(answer)
+            elif isinstance(answer.problem, Problem):
+                self.say("head", f"{type(command).__name__} was not taken: {answer.problem}")
+        for node, order in turn.orders:
+            self.send(node, order)
+        self._busy = bool(self._inbox)
+        if self._inbox:
+            self._turn(life)

@@ -1,0 +1,159 @@
+"""One run of one world from one seed: work and faults up to the horizon, then calm until everything has ended."""
+
+from __future__ import annotations
+
+import time
+import traceback
+
+from msgspec import Struct, field
+
+from mycelium.base.ids import NodeId, node_id
+from mycelium.base.units import GIB
+from mycelium.engine.orders import Order, Report
+from mycelium.engine.seam import NodeDown, NodeUp
+from mycelium.log import MemoryLog
+from mycelium.nodes.model import Devices
+from mycelium.sim import ending
+from mycelium.sim.faults import Faults
+from mycelium.sim.head import Disk, Head
+from mycelium.sim.machine import Machine
+from mycelium.sim.people import People
+from mycelium.sim.promises import Promises
+from mycelium.sim.timeline import S_NS, START_NS, Timeline
+from mycelium.sim.trace import Trace, Violation
+from mycelium.sim.wire import Wire
+from mycelium.sim.world import World
+
+SETTLE_STEP_NS = 5 * S_NS
+REST_NS = 3 * S_NS  # after the last job: so that machines hear that their steps may be forgotten
+
+
+class Outcome(Struct):
+    """What happened in a run, and what broke."""
+
+    world: str
+    seed: int
+    nodes: int
+    broken: str = ""  # the promise, or the fault of the program
+    what: str = ""
+    trace: list[str] = field(default_factory=list)
+    counts: dict[str, int] = field(default_factory=dict)
+    waits_ms: list[int] = field(default_factory=list)  # from submit to the first task that is placed, sorted
+    turns: int = 0
+    head_lives: int = 0
+    simulated_s: float = 0.0
+    wall_s: float = 0.0
+    log_hash: str = ""
+
+    @property
+    def ok(self) -> bool:
+        return not self.broken
+
+    @property
+    def repeat(self) -> str:
+        return f"myc sim {self.world} --seed {self.seed} --nodes {self.nodes}"
+
+    def wait_ms(self, percent: int) -> int:
+        return self.waits_ms[min(len(self.waits_ms) - 1, len(self.waits_ms) * percent // 100)] if self.waits_ms else 0
+
+
+class Simulation:
+    """A site with everything in it pretended but the core."""
+
+    def __init__(self, world: World, seed: int, nodes: int | None = None) -> None:
+        count = nodes or world.nodes
+        scale = count / world.nodes
+        self.world = world
+        self.outcome = Outcome(world.name, seed, count)
+        self.timeline = Timeline(seed)
+        self.trace = Trace(self.timeline)
+        self.promises = Promises(self.trace.add)
+        self.log = MemoryLog()
+        disk = Disk(self.log, self.promises)
+        self.head = Head(world, self.timeline, disk, self.trace.add, self._send, self._head_gone)
+        self.machines: dict[NodeId, Machine] = {}
+        for number in range(1, count + 1):
+            self._add_machine(number)
+        machines = list(self.machines.values())
+        self.faults = Faults(world, self.timeline, self.head, machines, self.trace.add, scale)
+        self.people = People(world, self.timeline, self.head, self.promises, list(self.machines), scale)
+        self.people.unplug = lambda node: self.faults.unplug(self.machines[node])
+
+    def _add_machine(self, number: int) -> None:
+        """Unlike machines: small and large ones, every third with a gpu, in two zones."""
+        node = node_id(number)
+        devices = Devices((2000, 4000, 3000, 8000)[number % 4], (2, 4, 8)[number % 3] * GIB, 1 if number % 3 == 0 else 0)
+        labels = {"zone": "ab"[number % 2], "sandbox": "process"}
+        wire = Wire(self.timeline, self.world.net)
+        self.machines[node] = Machine(
+            node, devices, labels, self.timeline, wire, self.promises, self.trace.add, self._hear
+        )
+
+    def _hear(self, report: Report | NodeUp | NodeDown) -> bool:
+        return self.head.ask(report, None)  # pyright: ignore[reportArgumentType]
+
+    def _send(self, node: NodeId, order: Order) -> None:
+        machine = self.machines[node]
+        machine.wire.carry("down", lambda: machine.obey(order))
+
+    def _head_gone(self) -> None:
+        for machine in self.machines.values():
+            machine.wire.cut()
+            machine.reconnect()
+
+    def run(self) -> Outcome:
+        begun = time.perf_counter()
+        try:
+            self._live()
+            ending.check(self)
+        except Violation as violation:
+            self._broken(violation.promise, violation.what, violation.about)
+        except Exception:  # a fault of the program under test, or of this one: it is told like any other
+            self._broken("the head does not crash", traceback.format_exc(limit=-8), ())
+        self._sum_up(time.perf_counter() - begun)
+        return self.outcome
+
+    def _live(self) -> None:
+        self.head.begin()
+        for machine in self.machines.values():
+            machine.agent_begins()
+        self.people.begin()
+        self.faults.begin()
+        self.timeline.run(START_NS + self.world.horizon_s * S_NS)
+        self.trace.add("sim", "faults end")
+        self.people.stop()
+        self.faults.stop()
+        limit_ns = self.timeline.now_ns + self.world.settle_s * S_NS
+        while not self._quiet() and self.timeline.now_ns < limit_ns:
+            self.timeline.run(self.timeline.now_ns + SETTLE_STEP_NS)
+        self.timeline.run(self.timeline.now_ns + REST_NS)
+
+    def _quiet(self) -> bool:
+        if self.people.waiting or self.people.drained or self.head.core is None:
+            return False
+        jobs_over = all(book.ended for book in self.promises.jobs.values())
+        return jobs_over and all(machine.agent and not machine.disk for machine in self.machines.values())
+
+    def _broken(self, promise: str, what: str, about: tuple[str, ...]) -> None:
+        self.outcome.broken, self.outcome.what = promise, what
+        self.outcome.trace = self.trace.shown(about)
+
+    def _sum_up(self, wall_s: float) -> None:
+        outcome, books = self.outcome, self.promises.jobs.values()
+        outcome.counts = dict(sorted(self.promises.counts.items()))
+        for book in books:
+            state = str(book.ended.state) if book.ended else "not ended"
+            outcome.counts[state] = outcome.counts.get(state, 0) + 1
+        outcome.counts["refused"] = len(self.people.refused)
+        outcome.counts["submitted"] = len(books)
+        waits = [book.first_placed_ns - book.submitted_ns for book in books if book.first_placed_ns]
+        outcome.waits_ms = sorted(wait // 1_000_000 for wait in waits)
+        outcome.turns, outcome.head_lives = self.head.turns, self.head.lives
+        outcome.simulated_s = (self.timeline.now_ns - START_NS) / S_NS
+        outcome.wall_s = wall_s
+        outcome.log_hash = self.log.verify().hash
+
+
+def simulate(world: World, seed: int, nodes: int | None = None) -> Outcome:
+    """Run a world once. The same world, seed and number of nodes give the same log, byte for byte."""
+    return Simulation(world, seed, nodes).run()
