@@ -99,3 +99,7 @@ VERIFY_MEMORY_BYTES = 4 * GIB
 SHARE_HORIZON_S = HOUR_S  # a placement counts against its account as if it ran this long: the usual time limit
 RESERVATIONS_MAX = 8  # jobs that cannot start and for which a pass keeps nodes; one a shape, the first in order
 TERMS_REMEMBERED_MAX = 1_024  # selector terms whose nodes are remembered: a byte a node each
+FORECAST_PASSES_MAX = 64  # planning passes that one look ahead may take: a third of a second on the largest site
+FORECAST_TRIAL_PASSES_MAX = 96  # and all the looks together that seek the smallest change of a request
+TASKS_AVERAGED_MAX = 200  # finished tasks of an array whose mean time is taken for the next
+AHEAD_SHOWN = 3  # jobs ahead that `why` names; a person reads no more

@@ -19,9 +19,10 @@ from mycelium.base.limits import PLACEMENTS_PER_PASS, RESERVATIONS_MAX
 from mycelium.base.units import MS_NS
 from mycelium.jobs.fit import Fit, Wanted
 from mycelium.jobs.model import Job, Site
-from mycelium.jobs.queue import Queue
+from mycelium.jobs.queue import Queue, Shape
 from mycelium.jobs.reserve import Leases, Reserved, earliest
 from mycelium.jobs.share import growth
+from mycelium.jobs.table import Ints
 from mycelium.jobs.world import View, World
 from mycelium.nodes.model import Devices
 
@@ -80,8 +81,10 @@ class Turn:
 class Pass:
     """One look at everything that waits."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, watch: Shape | None = None) -> None:
         self.world = world
+        self.watch = watch  # a shape of which it is asked what was free when it found no place
+        self.seen: Ints | None = None  # that
         self.fit = Fit(world.table, world.used)
         self.given: list[Given] = []
         self.kept: list[Kept] = []
@@ -89,8 +92,8 @@ class Pass:
         self._leases: Leases | None = None
         self._new: list[tuple[int, int, Devices]] = []  # leases of this pass that `_leases` does not hold yet
 
-    def run(self, most: int) -> list[Given]:
-        """Place what can be placed, and no more than `most`."""
+    def run(self, most: int, until: int = 0) -> list[Given]:
+        """Place what can be placed, no more than `most` tasks and none after the first of the job numbered `until`."""
         for priority in self.world.classes():
             turns = [Turn(self.world, account) for account in self.world.waiting_accounts(priority)]
             heap = [(turn.share, turn.number, turn) for turn in turns]
@@ -100,6 +103,8 @@ class Pass:
                     return self.given
                 turn = heap[0][2]
                 if self._serve(priority, turn):
+                    if until and number_of(self.given[-1].job.id) == until:
+                        return self.given
                     heapreplace(heap, (turn.share, turn.number, turn))
                 else:
                     heappop(heap)
@@ -115,6 +120,8 @@ class Pass:
             end_ns = self.world.now_ns + view.line.time_ms * MS_NS
             slots = None if self.fit.hopeless(wanted, end_ns) else self._find(wanted, end_ns)
             if slots is None:
+                if self.watch is not None and self.seen is None and wanted.shape == self.watch:
+                    self.seen = self.fit.free.copy()
                 self._block(number, wanted, view.line.time_ms)
                 heappop(lines)
                 continue

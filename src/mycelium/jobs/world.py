@@ -93,6 +93,7 @@ class World:
         self.table = queue.table
         self.now_ns = now_ns
         self.used: Ints = queue.table.used
+        self.held: Leases | None = None  # what is taken, where it is no longer what the site says
         self.swap = swap
         self.without = number_of(swap.id) if swap is not None else 0
         self._usage: dict[AccountId, Usage] = {}  # where it is no longer what the site says
@@ -147,7 +148,7 @@ class World:
 
     def leases(self) -> Leases:
         """What is taken, and until when at most."""
-        return leases(self.site, self.queue, self.now_ns)
+        return self.held if self.held is not None else leases(self.site, self.queue, self.now_ns)
 
     def make_room(self, number: int) -> None:
         """A task of this job ended: where a throttle kept the next one back, there is room for it."""
