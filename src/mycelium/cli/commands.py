@@ -9,11 +9,15 @@ from typing import NamedTuple
 
 
 class Command(NamedTuple):
-    """`place` is `module:function`; several words in the command's name make it part of a group."""
+    """`place` is `module:function`; several words in the command's name make it part of a group.
+
+    `runs`: its arguments are another command, and options after the first word belong to that one.
+    """
 
     place: str
     heading: str
     says: str
+    runs: bool = False
 
 
 GROUPS = {
@@ -28,7 +32,7 @@ COMMANDS: dict[str, Command] = {
     "down": Command("down:down", "Site", "stop the site"),
     "status": Command("status:status", "Site", "what the site has and does"),
     "login": Command("accounts:login", "Site", "use the site at URL from now on"),
-    "run": Command("run:run", "Jobs", "run a command on the site, with the current directory, and show what it prints"),
+    "run": Command("run:run", "Jobs", "run a command, with the current directory, and show what it prints", runs=True),
     "submit": Command("submit:submit", "Jobs", "submit the job that a file describes"),
     "jobs": Command("jobs:jobs", "Jobs", "list jobs"),
     "job show": Command("jobs:show_job", "Jobs", "everything about one job or task"),

@@ -6,11 +6,11 @@ from typing import Annotated, Any
 
 import typer
 
-from mycelium.base.ids import number_of
+from mycelium.base.ids import number_of, parse_job
 from mycelium.base.units import format_size, format_time_ms
 from mycelium.cli import show
 from mycelium.cli.client import connect
-from mycelium.cli.options import Json, Task, job_name, task_name
+from mycelium.cli.options import Json, Task
 
 ENDED = ("done", "failed", "cancelled")
 STATES = ("held", "queued", "placed", "running", "stopping", *ENDED)
@@ -24,7 +24,7 @@ def jobs(
     json: Json = False,
 ) -> None:
     """List jobs, newest first: those that wait or run, and with --all those that have ended as well."""
-    older = number_of(job_name(before)) if before else None
+    older = number_of(parse_job(before)) if before else None
     found = connect().get("/jobs", state=state or None, all=all_, limit=limit, before=older)
     if json:
         show.document(found)
@@ -74,8 +74,7 @@ def show_job(
     json: Json = False,
 ) -> None:
     """Everything about one job, or about one task of an array."""
-    name = task_name(job)
-    found = connect().get(f"/jobs/{name}", tasks=max(tasks, 1))
+    found = connect().get(f"/jobs/{job}", tasks=max(tasks, 1))
     if json:
         show.document(found)
         return
@@ -84,7 +83,7 @@ def show_job(
         show.say()
         _show_tasks(found["tasks"][:tasks])
         started = found["counts"]["size"] - found["counts"]["waiting"]
-        if started > tasks and "." not in name:
+        if started > tasks and "." not in job:
             show.note(f"{tasks} of {started} tasks that have started; --tasks shows more")
 
 
@@ -161,9 +160,9 @@ def cancel(job: Task, json: Json = False) -> None:
 
     What has ended stays as it is.
     """
-    found = connect().post(f"/jobs/{task_name(job)}/cancel")
+    found = connect().post(f"/jobs/{job}/cancel")
     if json:
         show.document(found)
         return
     ended = found["state"] in ENDED
-    show.say(f"{task_name(job)} " + (f"is {show.state(found['state'])}" if ended else "is being stopped"))
+    show.say(f"{job} " + (f"is {show.state(found['state'])}" if ended else "is being stopped"))

@@ -12,6 +12,7 @@ import typer
 from typer.core import TyperGroup
 from typer.main import get_command
 
+from mycelium.cli.coerce import HELP, lighten
 from mycelium.cli.commands import COMMANDS, GROUPS, HEADINGS, Command
 
 
@@ -20,14 +21,10 @@ def load(command: Command) -> Any:
     module, _, function = command.place.partition(":")
     found = getattr(importlib.import_module(f"mycelium.cli.{module}"), function)
     if isinstance(found, typer.Typer):
-        return get_command(found)
+        return lighten(get_command(found))
     alone = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
-    alone.command(help=f"{function_help(found)}", **getattr(found, "settings", {}))(found)
-    return get_command(alone)
-
-
-def function_help(function: Any) -> str:
-    return function.__doc__ or ""
+    alone.command(context_settings={"allow_interspersed_args": not command.runs, "help_option_names": HELP})(found)
+    return lighten(get_command(alone))
 
 
 class Lazy(TyperGroup):
@@ -69,8 +66,8 @@ def group(name: str) -> Any:
     """The group of commands under one first word."""
     cls = type("Group", (Lazy,), {"words": f"{name} "})
     app = typer.Typer(cls=cls, add_completion=False, rich_markup_mode=None, no_args_is_help=True)
-    app.callback(help=GROUPS[name])(_nothing)
-    found = get_command(app)
+    app.callback(help=GROUPS[name], context_settings={"help_option_names": HELP})(_nothing)
+    found = lighten(get_command(app))
     found.name = name
     return found
 

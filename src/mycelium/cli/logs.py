@@ -10,7 +10,7 @@ import typer
 from mycelium.cli import show
 from mycelium.cli.client import Client, connect
 from mycelium.cli.follow import Reader, stream, to_the_end
-from mycelium.cli.options import Json, Task, task_name
+from mycelium.cli.options import Json, Task
 
 
 def logs(
@@ -23,17 +23,16 @@ def logs(
 ) -> None:
     """Show what a job, or a task of an array, printed: its stdout on stdout and its stderr on stderr."""
     client = connect()
-    name = task_name(job)
     only = "stderr" if stderr else ""
     if json:
-        show.document(_whole(client, name, attempt, rank))
+        show.document(_whole(client, job, attempt, rank))
     elif follow:
         try:
-            stream(client, name, only=only)
+            stream(client, job, only=only)
         except KeyboardInterrupt:
-            show.note(f"\n{name} goes on")
+            show.note(f"\n{job} goes on")
     else:
-        Reader(client, name, follow=False, only=only, attempt=attempt, rank=rank).to_the_end()
+        Reader(client, job, follow=False, only=only, attempt=attempt, rank=rank).to_the_end()
 
 
 def _whole(client: Client, job: str, attempt: int | None, rank: int | None) -> dict[str, object]:
@@ -47,7 +46,7 @@ def _whole(client: Client, job: str, attempt: int | None, rank: int | None) -> d
 def attach(job: Task, json: Json = False) -> int:
     """Follow a job as `myc run` does, and exit with its exit code."""
     client = connect()
-    found = client.get(f"/jobs/{task_name(job)}", tasks=0)
+    found = client.get(f"/jobs/{job}", tasks=0)
     code, final = to_the_end(client, found, all_to_stderr=json)
     if json:
         show.document(final or client.get(f"/jobs/{found['id']}", tasks=0))

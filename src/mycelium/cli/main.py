@@ -16,6 +16,7 @@ from typer.main import get_command
 
 from mycelium.base.errors import Problem, Unavailable
 from mycelium.cli import settings, show
+from mycelium.cli.coerce import HELP, lighten
 from mycelium.cli.lazy import Lazy
 
 BROKEN = 70  # EX_SOFTWARE of sysexits.h: the fault is in myc itself
@@ -25,8 +26,8 @@ EPILOG = "`myc COMMAND --help` says more. A first job: `myc up --detach`, then `
 def build() -> Any:
     """The whole command tree; nothing behind a command is imported yet."""
     app = typer.Typer(cls=Lazy, rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True)
-    app.callback(epilog=EPILOG)(shared)
-    return get_command(app)
+    app.callback(epilog=EPILOG, context_settings={"help_option_names": HELP})(shared)
+    return lighten(get_command(app))
 
 
 def _print_version(on: bool) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from mycelium.base.ids import JobId, TaskId, parse_job, parse_task, task_id
+from mycelium.base.ids import TaskId, parse_task, task_id
 from mycelium.cli import show
 
 
@@ -31,20 +31,16 @@ def complete_node(incomplete: str) -> list[str]:
     return [node["id"] for node in found if node["id"].startswith(incomplete)]
 
 
+def task_name(text: str) -> TaskId:
+    """`job-7` of 7, `job-7.42` of 7.42. Errors: `Refused` for what cannot be the name of a job or a task."""
+    return task_id(*parse_task(text))
+
+
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.", callback=show.ask_json, is_eager=True)]
-Job = Annotated[str, typer.Argument(metavar="JOB", help="Such as job-7, or just 7.", autocompletion=complete_job)]
 Task = Annotated[
     str,
-    typer.Argument(metavar="JOB", help="Such as job-7, or job-7.42 for a task.", autocompletion=complete_job),
+    typer.Argument(
+        metavar="JOB", help="Such as job-7, or job-7.42 for a task.", parser=task_name, autocompletion=complete_job
+    ),
 ]
 Node = Annotated[str, typer.Argument(metavar="NODE", help="Such as node-2.", autocompletion=complete_node)]
-
-
-def job_name(text: str) -> JobId:
-    """Errors: `Refused` for what cannot be the name of a job."""
-    return parse_job(text)
-
-
-def task_name(text: str) -> TaskId:
-    """Errors: `Refused` for what cannot be the name of a job or a task."""
-    return task_id(*parse_task(text))

@@ -18,7 +18,7 @@ from mycelium.base.ids import Digest
 from mycelium.base.units import format_size
 from mycelium.cli import show
 from mycelium.cli.client import Client, connect
-from mycelium.cli.options import Json, Task, task_name
+from mycelium.cli.options import Json, Task
 
 IN_MEMORY_BYTES = 8 << 20
 
@@ -35,11 +35,10 @@ def outputs(
     Those of an array's tasks go into DIR/INDEX/, those of a gang's nodes into DIR/RANK/.
     """
     client = connect()
-    name = task_name(job)
-    answer = client.get(f"/jobs/{name}/outputs")
+    answer = client.get(f"/jobs/{job}/outputs")
     found = answer["outputs"]
     if not found:
-        show.note(_nothing(name, answer["asked"]))
+        show.note(_nothing(job, answer["asked"]))
     source = Remote(client)
     fetched: list[dict[str, Any]] = []
     for one in found:
@@ -53,10 +52,10 @@ def outputs(
         show.say(f"{format_size(file['size_bytes']):>8}  {show.clean(file['path'])}")
 
 
-def _nothing(name: str, asked: list[str]) -> str:
+def _nothing(job: str, asked: list[str]) -> str:
     if asked:
-        return f"{name} has kept no files yet: nothing that has ended well matched {' '.join(asked)}"
-    return f"{name} keeps no files: it was submitted without --outputs"
+        return f"{job} has kept no files yet: nothing that has ended well matched {' '.join(asked)}"
+    return f"{job} keeps no files: it was submitted without --outputs"
 
 
 def _list(source: Remote, one: dict[str, Any]) -> list[tuple[str, int]]:

@@ -16,8 +16,6 @@ from mycelium.cli.options import Json
 
 Document = dict[str, Any]
 
-settings = {"context_settings": {"allow_interspersed_args": False}}
-
 
 def run(
     command: Annotated[list[str], typer.Argument(metavar="COMMAND...", help="What to run; put -- before it.")],

@@ -25,7 +25,8 @@ COLORS = {
 }  # fmt: skip
 
 _as_json = False
-_UNSAFE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # names and messages are other people's: no escape codes
+# Names and messages are other people's: no escape codes, nothing that turns the direction of writing.
+_UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 _CODES = re.compile(r"\x1b\[[0-9;]*m")
 
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from mycelium.cli import show
 from mycelium.cli.client import connect
-from mycelium.cli.options import Json, Task, task_name
+from mycelium.cli.options import Json, Task
 
 
 def why(job: Task, json: Json = False) -> None:
     """Why a job waits: what binds it, who is ahead, when it is expected to start and what would start it sooner."""
-    found = connect().get(f"/jobs/{task_name(job)}/why")
+    found = connect().get(f"/jobs/{job}/why")
     if json:
         show.document(found)
         return
-    first, *rest = found["says"] or [f"{task_name(job)} does not wait"]
+    first, *rest = found["says"] or [f"{job} does not wait"]
     show.say(show.paint(show.clean(first), "1"))
     for line in rest:
         show.say(f"  {show.clean(line)}")
@@ -21,7 +21,7 @@ def why(job: Task, json: Json = False) -> None:
 
 def story(job: Task, json: Json = False) -> None:
     """Everything that happened to a job, in order, in words."""
-    found = connect().get(f"/jobs/{task_name(job)}/story")
+    found = connect().get(f"/jobs/{job}/story")
     if json:
         show.document(found)
         return

@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from mycelium.cli.commands import COMMANDS, GROUPS, HEADINGS
+from mycelium.cli.lazy import load
+from mycelium.cli.main import build, run
+from mycelium.jobs.request import KEYS
+
+NOT_IN_A_JOB = {"detach", "dry_run", "json", "help"}  # options of `myc run` that say how to run it, not what
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_of_the_table_is_there_and_explains_itself(name: str):
+    command = load(COMMANDS[name])
+    assert command.help
+    assert all(param.help for param in command.params if param.name != "help" and param.param_type_name == "option")
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_that_prints_takes_json(name: str):
+    assert "json" in {param.name for param in load(COMMANDS[name]).params}
+
+
+def test_the_table_is_sound():
+    assert {command.heading for command in COMMANDS.values()} == set(HEADINGS)
+    assert {name.split()[0] for name in COMMANDS if " " in name} == set(GROUPS)
+
+
+def test_the_options_of_run_are_the_keys_of_a_job():
+    options = {param.name for param in load(COMMANDS["run"]).params}
+    assert options - NOT_IN_A_JOB == set(KEYS)
+
+
+def test_the_help_names_every_command(capsys: pytest.CaptureFixture[str]):
+    assert run(["--help"]) == 0
+    shown = capsys.readouterr().out
+    assert all(name in shown for name in COMMANDS)
+
+
+@pytest.mark.parametrize("name", [*COMMANDS, *GROUPS])
+def test_every_command_has_help(name: str, capsys: pytest.CaptureFixture[str]):
+    assert run([*name.split(), "--help"]) == 0
+    assert f"Usage: myc {name}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["joobs"], "Did you mean 'jobs'"),
+        (["node", "drian"], "Did you mean 'drain'"),
+        (["jobs", "--al"], "no such option: --al"),
+        (["run"], "missing argument 'COMMAND...'"),
+        (["why"], "missing argument 'JOB'"),
+        (["why", "banana"], "'banana' is not a job or a task"),
+        (["up", "--nodes", "x"], "invalid value for '--nodes'"),
+    ],
+)
+def test_a_wrong_command_line_exits_with_2_and_a_hint(words: list[str], said: str, capsys: pytest.CaptureFixture[str]):
+    assert run(words) == 2
+    caught = capsys.readouterr()
+    assert said in caught.err
+    assert caught.out == ""
+    assert "Traceback" not in caught.err
+
+
+def test_with_json_an_error_is_exactly_one_document(capsys: pytest.CaptureFixture[str]):
+    assert run(["jobs", "--json"]) == 7
+    assert json.loads(capsys.readouterr().out)["error"]["kind"] == "unavailable"
+
+
+def test_the_words_after_the_command_are_its_own():
+    command = load(COMMANDS["run"])
+    context = command.make_context("run", ["--cpus", "2", "echo", "--json", "--cpus"])
+    assert context.params["command"] == ["echo", "--json", "--cpus"]
+    assert not context.params["json"]
+
+
+def test_the_tree_can_be_built_without_loading_a_command():
+    assert set(build().list_commands(None)) == {name.split()[0] for name in COMMANDS}
