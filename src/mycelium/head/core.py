@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 from mycelium.accounts import rules as account_rules
 from mycelium.accounts.model import Account
@@ -37,11 +38,11 @@ from mycelium.head.steps import build_step, step_name
 from mycelium.jobs import rules as job_rules
 from mycelium.jobs.events import JobArchived, JobEvent, StepEnded, TaskPlaced, TaskStopping
 from mycelium.jobs.index import Index
-from mycelium.jobs.model import Cause, Ended, Job, Reason, Site, Task, TaskState
+from mycelium.jobs.model import Cause, Ended, Job, Site, Task, TaskState
 from mycelium.jobs.plan import plan as plan_jobs
 from mycelium.log import ArchivedJob, Entry, Log, Snapshot
 from mycelium.nodes import rules as node_rules
-from mycelium.nodes.events import NodeEvent
+from mycelium.nodes.events import NodeEvent, NodeLeft
 from mycelium.nodes.plan import Heard, Patience
 from mycelium.nodes.plan import plan as plan_nodes
 from mycelium.nodes.rules import Drain, Join, Remove, Return
@@ -89,8 +90,9 @@ class Core:
         self.index = Index.of(self.site)
         self.refusing = ""  # why nothing new is accepted (a full disk); set from outside
         self._heard = {node: Heard(last_ns=now_ns) for node in self.site.nodes.by_id}
+        self._greeted: set[NodeId] = set()  # nodes that said hello, and were not taken out since
         self._beats: dict[NodeId, tuple[str, int]] = {}
-        self._seen: set[StepId] = set()  # steps that a node said it runs
+        self._seen_ns: dict[StepId, int] = {}  # when this head first heard that a step runs
         self._missed: dict[StepId, int] = {}  # beats that lacked a step that was seen
         self._sent_ns: dict[StepId, int] = {}  # when an order about a step was sent last
         self._turn: Turn = Turn()
@@ -150,10 +152,11 @@ class Core:
             raise Unavailable("the site is going down", hint="submit again when it is up")
         if self.refusing:
             raise Unavailable(self.refusing, hint="free some space; what was accepted before is safe")
-        account = self.site.accounts.by_id[command.account]
-        for request in command.requests:
-            self._check_inputs(account, request.inputs)
+        account = self.account(command.account)
         events, jobs = job_rules.decide_submit(self.site, self.index, account, command.requests, command.key)
+        if events:  # none: it was accepted before
+            for request in command.requests:
+                self._check_inputs(account, request.inputs)
         self._emit(events)
         return jobs
 
@@ -164,7 +167,7 @@ class Core:
             raise Refused(f"inputs are the outputs of {trees} tasks; at most {INPUT_TREES_MAX} are allowed")
 
     def _cancel(self, command: Cancel) -> None:
-        account = self.site.accounts.by_id[command.account]
+        account = self.account(command.account)
         self._emit(job_rules.decide_cancel(self.site, self.index, command.job, command.index, account))
 
     def _stop_all(self, command: StopAll) -> None:
@@ -192,25 +195,25 @@ class Core:
         join = Join(hello.node, hello.name, hello.devices, hello.labels, hello.address)
         self._node_events(node_rules.decide(join, self.site.nodes))
         self._beats[hello.node] = (hello.boot, 0)
-        known = self._heard.get(hello.node)
-        self._heard[hello.node] = Heard(self._now_ns, clean=known is None or known.clean)
+        self._greeted.add(hello.node)
+        self._heard[hello.node] = Heard(self._now_ns, spoke=True)
 
     def _node_down(self, command: NodeDown) -> None:
         known = self._heard.get(command.node)
         if known is not None:
-            self._heard[command.node] = Heard(known.last_ns, known.clean, gone=command.why or "not reachable")
+            self._heard[command.node] = replace(known, gone=command.why or "not reachable")
 
     def _beat(self, beat: Beat) -> None:
-        boot, number = self._beats.get(beat.node, ("", 0))
-        if boot == beat.boot and beat.number <= number:
+        if beat.node not in self._greeted:
+            return  # it has not said hello to this head yet and will, or it was taken out
+        boot, number = self._beats[beat.node]
+        if boot != beat.boot or beat.number <= number:
             return  # an old message that was repeated or overtaken
-        if beat.node not in self.site.nodes.by_id:
-            return  # it has not said hello to this head yet, and will
-        self._beats[beat.node] = (beat.boot, beat.number)
+        self._beats[beat.node] = (boot, beat.number)
         for gone in beat.gone:
             self._step_ended(beat.node, gone.step, gone.ended)
         strays = [running for running in beat.running if not self._hears_running(beat.node, running)]
-        self._heard[beat.node] = Heard(self._now_ns, clean=not strays)
+        self._heard[beat.node] = Heard(self._now_ns, spoke=True, clean=not strays)
         self._miss(beat)
 
     def _hears_running(self, node: NodeId, running: Running) -> bool:
@@ -220,47 +223,55 @@ class Core:
             self._order(node, running.step, Stop(running.step, self.settings.grace_ms))
             return False
         job, task, rank = found
-        self._seen.add(running.step)
         self._missed.pop(running.step, None)
         if running.started_ns:
-            self._emit(job_rules.decide_started(job, task, rank, running.started_ns))
+            self._runs(job, task, rank, running)
         if task.state is TaskState.STOPPING:
             self._order(node, running.step, Stop(running.step, self.settings.grace_ms))
-        elif task.started_ns and self._now_ns - task.started_ns > job.request.time_ms * MS_NS + OVERTIME_NS:
-            self._emit(job_rules.decide_stop(job, task, Cause.TIME, "site"))
         return True
 
+    def _runs(self, job: Job, task: Task, rank: int, running: Running | Started) -> None:
+        """A step of the current attempt runs. Its time is measured by this head's clock since it first heard of it:
+        the node's clock may be another, and this one may have been set since the step began."""
+        seen_ns = self._seen_ns.setdefault(running.step, self._now_ns)
+        self._emit(job_rules.decide_started(job, task, rank, running.started_ns))
+        if self._now_ns - seen_ns > job.request.time_ms * MS_NS + OVERTIME_NS:
+            task = self.site.jobs.by_id[job.id].tasks[task.index]
+            self._emit(job_rules.decide_stop(job, task, Cause.TIME, "site"))
+
     def _miss(self, beat: Beat) -> None:
-        """What a node should have and does not name: the order is sent again, or the step is lost."""
+        """What a node should have and does not name: it is ordered again, or the node is asked to say that it is lost.
+
+        Only the node's own word ends a step: a beat may have been made before the order came, and arrive after it.
+        """
         named = {running.step for running in beat.running} | {gone.step for gone in beat.gone}
         for job, task in self.index.leased_on(self.site, beat.node):
             for rank in task.live_ranks():
                 step = step_name(job, task, rank)
                 if task.nodes[rank] != beat.node or step in named:
                     continue
-                if step not in self._seen and not (task.started_ns and len(task.nodes) == 1):
-                    again = Stop(step, 0) if task.state is TaskState.STOPPING else self._start(job, task, rank)
-                    self._order(beat.node, step, again)
-                    continue
-                self._missed[step] = self._missed.get(step, 0) + 1
-                if self._missed[step] >= BEATS_MISSED:
-                    lost = Ended(Reason.LOST, 137, f"{beat.node} no longer knows it")
-                    self._step_ended(beat.node, step, lost)
+                if task.state is TaskState.STOPPING:
+                    self._order(beat.node, step, Stop(step, self.settings.grace_ms))
+                elif step not in self._seen_ns and not (task.started_ns and len(task.nodes) == 1):
+                    self._order(beat.node, step, self._start(job, task, rank))
+                else:
+                    self._missed[step] = self._missed.get(step, 0) + 1
+                    if self._missed[step] >= BEATS_MISSED:
+                        self._emit(job_rules.decide_stop(job, task, Cause.STEP_LOST, "site"))
 
     def _started(self, report: Started) -> None:
         found = self._current(report.node, report.step)
         if found is not None:
-            job, task, rank = found
-            self._seen.add(report.step)
-            self._emit(job_rules.decide_started(job, task, rank, report.started_ns))
+            self._runs(*found, report)
 
     def _exited(self, report: Exited) -> None:
         self._step_ended(report.node, report.step, report.ended)
 
     def _step_ended(self, node: NodeId, step: StepId, ended: Ended) -> None:
+        self._turn.orders.append((node, Forget(step)))  # sent when the end is durable
         found = self._current(node, step)
-        if found is None:  # an older attempt, or a repetition: committed elsewhere or void, and of no more use there
-            self._turn.orders.append((node, Forget(step)))
+        if found is None:  # an older attempt, or a repetition: committed elsewhere or void
+            self._sent_ns.pop(step, None)
             return
         job, task, rank = found
         self._emit(job_rules.decide_ended(self.site, self.index, job, task, [rank], ended))
@@ -290,6 +301,8 @@ class Core:
     def _node_events(self, events: Sequence[NodeEvent]) -> None:
         for event in events:
             self._emit([event])
+            if isinstance(event, NodeLeft):
+                self._greeted.discard(event.node)  # it is back when it says hello again, not because it still beats
             for job, task in self.index.leased_on(self.site, event.node):
                 self._emit(job_rules.decide_node_event(self.site, self.index, event, job, task))
 
@@ -297,12 +310,14 @@ class Core:
         stall_ns = now_ns - self._now_ns
         if stall_ns > STALL_NS:
             for node, heard in self._heard.items():
-                self._heard[node] = Heard(heard.last_ns + stall_ns, heard.clean, heard.gone)
+                self._heard[node] = replace(heard, last_ns=heard.last_ns + stall_ns)
 
     def _archive(self, now_ns: int) -> list[ArchivedJob]:
         rows: list[ArchivedJob] = []
         settings = self.settings
-        due = job_rules.due_for_archive(self.site, now_ns, settings.retain_ns, settings.retain_max, ARCHIVE_PER_TURN)
+        due = job_rules.due_for_archive(
+            self.site, self.index, now_ns, settings.retain_ns, settings.retain_max, ARCHIVE_PER_TURN
+        )
         for name in list(due):
             job = self.site.jobs.by_id[name]
             rows.append(ArchivedJob(job.id, number_of(job.id), job.account, codec.encode_job(job)))
@@ -314,20 +329,23 @@ class Core:
     def _act(self, turn: Turn) -> None:
         """The orders that the committed events call for. Lost ones are made good by the next beat."""
         for event in turn.events:
-            if isinstance(event, TaskPlaced | TaskStopping | StepEnded):
+            if isinstance(event, TaskPlaced | TaskStopping):
                 self._act_on(event)
+            elif isinstance(event, StepEnded):
+                self._unsee(event)
 
-    def _act_on(self, event: TaskPlaced | TaskStopping | StepEnded) -> None:
+    def _unsee(self, event: StepEnded) -> None:
+        job = self.site.jobs.by_id.get(event.job)
+        if job is not None:
+            step = job.step_name(event.index, event.attempt, event.rank)
+            self._seen_ns.pop(step, None)
+            self._missed.pop(step, None)
+            self._sent_ns.pop(step, None)
+
+    def _act_on(self, event: TaskPlaced | TaskStopping) -> None:
         job = self.site.jobs.by_id.get(event.job)
         task = job.tasks.get(event.index) if job else None
         if job is None or task is None or task.attempt != event.attempt:
-            return
-        if isinstance(event, StepEnded):
-            step = step_name(job, task, event.rank)
-            self._seen.discard(step)
-            self._missed.pop(step, None)
-            self._sent_ns.pop(step, None)
-            self._turn.orders.append((task.nodes[event.rank], Forget(step)))
             return
         for rank in task.live_ranks():
             step = step_name(job, task, rank)

@@ -6,19 +6,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from mycelium.base.ids import JobId, NodeId
-from mycelium.jobs.model import LEASED, Job, Site, Task
+from mycelium.jobs.model import ENDED, LEASED, Job, Site, Task
 from mycelium.jobs.queue import Queue
 from mycelium.nodes.model import Node
 
 
 class Index:
-    """Leases by node, jobs that wait for a job, and the queue."""
+    """Leases by node, jobs that wait for a job, living jobs that take in a job's outputs, and the queue."""
 
     def __init__(self) -> None:
         self.leases: dict[NodeId, set[tuple[JobId, int]]] = {}
         self.waiters: dict[JobId, set[JobId]] = {}
+        self.takers: dict[JobId, set[JobId]] = {}
         self.queue = Queue()
 
     @classmethod
@@ -29,6 +31,8 @@ class Index:
         for job in site.jobs.by_id.values():
             for awaited in job.waits_for:
                 index.waiters.setdefault(awaited, set()).add(job.id)
+            if job.state not in ENDED:
+                index.takes(job)
             for task in job.tasks.values():
                 if task.state in LEASED:
                     index.lease(job, task)
@@ -38,6 +42,17 @@ class Index:
     def node_changed(self, node: Node) -> None:
         self.queue.node_changed(node)
 
+    def takes(self, job: Job) -> None:
+        for source in job.request.inputs:
+            self.takers.setdefault(source, set()).add(job.id)
+
+    def takes_no_more(self, job: Job) -> None:
+        for source in job.request.inputs:
+            _drop(self.takers, source, job.id)
+
+    def waits_no_more(self, job: JobId, awaited: JobId) -> None:
+        _drop(self.waiters, awaited, job)
+
     def lease(self, job: Job, task: Task) -> None:
         """Every rank whose step may still run holds its node's devices."""
         for rank in task.live_ranks():
@@ -46,11 +61,7 @@ class Index:
 
     def release(self, job: Job, task: Task, rank: int) -> None:
         node = task.nodes[rank]
-        held = self.leases.get(node)
-        if held is not None:
-            held.discard((job.id, task.index))
-            if not held:
-                del self.leases[node]
+        _drop(self.leases, node, (job.id, task.index))
         self.queue.give(node, job.request.needs)
 
     def leased_on(self, site: Site, node: NodeId) -> Iterator[tuple[Job, Task]]:
@@ -62,3 +73,12 @@ class Index:
             job = site.jobs.by_id[job_id]
             if job.tasks[index].state in LEASED:
                 yield job, job.tasks[index]
+
+
+def _drop(sets: dict[Any, set[Any]], key: object, item: object) -> None:
+    """Take an item out of its set; no empty set stays behind."""
+    found = sets.get(key)
+    if found is not None:
+        found.discard(item)
+        if not found:
+            del sets[key]

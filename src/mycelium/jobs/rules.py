@@ -64,7 +64,7 @@ DONE, FAILED, CANCELLED = TaskState.DONE, TaskState.FAILED, TaskState.CANCELLED
 FROM: dict[type, frozenset[TaskState]] = {
     TaskPlaced: frozenset({QUEUED}),
     StepStarted: frozenset({PLACED, STOPPING}),  # STOPPING: the order to stop crossed the start
-    TaskStopping: frozenset({PLACED, RUNNING}),
+    TaskStopping: frozenset({PLACED, RUNNING, STOPPING}),  # STOPPING: a cancel overrides whatever it was stopped for
     TaskRequeued: LEASED,  # PLACED: its node died before it began, and nothing is lost
     TaskEnded: LEASED | {QUEUED},  # QUEUED: cancelled between two attempts
 }
@@ -207,7 +207,7 @@ def _cancel_task(index: Index, site: Site, job: Job, position: int, by: str) -> 
     if job.request.array is None or position not in job.request.array.indices:
         raise Missing(f"{job.id} has no task {position}", hint=f"`myc job show {job.id}` shows its range")
     task = job.tasks.get(position)
-    if job.state in ENDED or (task is not None and task.state in TASK_ENDED | {STOPPING}):
+    if job.state in ENDED or (task is not None and task.state in TASK_ENDED):
         return []
     if task is not None and task.state in LEASED:
         return decide_stop(job, task, Cause.CANCEL, by)
@@ -252,7 +252,8 @@ def decide_ended(
     events: list[JobEvent] = [StepEnded(job.id, task.index, task.attempt, rank, ended) for rank in ranks]
     ends = tuple(ended if rank in ranks else end for rank, end in enumerate(task.ends))
     if None in ends:
-        return events + (decide_stop(job, task, Cause.GANG, "") if bad(ended) else [])
+        cause = lost if ended.reason is Reason.LOST else Cause.GANG
+        return events + (decide_stop(job, task, cause, "") if bad(ended) else [])
     outcome = outcome_of(job, task, [end for end in ends if end is not None], lost)
     return events + _task_over(site, index, job, task.index, task.attempt, outcome)
 
@@ -265,18 +266,26 @@ def outcome_of(job: Job, task: Task, ends: Sequence[Ended], lost: Cause = Cause.
     """What becomes of a task now that all its steps have ended: the one place that says who is tried again."""
     if not any(bad(end) for end in ends):
         return Outcome(None, DONE, 0, "")  # it finished, whatever was on its way to stop it
-    culprit = next((end for end in ends if bad(end) and end.reason is not Reason.STOPPED), ends[0])
+    ill = [end for end in ends if bad(end)]
+    culprit = next((end for end in ill if end.reason is not Reason.STOPPED), ill[0])
     if job.cancelled or task.cause is Cause.CANCEL:
         return Outcome(None, CANCELLED, culprit.exit_code or 143, culprit.message)
-    if any(end.reason is Reason.LOST for end in ends):
-        return _lost(task, culprit, lost)
-    if task.cause in (Cause.DRAIN, Cause.SITE_DOWN):
+    if task.cause in (Cause.DRAIN, Cause.SITE_DOWN) and lost is not Cause.NODE_LOST:
         return Outcome(task.cause, QUEUED, culprit.exit_code, "")
+    if _was_lost(task, ill, culprit):
+        return _lost(task, culprit, Cause.NODE_LOST if task.cause is Cause.NODE_LOST else lost)
     message = culprit.message or ("passed its time limit" if task.cause is Cause.TIME else "")
     message = message or EXPLAINED.get(culprit.reason, "").format(code=culprit.exit_code)
     if task.failures < job.request.retries:
         return Outcome(Cause.RETRY, QUEUED, culprit.exit_code, message)
     return Outcome(None, FAILED, culprit.exit_code or 1, message)
+
+
+def _was_lost(task: Task, ill: Sequence[Ended], culprit: Ended) -> bool:
+    """Whether it ended through no doing of its own. In a gang, what ended first decides: `GANG` is a failure."""
+    if any(end.reason is Reason.LOST for end in ill):
+        return task.cause is not Cause.GANG
+    return task.cause is Cause.STEP_LOST and culprit.reason is Reason.STOPPED
 
 
 def _lost(task: Task, culprit: Ended, lost: Cause) -> Outcome:
@@ -310,6 +319,8 @@ def decide_node_event(site: Site, index: Index, event: NodeEvent, job: Job, task
 def decide_stop(job: Job, task: Task, cause: Cause, by: str) -> list[JobEvent]:
     """Stop an attempt; what becomes of its task follows from the cause, when its steps are gone."""
     if task.state not in FROM[TaskStopping]:
+        return []
+    if task.state is STOPPING and (cause is not Cause.CANCEL or task.cause is Cause.CANCEL):
         return []
     return [TaskStopping(job.id, task.index, task.attempt, cause, by)]
 
@@ -395,6 +406,7 @@ def _submitted(site: Site, index: Index, event: JobSubmitted, at_ns: int) -> Non
     site.jobs.next_number = max(site.jobs.next_number, number_of(event.job) + 1)
     for awaited in event.waits_for:
         index.waiters.setdefault(awaited, set()).add(job.id)
+    index.takes(job)
     if event.key:
         _remember(site, event, at_ns)
     _keep(site, index, job)
@@ -415,7 +427,7 @@ def _remember(site: Site, event: JobSubmitted, at_ns: int) -> None:
 
 def _released(site: Site, index: Index, event: JobReleased, at_ns: int) -> None:
     job = site.jobs.by_id[event.job]
-    index.waiters.get(event.after, set()).discard(job.id)
+    index.waits_no_more(job.id, event.after)
     state = job.state if event.still or job.state is not JobState.HELD else JobState.QUEUED
     _keep(site, index, replace(job, waits_for=event.still, state=state))
 
@@ -427,8 +439,9 @@ def _cancelled(site: Site, index: Index, event: JobCancelled, at_ns: int) -> Non
 def _ended(site: Site, index: Index, event: JobEnded, at_ns: int) -> None:
     job = site.jobs.by_id[event.job]
     for awaited in job.waits_for:
-        index.waiters.get(awaited, set()).discard(job.id)
+        index.waits_no_more(job.id, awaited)
     index.waiters.pop(job.id, None)
+    index.takes_no_more(job)
     site.jobs.ended[job.id] = at_ns
     _keep(
         site,
@@ -561,10 +574,14 @@ APPLY: dict[type, Callable[[Site, Index, Any, int], None]] = {
 }
 
 
-def due_for_archive(site: Site, now_ns: int, retain_ns: int, retain_max: int, most: int) -> Iterable[JobId]:
-    """The ended jobs that leave memory now, oldest first."""
-    surplus = len(site.jobs.ended) - retain_max
+def due_for_archive(
+    site: Site, index: Index, now_ns: int, retain_ns: int, retain_max: int, most: int
+) -> Iterable[JobId]:
+    """The ended jobs that leave memory now, oldest first. One whose outputs a living job takes in stays."""
+    surplus, given = len(site.jobs.ended) - retain_max, 0
     for position, (job, ended_ns) in enumerate(site.jobs.ended.items()):
-        if position >= most or (position >= surplus and now_ns - ended_ns < retain_ns):
+        if given >= most or (position >= surplus and now_ns - ended_ns < retain_ns):
             return
-        yield job
+        if job not in index.takers:
+            given += 1
+            yield job

@@ -31,7 +31,8 @@ class Heard(Struct, frozen=True):
     """What is known of a node's voice, outside the log."""
 
     last_ns: int  # when it was heard last; for one never heard, when the head began to listen
-    clean: bool = True  # it runs nothing that the head has given to somebody else
+    spoke: bool = False  # since the head began: what was suspect or lost before stays so until it is heard
+    clean: bool = False  # its last beat named nothing that the head has given to somebody else
     gone: str = ""  # the engine's word that it cannot be reached, and why
 
 
@@ -44,17 +45,16 @@ def plan(
     for node in nodes.by_id.values():
         voice = heard.get(node.id, Heard(last_ns=node.since_ns))
         silent_ns = now_ns - voice.last_ns
-        said = f"silent for {format_time_ms(silent_ns // 1_000_000)}"
         match node.state:
             case NodeState.UP | NodeState.DRAINING | NodeState.DRAINED if voice.gone or silent_ns > patience.suspect_ns:
-                due.append(NodeSuspected(node.id, voice.gone or said))
+                due.append(NodeSuspected(node.id, voice.gone or _silence(silent_ns)))
             case NodeState.DRAINING if node.id not in busy:
                 due.append(NodeDrained(node.id))
-            case NodeState.SUSPECT if not voice.gone and silent_ns <= patience.suspect_ns:
+            case NodeState.SUSPECT if voice.spoke and not voice.gone and silent_ns <= patience.suspect_ns:
                 due.append(NodeBack(node.id))
             case NodeState.SUSPECT if silent_ns > patience.lost_ns and budget > 0:
                 budget -= 1
-                due.append(NodeLost(node.id, said))
+                due.append(NodeLost(node.id, _silence(silent_ns)))
             case NodeState.LOST | NodeState.LEFT if _speaks_again(voice, node.since_ns, silent_ns, patience):
                 due.append(NodeBack(node.id))
             case _:
@@ -62,8 +62,14 @@ def plan(
     return due
 
 
+def _silence(silent_ns: int) -> str:
+    return f"silent for {format_time_ms(silent_ns // 1_000_000)}"
+
+
 def _speaks_again(voice: Heard, since_ns: int, silent_ns: int, patience: Patience) -> bool:
-    return not voice.gone and voice.clean and voice.last_ns > since_ns and silent_ns <= patience.suspect_ns
+    """A word is not enough: only a beat tells that nothing of what was given to others still runs there."""
+    heard = voice.spoke and voice.clean and voice.last_ns > since_ns
+    return heard and not voice.gone and silent_ns <= patience.suspect_ns
 
 
 def _evictions_left(nodes: Nodes, now_ns: int) -> int:

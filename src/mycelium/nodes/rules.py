@@ -97,7 +97,8 @@ def decide(command: NodeCommand, nodes: Nodes) -> list[NodeEvent]:
 @decide.register
 def _(command: Join, nodes: Nodes) -> list[NodeEvent]:
     known = nodes.by_id.get(command.node)
-    if known is None and any(node.name == command.name and node.state is not LEFT for node in nodes.by_id.values()):
+    others = (node for node in nodes.by_id.values() if node.id != command.node and node.state is not LEFT)
+    if any(node.name == command.name for node in others):
         raise Conflict(f"another node is called {command.name!r}", hint="give this one another name")
     new = known is None or (known.devices, known.labels, known.address, known.name) != (
         command.devices,

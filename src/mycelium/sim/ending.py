@@ -52,9 +52,8 @@ def _ended(sim: Simulation, core: Core) -> None:
         job = core.site.jobs.by_id[stuck[0]]
         about = [f"{task.state}: {task.nodes} attempt {task.attempt}" for task in job.tasks.values()][:5]
         nodes = {str(node.id): str(node.state) for node in core.site.nodes.by_id.values()}
-        raise Violation(
-            STUCK, f"{len(stuck)} have not: {job.id} is {job.state}, {job.request}, tasks {about}; nodes {nodes}", (job.id,)
-        )
+        what = f"{len(stuck)} have not ended: {job.id} is {job.state}, {job.request}, tasks {about}; nodes {nodes}"
+        raise Violation(STUCK, what, (job.id,))
     if sim.people.waiting:
         raise Violation(STUCK, f"{sim.people.waiting} submits have no answer")
 
@@ -90,7 +89,7 @@ def _replay(sim: Simulation, core: Core) -> None:
     if codec.encode_site(tail) != living:
         raise Violation(REPLAY, "from the snapshot on: " + difference(codec.encode_site(tail), living))
     kept, anew = core.index, Index.of(full)
-    for name in ("leases", "waiters", "queue"):
+    for name in ("leases", "waiters", "takers", "queue"):
         if getattr(kept, name) != getattr(anew, name):
             raise Violation(REPLAY, f"the index's {name}: kept {getattr(kept, name)}, anew {getattr(anew, name)}")
 

@@ -39,9 +39,7 @@ class Disk:
         self._promises = promises
         self.fate = ""
 
-    def append(
-        self, time_ns: int, events: Sequence[tuple[str, bytes]], archive: Iterable[ArchivedJob] = ()
-    ) -> int:
+    def append(self, time_ns: int, events: Sequence[tuple[str, bytes]], archive: Iterable[ArchivedJob] = ()) -> int:
         fate, self.fate = self.fate, ""
         if fate == "fails":
             raise Unavailable("the log cannot be written: no space left on device")

@@ -51,7 +51,7 @@ class Phase(Enum):
 class Held:
     """A step on a machine's disk."""
 
-    __slots__ = ("ended", "phase", "step", "started_ns", "stopping")
+    __slots__ = ("ended", "phase", "started_ns", "step", "stopping")
 
     def __init__(self, step: Step) -> None:
         self.step = step
@@ -125,10 +125,11 @@ class Machine:
     def _connect(self, life: int) -> None:
         if self.agent != life or not life or self.wire.open:
             return
+        number = self.node.removeprefix("node-")
+        name, address = f"m{number}", f"10.0.0.{number}"
         hello = Hello(
-            WIRE_VERSION, self.node, f"m{self.node[5:]}", self._boot, self.devices, self.labels, f"10.0.0.{self.node[5:]}",
-            "sim", "3",
-        )  # fmt: skip
+            WIRE_VERSION, self.node, name, self._boot, self.devices, self.labels, address, version="sim", python=""
+        )
         if not self.wire.silent and self.hear(NodeUp(hello)):
             self.wire.connect()
             self.beat()

@@ -1,6 +1,7 @@
 """Pretend people: they submit, cancel, drain nodes and take them back, and ask again when nobody answers.
 
-A submit keeps its idempotency key until it is answered; what was answered is remembered, and held against the log later.
+A submit keeps its idempotency key until it is answered; what was answered is remembered, and later held against the
+log.
 """
 
 from __future__ import annotations
@@ -151,7 +152,8 @@ class People:
         if self.timeline.happens(work.impossible_permille):
             return Devices(1_000_000, GIB, 0)
         cpu_m = random.choice((500, 1000, 1000, 1000, 2000, 3000))
-        return Devices(cpu_m, random.choice((256, 512, 1024)) * MIB, 1 if self.timeline.happens(work.gpu_permille) else 0)
+        gpus = 1 if self.timeline.happens(work.gpu_permille) else 0
+        return Devices(cpu_m, random.choice((256, 512, 1024)) * MIB, gpus)
 
     def _array(self) -> Array:
         random, work = self.timeline.random, self.world.work

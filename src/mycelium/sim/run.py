@@ -82,7 +82,8 @@ class Simulation:
     def _add_machine(self, number: int) -> None:
         """Unlike machines: small and large ones, every third with a gpu, in two zones."""
         node = node_id(number)
-        devices = Devices((2000, 4000, 3000, 8000)[number % 4], (2, 4, 8)[number % 3] * GIB, 1 if number % 3 == 0 else 0)
+        cpu_m, memory_bytes = (2000, 4000, 3000, 8000)[number % 4], (2, 4, 8)[number % 3] * GIB
+        devices = Devices(cpu_m, memory_bytes, 1 if number % 3 == 0 else 0)
         labels = {"zone": "ab"[number % 2], "sandbox": "process"}
         wire = Wire(self.timeline, self.world.net)
         self.machines[node] = Machine(

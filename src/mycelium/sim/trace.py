@@ -41,7 +41,7 @@ class Trace:
         names = [name for name in about if name]
         lines = [self._text(line) for line in self._lines]
         older = [line for line in lines[:-LINES_SHOWN] if any(name in line for name in names)]
-        return older[-LINES_SHOWN:] + ["…"] + lines[-LINES_SHOWN:]
+        return [*older[-LINES_SHOWN:], "…", *lines[-LINES_SHOWN:]]
 
     @staticmethod
     def _text(line: tuple[int, str, object]) -> str:

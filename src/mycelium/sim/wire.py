@@ -1,6 +1,6 @@
 """Connections between the head and the agents, which lose, repeat and delay what they carry.
 
-A connection is between one life of an agent and one life of the head: when either ends, all that was on its way is gone.
+A connection is between one life of an agent and one of the head: when either ends, all that was on its way is gone.
 """
 
 from __future__ import annotations

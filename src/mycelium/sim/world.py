@@ -1,7 +1,7 @@
 """What a world file says: how much work of which kinds there is, and what goes wrong how often.
 
-`worlds/*.toml` are read into these. Rates are for the number of nodes that the file names; with more nodes there is more
-of everything, in proportion. A mean time of 0 means never.
+`worlds/*.toml` are read into these. Rates are for the number of nodes that the file names; with more nodes there is
+more of everything, in proportion. A mean time of 0 means never.
 """
 
 from __future__ import annotations
