@@ -11,14 +11,13 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from pathspec import GitIgnoreSpec
-
 from mycelium.base import limits
 from mycelium.store.below import Below
+from mycelium.store.gitignore import Gitignore
 from mycelium.store.survey import Choice
 
 # The files that count for a directory, the weightiest first: each with where it lies, "" or "a/b/" below the top.
-_Chain = tuple[tuple[str, GitIgnoreSpec], ...]
+_Chain = tuple[tuple[str, Gitignore], ...]
 
 
 class Everything:
@@ -36,7 +35,7 @@ class Ignore:
 
     def __init__(self, root: Path) -> None:
         self._prefix, above = _above(root.resolve())
-        if self._prefix and _is_ignored(above, self._prefix):
+        if _lies_in_ignored(above, self._prefix):
             above = ()  # who works in an ignored directory means what is in it
         self._chains: dict[str, _Chain] = {}
         self._above = above
@@ -49,23 +48,34 @@ class Ignore:
             self._chains[path] = chain
             return
         with open(fd, "rb") as file:
-            spec = _spec(file.read(limits.IGNORE_BYTES_MAX))
+            rules = _parse(file.read(limits.IGNORE_BYTES_MAX))
         base = f"{self._prefix}{path}/" if path else self._prefix
-        self._chains[path] = ((base, spec), *chain)
+        self._chains[path] = ((base, rules), *chain)
 
     def choose(self, path: str, *, is_directory: bool) -> Choice:
         directory, _, name = path.rpartition("/")
         if name == ".git":
             return Choice.LEAVE
-        full = f"{self._prefix}{path}{'/' * is_directory}"
-        return Choice.LEAVE if _is_ignored(self._chains[directory], full) else Choice.TAKE
+        ignored = _is_ignored(self._chains[directory], self._prefix + path, is_directory=is_directory)
+        return Choice.LEAVE if ignored else Choice.TAKE
 
 
-def _is_ignored(chain: _Chain, path: str) -> bool:
-    for base, spec in chain:
-        include = spec.check_file(path[len(base) :]).include
-        if include is not None:
-            return include
+def _is_ignored(chain: _Chain, path: str, *, is_directory: bool) -> bool:
+    for base, file in chain:
+        said = file.ignores(path[len(base) :], is_directory=is_directory)
+        if said is not None:
+            return said
+    return False
+
+
+def _lies_in_ignored(chain: _Chain, prefix: str) -> bool:
+    """Whether `prefix` or a directory on the way to it is ignored by a file that lies above it."""
+    way = ""
+    for name in prefix.split("/")[:-1]:
+        above = tuple(each for each in chain if way.startswith(each[0]))
+        if _is_ignored(above, way + name, is_directory=True):
+            return True
+        way += f"{name}/"
     return False
 
 
@@ -80,31 +90,19 @@ def _above(root: Path) -> tuple[str, _Chain]:
     base = ""
     for name in ("", *root.relative_to(top).parts):
         base += name and f"{name}/"
-        if top / base != root and (spec := _read(top / base / ".gitignore")):
-            chain = ((base, spec), *chain)
+        if top / base != root and (rules := _read(top / base / ".gitignore")):
+            chain = ((base, rules), *chain)
     return base, chain
 
 
-def _read(path: Path) -> GitIgnoreSpec | None:
+def _read(path: Path) -> Gitignore | None:
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         with open(fd, "rb") as file:
-            return _spec(file.read(limits.IGNORE_BYTES_MAX))
+            return _parse(file.read(limits.IGNORE_BYTES_MAX))
     except OSError:
         return None
 
 
-def _spec(data: bytes) -> GitIgnoreSpec:
-    lines = data.decode(errors="surrogateescape").removeprefix("\ufeff").split("\n")
-    try:
-        return GitIgnoreSpec.from_lines(lines)
-    except ValueError:
-        return GitIgnoreSpec.from_lines([line for line in lines if _is_pattern(line)])  # Git passes over the others too
-
-
-def _is_pattern(line: str) -> bool:
-    try:
-        GitIgnoreSpec.from_lines([line])
-    except ValueError:
-        return False
-    return True
+def _parse(data: bytes) -> Gitignore:
+    return Gitignore(data.decode(errors="surrogateescape").removeprefix("\ufeff").split("\n"))

@@ -85,9 +85,13 @@ class MemoryObjects:
         return _Incoming(self, expected)
 
     def put(self, data: bytes | BinaryIO, expected: Digest | None = None) -> Digest:
-        if isinstance(data, bytes):
-            return put_stream(self, data, io.BytesIO(), expected)
-        return put_stream(self, b"", data, expected)
+        if not isinstance(data, bytes):
+            return put_stream(self, b"", data, expected)
+        check_size(len(data), self.object_bytes_max)
+        digest = digest_of(data)
+        check_digest(digest, expected)
+        self.keep(digest, data)
+        return digest
 
     def batch(self) -> Self:
         """This store: nothing here waits for a disk."""

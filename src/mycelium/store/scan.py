@@ -102,7 +102,7 @@ def scan(
         refuse_oversize(
             found,
             bytes_max,
-            lambda size, most: f"{root} holds {size}; at most {most} are uploaded",
+            lambda size, most: f"{root.absolute()} holds {size}; at most {most} are uploaded",
             hint="name what the job does not need in .gitignore, or run it from a smaller directory",
         )
         entries = [entry for one in found.seen if (entry := _entry(one, below, hashes, found)) is not None]
