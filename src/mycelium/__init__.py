@@ -1,3 +1,51 @@
-"""Mycelium: an operating system for clusters of unlike machines."""
+"""Mycelium: an operating system for clusters of unlike machines.
+
+`import mycelium as my` gives Polymer's verbs (`my.kernel`, `my.map`, ...); they are loaded when they are first named.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mycelium.polymer.executor import Executor as Executor
+    from mycelium.polymer.function import kernel as kernel
+    from mycelium.polymer.program.define import program as program
+    from mycelium.polymer.verbs import loop as loop
+    from mycelium.polymer.verbs import map as map
+    from mycelium.polymer.verbs import reduce as reduce
+    from mycelium.polymer.verbs import ref as ref
+    from mycelium.polymer.verbs import scan as scan
+    from mycelium.polymer.verbs import select as select
+    from mycelium.polymer.verbs import zip as zip
 
 __version__ = "0.1.0"
+
+_EXPORTS = {
+    "kernel": "mycelium.polymer.function",
+    "program": "mycelium.polymer.program.define",
+    "Executor": "mycelium.polymer.executor",
+    **dict.fromkeys(("map", "zip", "reduce", "scan", "select", "loop", "ref"), "mycelium.polymer.verbs"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _EXPORTS:
+        raise AttributeError(f"module 'mycelium' has no attribute {name!r}")
+    from mycelium.polymer import here
+
+    here.offer(_local_pool)
+    value = getattr(importlib.import_module(_EXPORTS[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_EXPORTS})
+
+
+def _local_pool(workers: int | None) -> Any:
+    from mycelium.engine.local.pool.pool import LocalPool
+
+    return LocalPool(workers)

@@ -1,0 +1,61 @@
+"""One worker as its pool sees it: what it holds, what it knows, whether it can take more."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+from collections import deque
+
+from mycelium.engine.local.pool import wire
+from mycelium.polymer.runtime.pool import Source, Work
+
+AHEAD_NS = 1_000_000  # a worker holds so much expected work beyond what it runs, so that it never waits for us
+AHEAD_COUNT_MAX = 64  # batches that one worker holds at most
+
+
+class Seat:
+    """`held` maps tickets to batches on the way or running, in the order in which they were sent."""
+
+    def __init__(self, process: subprocess.Popen[bytes], sock: socket.socket) -> None:
+        self.process, self.sock = process, sock
+        self.inbox = wire.Inbox(sock)
+        self.ready = False
+        self.held: dict[int, tuple[Source | None, Work]] = {}  # a dropped batch has no source any more
+        self.cost_ns = 0
+        self.unknown = 0  # batches whose cost nobody knows
+        self.knows: set[int] = set()  # kernels and shared values that were carried there
+        self.outbox: deque[wire.Packet] = deque()
+        self.idle_ns = 0  # since when it works for nobody; 0: it does not
+
+    def room(self) -> bool:
+        if not self.held:
+            return True
+        return self.ready and not self.unknown and self.cost_ns < AHEAD_NS and len(self.held) < AHEAD_COUNT_MAX
+
+    def load(self) -> tuple[int, bool]:
+        return (self.cost_ns if self.held else -1, not self.ready)
+
+    def put(self, ticket: int, source: Source, work: Work) -> None:
+        work.ticket = ticket
+        self.held[ticket] = (source, work)
+        self.cost_ns += work.cost_ns
+        self.unknown += work.cost_ns == 0
+
+    def take(self, ticket: int) -> tuple[Source | None, Work]:
+        source, work = self.held.pop(ticket)
+        self.cost_ns -= work.cost_ns
+        self.unknown -= work.cost_ns == 0
+        return source, work
+
+    def begun(self) -> set[int]:
+        """Of what is held, what the worker may have begun: it answers in order, so only the oldest."""
+        return {next(iter(self.held))} if self.held and self.ready else set()
+
+    def drop(self, work: Work) -> None:
+        if work.ticket in self.held and self.held[work.ticket][1] is work:
+            self.held[work.ticket] = (None, work)
+
+    def forget(self, source: Source) -> None:
+        for ticket, (owner, work) in self.held.items():
+            if owner is source:
+                self.held[ticket] = (None, work)

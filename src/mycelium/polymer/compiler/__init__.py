@@ -1,0 +1,1 @@
+"""Making programs smaller without changing what they give. Pure."""

@@ -1,0 +1,1 @@
+"""One pass per file, named `<verb>_<noun>`. Each maps a module to an equal one."""

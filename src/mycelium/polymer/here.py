@@ -1,0 +1,73 @@
+"""Running programs in this process's surroundings: on the pool that an engine offers, or in order where there is none.
+
+The one place that remembers a pool between calls. Never: makes a pool by itself; `offer` says how.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from mycelium.base.errors import Unavailable
+from mycelium.polymer.compiler.compile import optimise
+from mycelium.polymer.program.define import check_inputs
+from mycelium.polymer.program.graph import Module
+from mycelium.polymer.runtime.dataflow import Run, run
+from mycelium.polymer.runtime.interpreter import interpret
+from mycelium.polymer.runtime.pool import Pool
+
+PROGRESS_AFTER_S = 2.0
+
+
+class _Here:
+    """What this process knows: how a pool is made, and the one that is shared, with the process that made it."""
+
+    make: Callable[[int | None], Any] | None = None
+    pool: Any = None
+    pid = 0
+
+
+_lock = threading.Lock()
+
+
+def offer(make: Callable[[int | None], Any]) -> None:
+    """Say how a pool of this machine is made, given the number of workers or None for all cores."""
+    _Here.make = staticmethod(make)
+
+
+def make_pool(workers: int | None = None) -> Any:
+    if _Here.make is None:
+        raise Unavailable("no engine offers a pool here", hint="import mycelium, not a part of it")
+    return _Here.make(workers)
+
+
+def pool() -> Pool | None:
+    """The pool that programs share here, started at the first use; None where no engine offers one."""
+    with _lock:
+        if _Here.make is None:
+            return None
+        if _Here.pid != os.getpid() or _Here.pool.closing:
+            _Here.pool, _Here.pid = _Here.make(None), os.getpid()
+        return _Here.pool
+
+
+def execute(module: Module, inputs: Mapping[str, Any], *, on: Pool | None = None, passes: bool = True) -> Any:
+    """The program's result, on `on` or on the shared pool. Inputs are checked against the program's types first."""
+    check_inputs(module, dict(inputs))
+    held = on or pool()
+    if held is None:
+        return interpret(module, inputs)
+    return run(optimise(module) if passes else module, inputs, held, watch=_watcher())
+
+
+def _watcher() -> Callable[[Run], None] | None:
+    """A progress bar for runs that take long, where somebody is looking."""
+    if not (sys.stderr.isatty() and threading.current_thread() is threading.main_thread()):
+        return None
+    from mycelium.polymer.runtime.progress import Bar
+
+    return Bar(time.monotonic, PROGRESS_AFTER_S)

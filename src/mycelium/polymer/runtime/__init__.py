@@ -1,0 +1,1 @@
+"""Running programs: one interpreter as the reference, one dataflow runtime over any pool."""

@@ -1,0 +1,220 @@
+"""One operation while it runs: what is still to be sent of it, what is on the way, what has come back.
+
+A bundle cuts its calls into batches of a size chosen when a worker asks. Never: talks to a pool.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+from mycelium.polymer.kernel import Kernel
+from mycelium.polymer.runtime.costs import Cost
+from mycelium.polymer.runtime.pool import Given, Raised, Shared, Work
+from mycelium.polymer.runtime.work import FAN
+
+
+class Bundle:
+    """The batches of one operation. Subclasses say how they are cut and put together."""
+
+    def __init__(self, at: int, kernel: Kernel, cost: Cost) -> None:
+        self.at, self.kernel, self.cost = at, kernel, cost
+        self.again: deque[Work] = deque()  # batches to be sent once more
+        self.sent: dict[int, Work] = {}  # id: on the way
+        self.failed: tuple[int, Raised] | None = None  # the failed call with the lowest index
+
+    def cut(self, slots: int) -> Work | None:
+        raise NotImplementedError
+
+    def keep(self, work: Work, given: Given) -> None:
+        raise NotImplementedError
+
+    def finished(self) -> bool:
+        raise NotImplementedError
+
+    def result(self) -> Any:
+        raise NotImplementedError
+
+    def next(self, slots: int) -> Work | None:
+        while self.again:
+            work = self.again.popleft()
+            if self.failed is None or work.first < self.failed[0]:
+                return work
+        return self.cut(slots) if self.failed is None else None
+
+    def fail(self, work: Work, raised: Raised) -> None:
+        index = work.first + raised.index
+        if self.failed is None or index < self.failed[0]:
+            self.failed = (index, raised)
+
+    def settled(self) -> bool:
+        """Whether nothing on the way can change the outcome: all is back, or nothing before the failed call is
+        missing.
+        """
+        if self.failed is None:
+            return self.finished()
+        lowest = self.failed[0]
+        return not any(work.first < lowest for work in (*self.sent.values(), *self.again))
+
+    def waiting(self) -> bool:
+        """Whether there is something to cut again: a tree's next level."""
+        return False
+
+    def progress(self) -> tuple[int, int]:
+        """Calls done, and calls in all."""
+        return (1, 1) if self.finished() else (0, 1)
+
+
+class One(Bundle):
+    """An operation that is one batch: a call, a fold in order, a scan, a loop."""
+
+    def __init__(
+        self,
+        at: int,
+        kernel: Kernel,
+        cost: Cost,
+        how: str,
+        values: tuple[Any, ...],
+        *,
+        each: Kernel | None = None,
+        test: Kernel | None = None,
+    ) -> None:
+        super().__init__(at, kernel, cost)
+        self.work: Work | None = Work(how, kernel, values, cost_ns=int(cost.call_ns), place=self, each=each, test=test)
+        self.value: list[Any] = []
+
+    def cut(self, slots: int) -> Work | None:
+        work, self.work = self.work, None
+        return work
+
+    def keep(self, work: Work, given: Given) -> None:
+        self.cost.measured(1, given.spent_ns)
+        self.value.append(given.value)
+
+    def finished(self) -> bool:
+        return bool(self.value)
+
+    def result(self) -> Any:
+        return self.value[0]
+
+
+class Many(Bundle):
+    """A map: results in the order of the calls, whatever the order in which they come."""
+
+    def __init__(
+        self, at: int, kernel: Kernel, cost: Cost, columns: list[Any], shared: list[tuple[int, Shared]]
+    ) -> None:
+        super().__init__(at, kernel, cost)
+        self.columns, self.shared = columns, shared
+        self.total = len(columns[0])
+        self.cursor = 0
+        self.back = 0
+        self.parts: dict[int, list[Any]] = {}
+        self.seen: set[int] = set()
+
+    def cut(self, slots: int) -> Work | None:
+        first = self.cursor
+        if first >= self.total:
+            return None
+        count = self.cost.batch(self.total - first, slots)
+        self.cursor = first + count
+        return self.piece(first, count)
+
+    def piece(self, first: int, count: int) -> Work:
+        values = ([column[first : first + count] for column in self.columns], self.shared)
+        return Work(
+            "each", self.kernel, values, calls=count, first=first, cost_ns=int(self.cost.call_ns * count), place=self
+        )
+
+    def halves(self, work: Work) -> list[Work]:
+        """The batch as two, so that the call that kills its worker is found and the others are not lost with it."""
+        middle = work.calls // 2
+        parts = [self.piece(work.first, middle), self.piece(work.first + middle, work.calls - middle)]
+        for part in parts:
+            part.lost = 1
+            part.cost_ns = 0
+        return parts
+
+    def keep(self, work: Work, given: Given) -> None:
+        self.cost.measured(work.calls, given.spent_ns)
+        self.parts[work.first] = given.value
+        self.back += work.calls
+
+    def finished(self) -> bool:
+        return self.back == self.total
+
+    def result(self) -> list[Any]:
+        if len(self.parts) == 1:
+            return next(iter(self.parts.values()))
+        out: list[Any] = []
+        for first in sorted(self.parts):
+            out += self.parts[first]
+        return out
+
+    def progress(self) -> tuple[int, int]:
+        return self.back, self.total
+
+
+class Tree(Many):
+    """An associative fold: nodes of the fixed tree first, in parallel, then the nodes' own tree, until one is left."""
+
+    def __init__(self, at: int, kernel: Kernel, cost: Cost, xs: Any, each: Kernel | None, slots: int) -> None:
+        super().__init__(at, kernel, cost, [xs], [])
+        self.each, self.slots = each, slots
+        self._size()
+
+    def _size(self) -> None:
+        """The largest node that leaves each slot a few of them."""
+        self.node = FAN
+        while self.node * FAN * self.slots * 4 <= self.total:
+            self.node *= FAN
+
+    def cut(self, slots: int) -> Work | None:
+        first = self.cursor
+        if first >= self.total:
+            return None
+        count = self.cost.batch(self.total - first, slots)
+        count = min(self.total - first, max(1, count // self.node) * self.node)
+        self.cursor = first + count
+        return self.piece(first, count)
+
+    def piece(self, first: int, count: int) -> Work:
+        values = (self.columns[0][first : first + count], self.node)
+        return Work(
+            "trees",
+            self.kernel,
+            values,
+            calls=count,
+            first=first,
+            cost_ns=int(self.cost.call_ns * count),
+            place=self,
+            each=self.each,
+        )
+
+    def halves(self, work: Work) -> list[Work]:
+        if work.calls <= self.node:
+            return [work.again()]
+        middle = work.calls // self.node // 2 * self.node or self.node
+        parts = [self.piece(work.first, middle), self.piece(work.first + middle, work.calls - middle)]
+        for part in parts:
+            part.lost = 1
+            part.cost_ns = 0
+        return parts
+
+    def finished(self) -> bool:
+        if self.back < self.total:
+            return False
+        nodes = Many.result(self)
+        if len(nodes) == 1:
+            return True
+        self.columns, self.total, self.each = [nodes], len(nodes), None
+        self.cursor = self.back = 0
+        self.parts = {}
+        self._size()
+        return False
+
+    def waiting(self) -> bool:
+        return self.cursor < self.total
+
+    def result(self) -> Any:
+        return Many.result(self)[0]

@@ -1,0 +1,479 @@
+"""A program on a pool: an operation runs as soon as what it reads exists, critical path first.
+
+Lost batches are sent again, stragglers are copied to idle workers and the first result counts, both sides of a `select`
+may start before its condition is known. The result is the interpreter's. Never: knows what kind of pool it is.
+"""
+
+from __future__ import annotations
+
+import heapq
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from mycelium.base.errors import Unavailable
+from mycelium.base.limits import POOL_DEATHS_MAX, RUN_COPIES_SHARE
+from mycelium.polymer.program.graph import Graph, Module, Op
+from mycelium.polymer.runtime import bundle as bundles
+from mycelium.polymer.runtime.costs import Cost
+from mycelium.polymer.runtime.failure import failure
+from mycelium.polymer.runtime.interpreter import equal_lengths, zip_lists
+from mycelium.polymer.runtime.plan import Plan, plan
+from mycelium.polymer.runtime.pool import Given, Lost, Outcome, Pool, Raised, Shared, Work
+from mycelium.polymer.runtime.work import elements
+
+NONE, MAYBE, SURE = 0, 1, 2  # whether the result needs an operation: not, perhaps (a side of a select), certainly
+WAITING, READY, LAUNCHED, GIVEN = 0, 1, 2, 3  # the life of an operation
+STRAGGLER_NS = 500_000_000
+
+
+class Run:
+    """One graph on its way through a pool. `then` is called once, with the pool's lock held."""
+
+    def __init__(
+        self,
+        module: Module,
+        graph: Graph,
+        inputs: Mapping[str, Any],
+        pool: Pool,
+        *,
+        then: Callable[[Run], None],
+        costs: dict[str, Cost],
+        speculate: bool = True,
+        copies: bool = True,
+        heard: Callable[[bundles.Bundle], None] | None = None,
+    ) -> None:
+        self.module, self.graph, self.inputs, self.pool, self.then = module, graph, inputs, pool, then
+        self.costs, self.speculate, self.copies, self.heard = costs, speculate, copies, heard
+        self.plan: Plan = plan(graph)
+        self.values: dict[int, Any] = {}
+        self.uses = list(self.plan.uses)
+        self.need = bytearray(len(graph.ops))
+        self.missing = [len(op.reads) for op in graph.ops]
+        self.state = bytearray(len(graph.ops))
+        self.news: list[tuple[int, Any]] = []  # values that their readers do not know of yet
+        self.given = 0
+        self.stale = False
+        self.ready: list[tuple[int, int, int]] = []  # (speculative, minus the way to the end, operation)
+        self.open: list[bundles.Bundle] = []  # begun, with batches left to cut, the most urgent first
+        self.live: dict[int, bundles.Bundle] = {}
+        self.spoiled: dict[int, tuple[int, Raised]] = {}  # operations that failed before anybody needed them
+        self.children: set[Any] = set()
+        self.error: BaseException | None = None
+        self.over = False
+
+    def start(self) -> None:
+        with self.pool.lock:
+            self._demand(self.graph.output, SURE)
+            self._flow()
+            if not self.over:
+                self.pool.attach(self)
+
+    def cancel(self) -> None:
+        with self.pool.lock:
+            self._end(None)
+
+    def _end(self, error: BaseException | None) -> None:
+        if self.over:
+            return
+        self.over, self.error = True, error
+        for child in list(self.children):
+            child.cancel()
+        self.pool.detach(self)
+        if error is not None:
+            self.values.clear()
+        self.then(self)
+
+    def result(self) -> Any:
+        return self.values[self.graph.output]
+
+    def _demand(self, first: int, level: int) -> None:
+        """Mark what the result needs. What becomes needed and is ready already is begun, what failed already fails
+        now.
+        """
+        ops, need = self.graph.ops, self.need
+        stack = [(first, level)]
+        while stack:
+            at, level = stack.pop()
+            if need[at] >= level:
+                continue
+            need[at] = level
+            op = ops[at]
+            if at in self.spoiled and level == SURE:
+                self._fail(at, *self.spoiled.pop(at))
+                return
+            if op.verb != "select":
+                if self.state[at] != LAUNCHED and self.missing[at] == 0:
+                    self._begin(at)
+                stack += [(read, level) for read in op.reads]
+                continue
+            if self.state[at] == WAITING:
+                condition, one, other = op.reads
+                stack.append((condition, level))
+                if condition in self.values:
+                    stack.append((one if self.values[condition] else other, level))
+                    self._select(at, op)
+                elif self.speculate:
+                    stack += [(one, MAYBE), (other, MAYBE)]
+
+    def _refresh(self) -> None:
+        """After a condition became known: forget what only the other side needed."""
+        self.stale = False
+        ops, alive = self.graph.ops, bytearray(len(self.graph.ops))
+        stack = [self.graph.output]
+        while stack:
+            at = stack.pop()
+            if alive[at] or self.state[at] == GIVEN:
+                continue
+            alive[at] = 1
+            reads = ops[at].reads
+            if ops[at].verb == "select" and reads[0] in self.values:
+                reads = (reads[1] if self.values[reads[0]] else reads[2],)
+            stack += reads
+        for at, kept in enumerate(alive):
+            if not kept and self.need[at] == MAYBE:
+                self.need[at] = NONE
+                self._abandon(at)
+
+    def _abandon(self, at: int) -> None:
+        if self.state[at] == READY:
+            self.state[at] = WAITING
+        bundle = self.live.pop(at, None)
+        if bundle is not None:
+            self.state[at] = WAITING
+            if bundle in self.open:
+                self.open.remove(bundle)
+            for work in bundle.sent.values():
+                self.pool.drop(work)
+            bundle.sent.clear()
+
+    def _begin(self, at: int) -> None:
+        """Everything that the operation reads exists: compute it here if it is free, or line it up for a worker."""
+        op = self.graph.ops[at]
+        if op.verb not in _FREE:
+            self.state[at] = READY
+            heapq.heappush(self.ready, (0 if self.need[at] == SURE else 1, -self.plan.rank[at], at))
+            return
+        self.state[at] = LAUNCHED
+        try:
+            self.news.append((at, self._free(op)))
+        except Exception as error:
+            self._spoil(at, Raised(error, "", 0, "", "in the program", op.verb))
+
+    def _free(self, op: Op) -> Any:
+        match op.verb:
+            case "input":
+                return self.inputs[op.name]
+            case "const":
+                return op.value
+            case "zip":
+                return zip_lists([self.values[read] for read in op.reads])
+            case "tuple":
+                return tuple([self.values[read] for read in op.reads])
+            case _:
+                return self.values[op.reads[0]][op.index]
+
+    def _flow(self) -> None:
+        """Tell the readers of each new value, and theirs, until only workers can bring anything new."""
+        ops, users, news = self.graph.ops, self.plan.users, self.news
+        while news and not self.over:
+            at, value = news.pop()
+            self.values[at] = value
+            self.state[at] = GIVEN
+            self.given += 1
+            if at == self.graph.output:
+                self._end(None)
+                return
+            for user in users[at]:
+                op = ops[user]
+                if op.verb == "select":
+                    if at == op.reads[0] and self.need[user]:
+                        self.stale = True
+                        self._demand(op.reads[1] if value else op.reads[2], self.need[user])
+                    self._select(user, op)
+                    continue
+                self.missing[user] -= op.reads.count(at) if len(op.reads) > 1 else 1
+                if self.missing[user] == 0 and self.need[user] and self.state[user] == WAITING:
+                    self._begin(user)
+            self._release(ops[at])
+
+    def _select(self, at: int, op: Op) -> None:
+        """The chosen side is the select's value, as soon as both it and the condition exist."""
+        condition, first, second = op.reads
+        if self.state[at] != WAITING or not self.need[at] or condition not in self.values:
+            return
+        chosen = first if self.values[condition] else second
+        if chosen in self.values:
+            self.state[at] = LAUNCHED
+            self.news.append((at, self.values[chosen]))
+
+    def _release(self, op: Op) -> None:
+        """Values that everybody has read go, so that a long chain of large arrays does not fill the memory."""
+        for read in op.reads:
+            self.uses[read] -= 1
+            if self.uses[read] == 0 and read != self.graph.output:
+                self.values.pop(read, None)
+
+    def next(self, now_ns: int, idle: bool) -> Work | None:
+        while self.open:
+            bundle = self.open[0]
+            if self.ready and self._more_urgent(self.ready[0], bundle.at):
+                break
+            work = bundle.next(self.pool.slots)
+            if work is not None:
+                return self._send(bundle, work, now_ns)
+            self.open.pop(0)
+        while self.ready:
+            speculative, _, at = self.ready[0]
+            if speculative and not idle:
+                break
+            heapq.heappop(self.ready)
+            if speculative and self.stale:
+                self._refresh()
+            if self.state[at] != READY or not self.need[at]:
+                continue
+            self.state[at] = LAUNCHED
+            bundle = self._bundle(at)
+            if bundle is None:
+                self._flow()
+                if self.over:
+                    return None
+                continue
+            work = bundle.next(self.pool.slots)
+            if work is None:
+                continue
+            if not isinstance(bundle, bundles.One):
+                self.open.insert(0, bundle)
+            return self._send(bundle, work, now_ns)
+        return self._copy(now_ns) if idle and self.copies else None
+
+    def _more_urgent(self, entry: tuple[int, int, int], than: int) -> bool:
+        speculative = 0 if self.need[than] == SURE else 1
+        return (entry[0], entry[1]) < (speculative, -self.plan.rank[than])
+
+    def _send(self, bundle: bundles.Bundle, work: Work, now_ns: int) -> Work:
+        work.sent_ns = now_ns
+        bundle.sent[id(work)] = work
+        return work
+
+    def _cost(self, kernel: str) -> Cost:
+        cost = self.costs.get(kernel)
+        if cost is None:
+            cost = self.costs[kernel] = Cost()
+        return cost
+
+    def _bundle(self, at: int) -> bundles.Bundle | None:
+        """The operation's batches; None when it turned out to need none, or to need a graph of its own."""
+        op = self.graph.ops[at]
+        try:
+            bundle = self._make(at, op, [self.values[read] for read in op.reads])
+        except Exception as error:
+            self._spoil(at, Raised(error, "", 0, "", "in the program", op.kernel))
+            return None
+        if bundle is not None:
+            self.live[at] = bundle
+        return bundle
+
+    def _make(self, at: int, op: Op, reads: list[Any]) -> bundles.Bundle | None:
+        if op.verb == "loop" and op.kernel in self.module.graphs:
+            self._nested(at, op, reads[0])
+            return None
+        kernel, cost = self.module.kernel(op.kernel), self._cost(f"{op.verb} {op.kernel} {op.each}")
+        each = self.module.kernel(op.each) if op.each else None
+        if op.verb == "call":
+            return bundles.One(at, kernel, cost, "call", tuple(reads))
+        if op.verb == "loop":
+            return bundles.One(at, kernel, cost, "loop", (reads[0],), test=self.module.kernel(op.test))
+        if op.verb == "map":
+            columns = [elements(read) for position, read in enumerate(reads) if position not in op.shared]
+            equal_lengths("map", op.kernel, columns)
+            if not len(columns[0]):
+                self.news.append((at, []))
+                return None
+            shared = [(position, Shared(reads[position])) for position in op.shared]
+            return bundles.Many(at, kernel, cost, columns, shared)
+        xs = elements(reads[0])
+        if op.verb == "reduce" and op.associative and len(xs):
+            return bundles.Tree(at, kernel, cost, xs, each, self.pool.slots)
+        return bundles.One(at, kernel, cost, "scan" if op.verb == "scan" else "fold", (xs, reads[1:]), each=each)
+
+    def done(self, work: Work, outcome: Outcome, now_ns: int) -> None:
+        bundle: bundles.Bundle = work.place
+        if bundle.sent.pop(id(work), None) is None or self.over:
+            return
+        match outcome:
+            case Given():
+                twin = self._twin(bundle, work)
+                if twin is not None:
+                    del bundle.sent[id(twin)]
+                    self.pool.drop(twin)
+                bundle.keep(work, outcome)
+                if self.heard is not None:
+                    self.heard(bundle)
+            case Raised():
+                if work.tried < work.kernel.retries:
+                    self._resend(bundle, work, tried=1)
+                    return
+                bundle.fail(work, outcome)
+            case Lost():
+                if self._twin(bundle, work) is None:
+                    self._lost(bundle, work, outcome)
+        if bundle.at not in self.live:
+            return
+        if bundle.settled():
+            self._settle(bundle)
+        elif bundle.waiting() and bundle not in self.open:
+            self.open.insert(0, bundle)
+
+    def _settle(self, bundle: bundles.Bundle) -> None:
+        del self.live[bundle.at]
+        if bundle in self.open:
+            self.open.remove(bundle)
+        if bundle.failed is not None:
+            self._spoil(bundle.at, bundle.failed[1], bundle.failed[0] - bundle.failed[1].index)
+            return
+        value = bundle.result()
+        op = self.graph.ops[bundle.at]
+        if isinstance(bundle, bundles.Tree) and len(op.reads) > 1:  # the initial value comes before the whole tree
+            cost = self._cost(f"call {op.kernel}")
+            last = bundles.One(bundle.at, bundle.kernel, cost, "call", (self.values[op.reads[1]], value))
+            self.live[bundle.at] = last
+            self.open.insert(0, last)
+            return
+        self.news.append((bundle.at, value))
+        self._flow()
+
+    def _resend(self, bundle: bundles.Bundle, work: Work, *, tried: int = 0) -> None:
+        again = work.again()
+        again.tried += tried
+        bundle.again.append(again)
+        self._reopen(bundle)
+
+    def _reopen(self, bundle: bundles.Bundle) -> None:
+        if bundle not in self.open:
+            self.open.insert(0, bundle)
+        self.pool.wake()
+
+    def _lost(self, bundle: bundles.Bundle, work: Work, lost: Lost) -> None:
+        """Send the calls of a dead worker elsewhere; a call that has cost several workers is not tried on yet
+        another.
+        """
+        work.lost += lost.begun
+        if work.lost <= 1:
+            self._resend(bundle, work)
+        elif work.calls > 1 and isinstance(bundle, bundles.Many):
+            halves = bundle.halves(work)
+            bundle.again.extend(halves)
+            self._reopen(bundle)
+        elif work.lost < POOL_DEATHS_MAX:
+            self._resend(bundle, work)
+        else:
+            error = Unavailable(
+                f"kernel {work.kernel.name}: {work.lost} workers died while they ran this call ({lost.why})",
+                hint="the call may use too much memory or end its process",
+            )
+            bundle.fail(work, Raised(error, "", 0, "", lost.why, work.kernel.name))
+
+    def _spoil(self, at: int, raised: Raised, first: int = 0) -> None:
+        if self.need[at] == SURE:
+            self._fail(at, first, raised)
+        else:
+            self.spoiled[at] = (first, raised)
+
+    def _fail(self, at: int, first: int, raised: Raised) -> None:
+        self._end(failure(raised, first, self.graph.ops[at].verb != "call"))
+
+    def _twin(self, bundle: bundles.Bundle, work: Work) -> Work | None:
+        for other in bundle.sent.values():
+            if other is not work and other.first == work.first and other.calls == work.calls:
+                return other
+        return None
+
+    def _copy(self, now_ns: int) -> Work | None:
+        """A second go at a batch that takes far longer than its like, on a worker that has nothing to do."""
+        copies = sum(work.copy_of is not None for bundle in self.live.values() for work in bundle.sent.values())
+        if copies >= max(1, self.pool.slots // RUN_COPIES_SHARE):
+            return None
+        for bundle in self.live.values():
+            done, total = bundle.progress()
+            known = bundle.cost.calls >= 4 if isinstance(bundle, bundles.One) else done * 2 >= total
+            if not known:
+                continue
+            for work in bundle.sent.values():
+                late_ns = max(STRAGGLER_NS, int(2 * bundle.cost.call_ns * work.calls))
+                if now_ns - work.sent_ns > late_ns and work.copy_of is None and self._twin(bundle, work) is None:
+                    again = work.again()
+                    again.copy_of = work
+                    return self._send(bundle, again, now_ns)
+        return None
+
+    def _nested(self, at: int, op: Op, state: Any) -> None:
+        from mycelium.polymer.runtime.loop import Loop
+
+        loop = Loop(self, at, op, state)
+        self.children.add(loop)
+        loop.start()
+
+    def nested_done(self, child: Any, at: int, error: BaseException | None, value: Any) -> None:
+        self.children.discard(child)
+        if self.over:
+            return
+        if error is None:
+            self.news.append((at, value))
+            self._flow()
+            self.pool.wake()
+        elif self.need[at] == SURE:
+            self._end(error)
+        else:
+            self.spoiled[at] = (0, Raised(error, "", 0, "", "in a loop", self.graph.ops[at].kernel))
+
+    def pool_closed(self, error: BaseException) -> None:
+        self._end(error)
+
+    def progress(self) -> tuple[int, int]:
+        """Calls done and calls known of, for a progress bar."""
+        done = total = 0
+        for bundle in self.live.values():
+            one, all_of_it = bundle.progress()
+            done, total = done + one, total + all_of_it
+        return done + self.given, total + len(self.graph.ops)
+
+
+_FREE = frozenset({"input", "const", "zip", "tuple", "item"})
+
+
+def run(
+    module: Module,
+    inputs: Mapping[str, Any],
+    pool: Pool,
+    *,
+    watch: Callable[[Run], None] | None = None,
+    speculate: bool = True,
+    copies: bool = True,
+    costs: dict[str, Cost] | None = None,
+) -> Any:
+    """The result of the program's main graph, computed on `pool`. Waits; Ctrl-C ends the run's calls and is raised."""
+    ended = threading.Event()
+    running = Run(
+        module,
+        module.main,
+        inputs,
+        pool,
+        then=lambda _: ended.set(),
+        costs={} if costs is None else costs,
+        speculate=speculate,
+        copies=copies,
+    )
+    running.start()
+    try:
+        if watch is None:
+            ended.wait()
+        else:
+            while not ended.wait(0.1):
+                watch(running)
+    except BaseException:
+        running.cancel()
+        raise
+    if running.error is not None:
+        raise running.error
+    return running.result()
