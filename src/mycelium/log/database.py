@@ -29,6 +29,10 @@ class Database(Protocol):
         """The only connection that writes; it is never replaced, so that it cannot outlive the lock."""
         ...
 
+    def check_room(self, size_bytes: int) -> None:
+        """Errors: Unavailable when so much cannot be written without taking the last room from the events."""
+        ...
+
     def reader(self) -> Connection:
         """A new connection that only reads and sees one moment of the log for the length of a transaction."""
         ...

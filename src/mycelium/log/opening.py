@@ -31,7 +31,7 @@ def open_tables(database: Database, *, read_only: bool) -> tuple[str, Mark, Mark
 
 
 def _look(database: Database) -> tuple[str, Mark, Mark] | None:
-    with database.reader() as connection, connection.begin():
+    with database.reader() as connection:
         seen = inspect(connection)
         there = set(seen.get_table_names())
         if not there:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from contextlib import suppress
 from typing import Any
 
@@ -18,6 +19,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlch
 from mycelium.base.errors import Conflict, Problem, Refused, Unavailable
 
 LOCK = 0x4D594345  # "MYCE": the first half of the advisory lock's number; the second is the schema's
+LOCK_WAIT_S = 1.0  # a server needs a moment to see that the head before this one was killed
 STATEMENT_MS = 30_000  # a statement that waits longer is given up, and with it the log
 # A peer that vanished without a word is noticed within half a minute, on both sides.
 NETWORK = {
@@ -60,9 +62,14 @@ class Postgres:
     def lock(self) -> None:
         try:
             writer = self._engine.connect()
-            with writer.begin():
-                mine = writer.execute(_TRY_LOCK, {"lock": LOCK}).scalar_one()
-                holder = None if mine else writer.execute(_HOLDER, {"lock": LOCK}).first()
+            deadline = time.monotonic() + LOCK_WAIT_S
+            while True:
+                with writer.begin():
+                    mine = writer.execute(_TRY_LOCK, {"lock": LOCK}).scalar_one()
+                    holder = None if mine else writer.execute(_HOLDER, {"lock": LOCK}).first()
+                if mine or time.monotonic() > deadline:
+                    break
+                time.sleep(LOCK_WAIT_S / 20)
         except SQLAlchemyError as error:
             raise self.explain(error) from None
         if not mine:
@@ -82,6 +89,9 @@ class Postgres:
     def writer(self) -> Connection:
         assert self._writer is not None, "lock() first"
         return self._writer
+
+    def check_room(self, size_bytes: int) -> None:
+        """Nothing: a client does not see the server's disk."""
 
     def reader(self) -> Connection:
         return self._engine.connect().execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)

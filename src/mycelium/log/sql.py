@@ -52,6 +52,8 @@ class SqlLog:
                 database.lock()
             with self._explained():
                 self.id, self._pruned, self._tail = open_tables(database, read_only=read_only)
+                if not read_only:
+                    database.writer()  # what cannot be written is found now, not at the first append
         except BaseException:
             database.close()
             raise
@@ -109,6 +111,7 @@ class SqlLog:
                 place = self._mark_at(connection, seq)
             if place is None or place.seq == 0:
                 raise Refused(f"there is no event {seq} to keep a snapshot of; the last one is {self.last_seq}")
+            self._database.check_room(len(data))
             with self._writing() as connection:
                 number = snapshots.next_id(connection, seq)
             for part, piece in enumerate(snapshots.parts_of(data)):
@@ -199,8 +202,8 @@ class SqlLog:
     def _reading(self) -> Iterator[Connection]:
         if self._closed:
             raise Unavailable(self._refusal)
-        with self._explained(), self._database.reader() as connection, connection.begin():
-            yield connection
+        with self._explained(), self._database.reader() as connection:
+            yield connection  # its transaction begins with the first query and is rolled back: nothing was written
 
     @contextmanager
     def _writing(self) -> Iterator[Connection]:

@@ -19,9 +19,10 @@ from sqlalchemy import Connection, Engine, NullPool, QueuePool, create_engine, e
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from mycelium.base.errors import Conflict, Missing, Problem, Refused, Unavailable
-from mycelium.base.units import format_size
+from mycelium.base.units import MIB, format_size
 from mycelium.log.segment import sync_folder
 
+WAL_BYTES = 8 * MIB  # what the write-ahead file is cut back to; it grows to half of this between checkpoints
 BUSY_S = 10.0  # only a checkpoint can be in a commit's way: one process writes
 
 
@@ -75,6 +76,16 @@ class Sqlite:
         if self._writer is None:
             self._writer = self._writers.connect()
         return self._writer
+
+    def check_room(self, size_bytes: int) -> None:
+        status = os.statvfs(self.path.parent)
+        free_bytes = status.f_bavail * status.f_frsize
+        if 2 * size_bytes + WAL_BYTES > free_bytes:  # it is written twice: ahead, and into its place
+            raise Unavailable(
+                f"the disk of the log {self.name} is too full for a snapshot of {format_size(size_bytes)}"
+                f" ({self._free()} left)",
+                hint="make room on it",
+            )
 
     def reader(self) -> Connection:
         return self._readers.connect()
@@ -152,3 +163,4 @@ def _make_durable(connection: Any, _record: object) -> None:
             hint="keep the log on a local disk, or in PostgreSQL",
         )
     connection.execute("PRAGMA synchronous=FULL")
+    connection.execute(f"PRAGMA journal_size_limit={WAL_BYTES}")
