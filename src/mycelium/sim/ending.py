@@ -9,14 +9,13 @@ from mycelium.head.core import Core, replay, restore
 from mycelium.jobs.index import Index
 from mycelium.jobs.model import Site
 from mycelium.nodes.model import NodeState
-from mycelium.sim.promises import CAPACITY, LOST, TWICE
+from mycelium.sim.promises import CAPACITY, LOST, REPLAY, TWICE, difference
 from mycelium.sim.trace import Violation
 
 if TYPE_CHECKING:
     from mycelium.sim.run import Simulation
 
 STUCK = "every job that can run does"
-REPLAY = "replay equals live state"
 BALANCE = "usage accounts balance"
 CHAIN = "the chain of the log is whole"
 STRAY = "nothing runs that nobody asked for"
@@ -92,10 +91,3 @@ def _replay(sim: Simulation, core: Core) -> None:
     for name in ("leases", "waiters", "takers", "queue"):
         if getattr(kept, name) != getattr(anew, name):
             raise Violation(REPLAY, f"the index's {name}: kept {getattr(kept, name)}, anew {getattr(anew, name)}")
-
-
-def difference(one: bytes, other: bytes) -> str:
-    """Where two documents part."""
-    at = next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
-    start = max(0, at - 200)
-    return f"replayed {one[start : at + 100]!r}, living {other[start : at + 100]!r}"

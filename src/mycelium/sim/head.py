@@ -18,9 +18,9 @@ from mycelium.head import codec
 from mycelium.head.commands import Command, Tick
 from mycelium.head.core import Answer, Core, Settings, Turn
 from mycelium.log import ArchivedJob, Log, Snapshot
-from mycelium.sim.promises import Promises
+from mycelium.sim.promises import REPLAY, Promises, difference
 from mycelium.sim.timeline import MS_NS, S_NS, Timeline
-from mycelium.sim.trace import Say
+from mycelium.sim.trace import Say, Violation
 from mycelium.sim.world import World
 
 TICK_NS = S_NS // 4
@@ -44,11 +44,11 @@ class Disk:
         if fate == "fails":
             raise Unavailable("the log cannot be written: no space left on device")
         if fate == "before":
-            raise Died
+            raise Died(fate)
         seq = self._log.append(time_ns, events, archive=list(archive))
         self._promises.committed([codec.decode(kind, data) for kind, data in events], time_ns)
         if fate == "after":
-            raise Died
+            raise Died(fate)
         return seq
 
     def __getattr__(self, name: str) -> Any:
@@ -81,6 +81,7 @@ class Head:
         self._offset_ns = 0
         self._busy = False
         self._inbox: deque[tuple[Command, Reply | None]] = deque()
+        self._knew = b""  # what the head knew when it died
         self._told: list[tuple[Command, Reply | None]] = []  # who waits for the commit that is on its way
 
     # Life and death.
@@ -94,14 +95,26 @@ class Head:
         self._inbox.clear()
         self._busy = False
         self.core = Core(self.disk, self.now_ns, self.settings)  # pyright: ignore[reportArgumentType]
+        self._compare(self.core)
         self.say("head", f"begins its life {self.lives} at event {self.disk.last_seq}")
         self._tick(self.lives)
 
-    def die(self, why: str) -> None:
-        """End now. It is started again after a while, as a service manager would."""
+    def _compare(self, core: Core) -> None:
+        """What a head finds in the log is what the one before it knew."""
+        living, self._knew = self._knew, b""
+        found = codec.encode_site(core.site)
+        if living and found != living:
+            raise Violation(REPLAY, difference(found, living))
+
+    def die(self, why: str, *, void: bool = False) -> None:
+        """End now; it is started again after a while, as a service manager would.
+
+        `void`: what it had in memory never became durable.
+        """
         if self.core is None:
             return
         self.say("head", f"dies: {why}")
+        self._knew = b"" if void else codec.encode_site(self.core.site)
         self.core = None
         waiting = [reply for _, reply in (*self._told, *self._inbox) if reply is not None]
         self._told = []
@@ -145,11 +158,11 @@ class Head:
             turn = self.core.turn([command for command, _ in self._told], self.now_ns)
             if self.core.snapshot_due():
                 self._save(self.core.take_snapshot(), life)
-        except Died:
-            self.die("in the middle of a commit")
+        except Died as moment:
+            self.die(f"{moment} its events were durable", void=str(moment) == "before")
             return
         except Unavailable as problem:
-            self.die(problem.message)
+            self.die(problem.message, void=True)
             return
         self.timeline.after(self._commit_ns(turn), lambda: self._tell(life, turn))
 

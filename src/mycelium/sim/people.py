@@ -130,8 +130,8 @@ class People:
         work, timeline = self.world.work, self.timeline
         random, happens = timeline.random, timeline.happens
         stubborn = 1000 if happens(work.stubborn_permille) else 0
-        run_ms = max(50, min(int(timeline.drawn_ns(work.run_ms)), work.run_ms * 5))
-        limit_ms = run_ms // 3 if happens(work.short_limit_permille) else run_ms * random.randint(8, 20)
+        run_ms = max(50, min(int(timeline.drawn_ns(work.run_ms)), work.run_ms * 3))
+        limit_ms = run_ms // 3 if happens(work.short_limit_permille) else run_ms * random.randint(4, 12)
         gang = happens(work.gang_permille)
         return Request(
             command=("work", str(run_ms), str(work.fails_permille), str(stubborn)),

@@ -48,6 +48,7 @@ ORDER = "what comes after a job starts after it"
 EVICTION = "evictions are rate-limited"
 CANCEL = "what is cancelled does not start"
 BLAME = "a task fails only by its own doing"
+REPLAY = "replay equals live state"
 
 
 class TaskBook:
@@ -282,3 +283,10 @@ WATCH: dict[type, Callable[[Promises, Any, int], None]] = {
     NodeDraining: Promises._node_draining,
     NodeReturned: Promises._node_returned,
 }
+
+
+def difference(one: bytes, other: bytes) -> str:
+    """Where two documents part."""
+    at = next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
+    start = max(0, at - 200)
+    return f"replayed {one[start : at + 100]!r}, living {other[start : at + 100]!r}"

@@ -40,6 +40,7 @@ class Outcome(Struct):
     counts: dict[str, int] = field(default_factory=dict)
     waits_ms: list[int] = field(default_factory=list)  # from submit to the first task that is placed, sorted
     turns: int = 0
+    events: int = 0
     head_lives: int = 0
     simulated_s: float = 0.0
     wall_s: float = 0.0
@@ -149,6 +150,7 @@ class Simulation:
         outcome.counts["submitted"] = len(books)
         waits = [book.first_placed_ns - book.submitted_ns for book in books if book.first_placed_ns]
         outcome.waits_ms = sorted(wait // 1_000_000 for wait in waits)
+        outcome.events = self.log.last_seq
         outcome.turns, outcome.head_lives = self.head.turns, self.head.lives
         outcome.simulated_s = (self.timeline.now_ns - START_NS) / S_NS
         outcome.wall_s = wall_s

@@ -17,7 +17,7 @@ from mycelium.base.errors import Missing, Refused
 class Work(Struct, frozen=True, forbid_unknown_fields=True):
     """What people ask for. Times are means; the rest are chances and bounds."""
 
-    submit_ms: int = 700  # between two submits
+    submit_ms: int = 1000  # between two submits
     jobs_max: int = 3  # in one submit
     run_ms: int = 4000
     fails_permille: int = 30
@@ -77,7 +77,7 @@ class World(Struct, frozen=True, forbid_unknown_fields=True):
     name: str
     says: str
     nodes: int = 6
-    horizon_s: int = 45  # work and faults come until then
+    horizon_s: int = 40  # work and faults come until then
     settle_s: int = 900  # and then everything must have ended after so long
     commit_us: int = 3_000
     snapshot_events: int = 150
