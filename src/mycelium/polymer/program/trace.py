@@ -51,9 +51,9 @@ class Value:
         return self.trace.item(self, index)
 
     def __iter__(self) -> Any:
-        if not isinstance(self.type, TupleOf):
-            self._refuse("iterated over")
-        return iter([self.trace.item(self, index) for index in range(len(self.type.items))])
+        if isinstance(self.type, TupleOf):
+            return iter([self.trace.item(self, index) for index in range(len(self.type.items))])
+        return self._refuse("iterated over")
 
     def _refuse(self, deed: str) -> Any:
         raise Refused(

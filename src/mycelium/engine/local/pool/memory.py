@@ -15,8 +15,6 @@ import weakref
 from collections.abc import Sequence
 from typing import Any
 
-from mycelium.base.errors import Exhausted
-
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mmap.restype = ctypes.c_void_p
 _libc.mmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long)
@@ -78,7 +76,7 @@ def create(parts: Sequence[Any]) -> tuple[int, list[int]]:
         fcntl.fcntl(fd, _ADD_SEALS, _SEALS)
     except OSError as error:
         os.close(fd)
-        raise Exhausted(f"no memory to share {at} bytes: {error.strerror}") from error
+        raise _exhausted(f"no memory to share {at} bytes: {error.strerror}") from error
     return fd, offsets
 
 
@@ -91,7 +89,7 @@ def attach(fd: int, keep: bool = True) -> memoryview:
     start = _libc.mmap(None, size, mmap.PROT_READ, mmap.MAP_SHARED, fd, 0)
     if start in (None, ctypes.c_void_p(-1).value):
         os.close(fd)
-        raise Exhausted(f"no address space for {size} shared bytes", hint="raise the limit on virtual memory")
+        raise _exhausted(f"no address space for {size} shared bytes")
     region = (ctypes.c_ubyte * size).from_address(start)
     if keep and size >= KEEP_BYTES_MIN and len(kept.starts) < KEEP_COUNT_MAX:
         kept.add(start, size, fd)
@@ -100,6 +98,12 @@ def attach(fd: int, keep: bool = True) -> memoryview:
         os.close(fd)
         weakref.finalize(region, _libc.munmap, start, size).atexit = False
     return memoryview(region).cast("B").toreadonly()
+
+
+def _exhausted(message: str) -> Exception:
+    from mycelium.base.errors import Exhausted  # late: workers wait for every import
+
+    return Exhausted(message, hint="the memory of this machine is full, or limited for this process")
 
 
 def _release(start: int, size: int) -> None:
@@ -121,7 +125,7 @@ def share(value: Any) -> Any:
     import numpy
 
     array = numpy.ascontiguousarray(value)
-    if array.nbytes < KEEP_BYTES_MIN or kept.find(address(memoryview(array).cast("B")), array.nbytes):
+    if array.nbytes < KEEP_BYTES_MIN or kept.find(array.ctypes.data, array.nbytes):
         return value
     fd, _ = create([array])
     return numpy.frombuffer(attach(fd), array.dtype).reshape(array.shape)

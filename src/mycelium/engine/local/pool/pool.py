@@ -28,7 +28,7 @@ from mycelium.base.limits import POOL_KERNELS_MAX, POOL_WORKERS_MAX
 from mycelium.engine.local.pool import wire
 from mycelium.engine.local.pool.seat import Seat
 from mycelium.engine.local.pool.worker import Told
-from mycelium.polymer.kernel import Kernel
+from mycelium.polymer.kernel import Kernel, LivePython
 from mycelium.polymer.runtime.pool import Given, Lost, Raised, Shared, Source, Work
 
 DROPPED_NS = 1_000_000_000  # a worker that is busy for nobody is replaced after this
@@ -68,6 +68,7 @@ class LocalPool:
         self.closing = False
         self.pid = os.getpid()
         self.failed_starts = 0
+        self.ready_s = time.monotonic()
         self.broken = ""
         self.selector = selectors.DefaultSelector()
         self.wake_read, self.wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -207,6 +208,7 @@ class LocalPool:
             if message.kind == wire.READY:
                 seat.ready = True
                 self.failed_starts = 0
+                self.ready_s = time.monotonic()
                 continue
             try:
                 replies = message.load()
@@ -235,10 +237,14 @@ class LocalPool:
         why = f"worker {seat.process.pid} {_ending(seat.process.wait())}"
         if seat in self.seats:
             self.seats.remove(seat)
-        if not seat.ready:
+        if seat.ready:
+            self.ready_s = time.monotonic()
+        elif seat.process.returncode != -signal.SIGKILL:  # killing is somebody else's doing
             self.failed_starts += 1
-        if self.failed_starts > STARTS_MAX:
-            self.broken, self.closing = f"{why} before it was ready, {self.failed_starts} times in a row", True
+        if self.failed_starts > STARTS_MAX or (
+            not seat.ready and time.monotonic() - self.ready_s > START_S and not any(one.ready for one in self.seats)
+        ):
+            self.broken, self.closing = f"{why} before it was ready", True
         if not self.closing:
             self.seats.append(self._spawn())
         self._vacate(seat, why)
@@ -359,8 +365,7 @@ class LocalPool:
             entry = self._enter(thing)
         number = entry[1]
         if number not in seat.knows:
-            value = thing.value if isinstance(thing, Shared) else thing
-            packet = wire.encode(kind, (number, value), number)
+            packet = wire.encode(kind, thing.value if isinstance(thing, Shared) else _carried(thing), number)
             seat.knows.add(number)
             self._post(seat, packet)
         return number
@@ -415,6 +420,12 @@ def _raised(told: Told, work: Work) -> Raised:
     if not isinstance(error, BaseException):
         error = RuntimeError(told.shown)
     return Raised(error, told.trace, told.index, told.input_hash, told.where, told.kernel or work.kernel.name)
+
+
+def _carried(kernel: Kernel) -> tuple[str, Any]:
+    """Name and body: a plain function goes as it is, so that the worker need not know what a kernel is."""
+    first = kernel.forms[0]
+    return kernel.name, first.function if isinstance(first, LivePython) else kernel
 
 
 def _environment(workers: int) -> dict[str, str]:

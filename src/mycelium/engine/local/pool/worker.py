@@ -1,6 +1,7 @@
 """One worker process: reads batches, runs them one after the other, answers with results.
 
-It ends when its pool ends, however that happens. Never: decides what to run, or talks to anybody but its pool.
+It ends when its pool ends, however that happens. What is imported here is what every worker waits for at its start, so
+it is little: the rest is imported where it is needed first. Never: decides what to run, or talks to anybody but its pool.
 """
 
 from __future__ import annotations
@@ -11,13 +12,10 @@ import signal
 import socket
 import sys
 import time
-import traceback
 from collections.abc import Callable
 from typing import Any
 
 from mycelium.engine.local.pool import wire
-from mycelium.polymer.forms.resolve import resolve
-from mycelium.polymer.kernel import Kernel
 from mycelium.polymer.runtime import work
 from mycelium.polymer.shipping import dumps
 
@@ -39,7 +37,7 @@ class _Worker:
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
         self.inbox = wire.Inbox(sock)
-        self.kernels: dict[int, Kernel] = {}
+        self.kernels: dict[int, tuple[str, Any]] = {}  # name, and a function or a kernel to be resolved
         self.callables: dict[int, Callable[..., Any]] = {}
         self.shared: dict[int, Any] = {}
         self.replies: list[tuple[int, Any]] = []
@@ -52,11 +50,9 @@ class _Worker:
                 case wire.WORK:
                     self._work(message)
                 case wire.KERNEL:
-                    number, kernel = self._load(message, (message.first, None))
-                    self.kernels[number] = kernel
+                    self.kernels[message.first] = self._load(message)
                 case wire.SHARED:
-                    number, value = self._load(message, (message.first, None))
-                    self.shared[number] = value
+                    self.shared[message.first] = self._load(message)
                 case wire.FORGET:
                     for number in message.load():
                         self.kernels.pop(number, None)
@@ -65,12 +61,12 @@ class _Worker:
                 case _:
                     raise AssertionError(f"message of kind {message.kind}")
 
-    def _load(self, message: wire.Message, otherwise: Any) -> Any:
+    def _load(self, message: wire.Message) -> Any:
         """What cannot be read here is kept as the error, and told when it is used."""
         try:
             return message.load()
         except Exception as error:
-            return otherwise[0], _Unreadable(error, traceback.format_exc())
+            return _Unreadable(error, _trace(error))
 
     def _work(self, message: wire.Message) -> None:
         first, count = message.first, message.count
@@ -78,7 +74,7 @@ class _Worker:
         try:
             batch = message.load()
         except Exception as error:
-            told = _told(_Unreadable(error, traceback.format_exc()), "")
+            told = _told(_Unreadable(error, _trace(error)), "")
             self.replies = [(first + at, told) for at in range(count)]
             self._reply()
             return
@@ -89,8 +85,7 @@ class _Worker:
                 self.replies.append((first + at, (value, time.perf_counter_ns() - begun_ns)))
             except BaseException as error:
                 held = self.kernels.get(kernel)
-                name = held.name if isinstance(held, Kernel) else ""
-                self.replies.append((first + at, _told(error, name)))
+                self.replies.append((first + at, _told(error, held[0] if isinstance(held, tuple) else "")))
             if at + 1 < count and time.monotonic_ns() - self.sent_ns > REPLY_NS:
                 self._reply()
         del batch
@@ -99,10 +94,10 @@ class _Worker:
     def _callable(self, number: int) -> Callable[..., Any]:
         known = self.callables.get(number)
         if known is None:
-            kernel = self.kernels[number]
-            if isinstance(kernel, _Unreadable):
-                raise kernel
-            known = self.callables[number] = resolve(kernel)
+            held = self.kernels[number]
+            if isinstance(held, _Unreadable):
+                raise held
+            known = self.callables[number] = held[1] if callable(held[1]) else _resolve(held[1])
         return known
 
     def _shared(self, number: int) -> Any:
@@ -140,6 +135,12 @@ class _Worker:
         wire.encode(kind, value).send(self.sock)
 
 
+def _resolve(kernel: Any) -> Callable[..., Any]:
+    from mycelium.polymer.forms.resolve import resolve
+
+    return resolve(kernel)
+
+
 class _Unreadable(Exception):
     """A kernel or a value that this process could not read."""
 
@@ -172,6 +173,8 @@ def _told(error: BaseException, kernel: str) -> Told:
 
 def _trace(error: BaseException) -> str:
     """The traceback from the kernel's own code on: our frames above it say nothing."""
+    import traceback
+
     frames = error.__traceback__
     while frames is not None and f"{os.sep}mycelium{os.sep}" in frames.tb_frame.f_code.co_filename and frames.tb_next:
         frames = frames.tb_next
