@@ -16,7 +16,8 @@ def kill_node(home: Path, node: str) -> list[str]:
     killed: list[str] = []
     for step in sorted((directory / "steps").glob("*")):
         pid = _pid(step / "pid")
-        if pid and not (step / "status").exists() and _kill_group(pid):
+        alive = bool(pid) and not (step / "status").exists() and _kill_group(pid)
+        if alive and not (step / "status").exists():  # it may have ended by itself at the last moment
             killed.append(step.name)
     return killed
 

@@ -61,8 +61,8 @@ class Site:
 
     def ask(self, *words: str) -> Any:
         """The document that `myc WORDS --json` prints."""
-        first, *rest = words
-        return json.loads(self.myc(first, "--json", *rest))
+        end = words.index("--") if "--" in words else len(words)
+        return json.loads(self.myc(*words[:end], "--json", *words[end:]))
 
     def client(self) -> Client:
         """A connection of our own, for looking many times a second."""

@@ -26,6 +26,7 @@ PATIENCE_S = 0.7  # a job that waits longer than this gets a line that says why
 POLL_S = 0.2
 PLAIN_EVERY_S = 5.0  # where there is no terminal, progress is a line now and then
 INTERRUPTED = 130
+FAILED_SHOWN, FAILED_SOUGHT = 8, 10_000
 
 
 def to_the_end(client: Client, job: Document, *, all_to_stderr: bool = False) -> tuple[int, Document | None]:
@@ -41,7 +42,7 @@ def to_the_end(client: Client, job: Document, *, all_to_stderr: bool = False) ->
             final = stream(client, name, all_to_stderr=all_to_stderr)
     except KeyboardInterrupt:
         return _interrupted(client, name)
-    _say_end(final)
+    _say_end(client, final)
     return exit_code(final), final
 
 
@@ -52,19 +53,27 @@ def exit_code(job: Document) -> int:
     return int(job["exit_code"] or 1)
 
 
-def _say_end(job: Document) -> None:
-    name, took = job["id"], show.between(job["started"], job["ended"])
+def _say_end(client: Client, job: Document) -> None:
+    name = job["id"]
     message = show.clean(job.get("message") or "")
     if job["state"] == "cancelled":
         show.line(f"{name} was cancelled" + (f": {message}" if message else ""))
     elif job["request"]["array"]:
-        tasks = counts_of(job)
-        said = f"{name}: {tasks['done']} of {show.counted(tasks['size'], 'task')} done in {took}"
-        show.line(said + (f", {tasks['failed']} failed" if tasks["failed"] else ""))
-        if tasks["failed"]:
-            show.line(f"  `myc job show {name}` lists them; `myc logs {name}.INDEX` shows what one printed")
-    elif job["state"] == "failed" and message:
+        _say_array_end(client, job)
+    elif job["state"] == "failed" and not message.startswith("exited with"):  # the exit code says that already
         show.line(f"{name} failed: {message}")
+
+
+def _say_array_end(client: Client, job: Document) -> None:
+    name, tasks = job["id"], counts_of(job)
+    took = show.between(job["started"], job["ended"])
+    show.line(f"{name}: {tasks['done']:,} of {show.counted(tasks['size'], 'task')} done in {took}")
+    if tasks["failed"]:
+        listed = client.get(f"/jobs/{name}", tasks=FAILED_SOUGHT)["tasks"]
+        failed = [task["id"] for task in listed if task["state"] == "failed"]
+        named = ", ".join(failed[:FAILED_SHOWN]) + (", …" if len(failed) > FAILED_SHOWN else "")
+        show.line(f"  {tasks['failed']:,} failed: {named}")
+        show.line(f"  `myc logs {(failed or [name])[0]}` shows what it printed")
 
 
 # One task: its output.
@@ -230,7 +239,7 @@ def _interrupted(client: Client, job: str) -> tuple[int, Document | None]:
     fresh = connect()  # the interrupt may have left the other connection in the middle of an answer
     fresh.post(f"/jobs/{job}/cancel")
     final = wait(fresh, job, lambda found: found["state"] in ENDED)
-    _say_end(final)
+    _say_end(fresh, final)
     return exit_code(final), final
 
 

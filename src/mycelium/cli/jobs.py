@@ -12,6 +12,7 @@ from mycelium.cli import show
 from mycelium.cli.client import connect
 from mycelium.cli.options import Json, Task
 
+TASKS_SOUGHT = 1000  # among which those that failed or run are shown first
 ENDED = ("done", "failed", "cancelled")
 STATES = ("held", "queued", "placed", "running", "stopping", *ENDED)
 
@@ -74,14 +75,17 @@ def show_job(
     json: Json = False,
 ) -> None:
     """Everything about one job, or about one task of an array."""
-    found = connect().get(f"/jobs/{job}", tasks=max(tasks, 1))
+    found = connect().get(f"/jobs/{job}", tasks=max(tasks, TASKS_SOUGHT))
     if json:
         show.document(found)
         return
     show.facts((*_facts(found), *_asked(found["request"])))
     if found["request"]["array"] and found["tasks"] and tasks:
         show.say()
-        _show_tasks(found["tasks"][:tasks])
+        first = sorted(
+            found["tasks"], key=lambda task: (task["state"] != "failed", task["state"] in ENDED, task["index"])
+        )
+        _show_tasks(first[:tasks])
         started = found["counts"]["size"] - found["counts"]["waiting"]
         if started > tasks and "." not in job:
             show.note(f"{tasks} of {started} tasks that have started; --tasks shows more")

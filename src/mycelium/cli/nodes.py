@@ -6,10 +6,13 @@ from typing import Annotated, Any
 
 import typer
 
+from mycelium.base.ids import number_of
 from mycelium.base.units import format_size
 from mycelium.cli import show
 from mycelium.cli.client import connect
 from mycelium.cli.options import Json, Node
+
+COMMON = ("os", "kernel", "python", "limits", "sandbox")  # labels that a listing leaves to `myc node show`
 
 
 def nodes(json: Json = False) -> None:
@@ -22,9 +25,8 @@ def nodes(json: Json = False) -> None:
         show.note("the site has no nodes yet")
         return
     head = ("NODE", "NAME", "STATE", "CPUS FREE", "MEMORY FREE", "GPUS FREE", "STEPS", "SINCE", "LABELS")
-    show.table(
-        head, [_row(node) for node in found["nodes"]], right=("CPUS FREE", "MEMORY FREE", "GPUS FREE", "STEPS", "SINCE")
-    )
+    listed = sorted(found["nodes"], key=lambda node: number_of(node["id"]))
+    show.table(head, [_row(node) for node in listed], right=head[3:8])
 
 
 def _row(node: dict[str, Any]) -> tuple[str, ...]:
@@ -38,7 +40,7 @@ def _row(node: dict[str, Any]) -> tuple[str, ...]:
         f"{free['gpus']}/{all_['gpus']}" if all_["gpus"] else "-",
         str(len(node["steps"])),
         show.ago(node["since"]),
-        show.clean(labels(node["labels"])),
+        show.clean(labels({name: value for name, value in node["labels"].items() if name not in COMMON})),
     )
 
 

@@ -26,7 +26,9 @@ def status(json: Json = False) -> None:
             ("memory", f"{format_size(used['memory'])} of {format_size(total['memory'])} in use"),
             ("gpus", f"{used['gpus']} of {total['gpus']} in use" if total["gpus"] else ""),
             ("jobs", _counted(found["jobs"]) or "none yet"),
-            ("log", f"{show.counted(found['log']['events'], 'event')}, in {found['log']['backend']}"),
+            ("accounts", found["accounts"]),
+            ("log", show.counted(found["events"], "event")),
+            ("you are", show.clean(found["account"])),
         )
     )
 

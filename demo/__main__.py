@@ -1,0 +1,221 @@
+"""The demo, in order: a site, an array over real input, an accident, the merged result, and the site's own account.
+
+Every claim is checked; it exits with 1 when one was not true. It leaves no process and no directory behind.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from demo import library
+from demo.claims import Claims
+from demo.kill import kill_node
+from demo.site import Failed, Site
+from demo.watch import Watch
+from mycelium.base.errors import Problem
+
+NODES = 4
+ACCIDENT_AT = 0.3  # of the tasks done
+ACCIDENTS_MAX = 20  # tries to catch a node while it works
+PATIENCE_S = 120.0
+PARTS_SHOWN = 8
+
+console = Console(highlight=False, soft_wrap=True)
+
+
+def main() -> int:
+    begun = time.monotonic()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    site = Site()
+    claims = Claims(console)
+    try:
+        with site:
+            _run(site, claims)
+    except (Failed, Problem) as error:
+        console.print(f"[bold red]the demo failed:[/] {error}", markup=True)
+        return 1
+    except KeyboardInterrupt:
+        console.print("stopped")
+        return 130
+    title("Afterwards")
+    claims.hold("no process of the site is left", not site.processes(), site.processes())
+    claims.hold("no directory of the site is left", not site.root.exists(), site.root)
+    took_s = time.monotonic() - begun
+    if claims.broken:
+        console.print(f"\n[bold red]{claims.broken} of the demo's claims were not true[/] ({took_s:.0f}s)")
+        return 1
+    console.print(f"\n[bold green]all of it was true[/], in {took_s:.0f}s. Your own site: [bold]myc up --detach[/]")
+    return 0
+
+
+def title(text: str) -> None:
+    console.print(f"\n[bold]{text}[/]")
+
+
+def say(text: str) -> None:
+    console.print(f"  {text}", style="dim")
+
+
+def _run(site: Site, claims: Claims) -> None:
+    parts = library.parts()
+    names = [part.name for part in parts]
+    files = sum(len(part.files) for part in parts)
+    shutil.copytree(Path(__file__).parent / "job", site.work, dirs_exist_ok=True)
+    library.write(parts, site.work)
+
+    title(f"A site of {NODES} virtual nodes   myc up --nodes {NODES} --detach")
+    begun = time.monotonic()
+    url = site.ask("up", "--nodes", str(NODES), "--port", "0", "--detach")["url"]
+    say(f"{url} answers after {time.monotonic() - begun:.1f}s")
+
+    title("An index of Python's standard library, a task for each part, and a job that merges what they find")
+    array = submit(site, "index", "--array", f"0-{len(parts) - 1}", "--outputs", "index/*.json", "python3", "index.py")
+    merge = submit(site, "merge", "--inputs", array, "--outputs", "library.json", "python3", "merge.py")
+    say(f"{array} indexes {files} modules in {len(parts)} parts; {merge} waits for it")
+
+    title(f"Why does {merge} wait?   myc why {merge}")
+    console.print(indented(site.myc("why", merge)), markup=False)
+    why = site.ask("why", merge)["why"]
+
+    title("While it runs, one node's agent and everything that runs there get SIGKILL")
+    client = site.client()
+    with Watch(console, client, array, names) as watch:
+        node, killed = accident(site, watch)
+        until(watch, lambda: watch.found["state"] in ("done", "failed", "cancelled"))
+    say(f"{node} was killed with {', '.join(killed)} on it")
+    final = wait_ended(client, merge)
+    found = client.get(f"/jobs/{array}", tasks=10_000)
+    table_of_tasks(found, names)
+
+    title(f"The merged result   myc outputs {merge}")
+    site.myc("outputs", merge, str(site.root / "result"))
+    result = json.loads((site.root / "result" / "library.json").read_text())
+    table_of_parts(result)
+
+    again = next((task["id"] for task in found["tasks"] if task["attempt"] > 1), f"{array}.0")
+    title(f"The story of {again}, which was run again   myc story {again}")
+    story = site.ask("story", again)["story"]
+    console.print(indented(site.myc("story", again)), markup=False)
+
+    title("Is all of that true?")
+    check(claims, site, parts, found, final, result, killed, story, why, array)
+
+
+def submit(site: Site, name: str, *words: str) -> str:
+    *options, program, script = words
+    return site.ask("run", "--detach", "--name", name, "--memory", "256M", *options, "--", program, script)["id"]
+
+
+def accident(site: Site, watch: Watch) -> tuple[str, list[str]]:
+    """Wait until a good part is done, then kill a node that works; the node, and the steps that died with it."""
+    until(watch, lambda: watch.ended / watch.size >= ACCIDENT_AT)
+    for _ in range(ACCIDENTS_MAX):
+        busy = [node["id"] for node in watch.nodes if watch.running_on(node["id"])]
+        if busy and (killed := kill_node(site.home, busy[-1])):
+            return busy[-1], killed
+        if watch.look() >= 1:
+            break
+    raise Failed("no node could be caught while it worked")
+
+
+def until(watch: Watch, enough: Any) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    watch.look()
+    while not enough():
+        if time.monotonic() > deadline:
+            raise Failed(f"{watch.ended} of {watch.size} tasks had ended after {PATIENCE_S:.0f}s")
+        watch.look()
+
+
+def wait_ended(client: Any, job: str) -> dict[str, Any]:
+    deadline = time.monotonic() + PATIENCE_S
+    while (found := client.get(f"/jobs/{job}"))["ended"] is None:
+        if time.monotonic() > deadline:
+            raise Failed(f"{job} is {found['state']} after {PATIENCE_S:.0f}s")
+        time.sleep(0.05)
+    return found
+
+
+def indented(text: str) -> str:
+    return "\n".join(f"  {line}" for line in text.rstrip().splitlines())
+
+
+def table_of_tasks(job: dict[str, Any], names: list[str]) -> None:
+    """Who ran what: a row for each node, and the tasks that were run again by name."""
+    title(f"Who ran what   myc job show {job['id']}")
+    table = Table(box=None, padding=(0, 2), header_style="bold")
+    table.add_column("node", no_wrap=True)
+    table.add_column("tasks", justify="right", no_wrap=True)
+    table.add_column("cpu time", justify="right", no_wrap=True)
+    table.add_column("parts")
+    for node in sorted({node for task in job["tasks"] for node in task["nodes"]}):
+        mine = [task for task in job["tasks"] if task["nodes"] == [node]]
+        cpu_s = sum(task["cpu_ms"] for task in mine) / 1000
+        parts = [names[task["index"]] + (f" (attempt {task['attempt']})" * (task["attempt"] > 1)) for task in mine]
+        parts.sort(key=lambda part: "attempt" not in part)
+        table.add_row(node, str(len(mine)), f"{cpu_s:.1f}s", ", ".join(parts))
+    console.print(table, soft_wrap=False)
+
+
+def table_of_parts(result: dict[str, Any]) -> None:
+    table = Table(box=None, padding=(0, 2), header_style="bold")
+    table.add_column("part")
+    for column in ("modules", "definitions", "lines"):
+        table.add_column(column, justify="right")
+    parts = result["parts"].items()
+    largest = sorted(parts, key=lambda pair: -pair[1]["lines"])
+    for name, part in largest[:PARTS_SHOWN]:
+        table.add_row(name, f"{part['modules']:,}", f"{part['definitions']:,}", f"{part['lines']:,}")
+    total = [sum(part[column] for _, part in parts) for column in ("modules", "definitions", "lines")]
+    table.add_row(f"all {len(parts)} parts", *[f"{number:,}" for number in total], style="bold")
+    console.print(table, soft_wrap=False)
+    words = list(result["words"])[:10]
+    say(f"the words its authors use most: {', '.join(words)}")
+
+
+def check(
+    claims: Claims,
+    site: Site,
+    parts: list[library.Part],
+    array: dict[str, Any],
+    merge: dict[str, Any],
+    result: dict[str, Any],
+    killed: list[str],
+    story: list[dict[str, Any]],
+    why: dict[str, Any],
+    name: str,
+) -> None:
+    counts = array["counts"]
+    claims.hold(f"all {len(parts)} tasks of the array are done", counts["done"] == len(parts), counts)
+    claims.hold("every node took part", len({node for task in array["tasks"] for node in task["nodes"]}) == NODES)
+    lost = {step.rsplit("-a", 1)[0] for step in killed}
+    again = {task["id"] for task in array["tasks"] if task["attempt"] > 1}
+    claims.hold(
+        f"what died with the node was run again, and nothing else: {', '.join(sorted(lost))}", again == lost, again
+    )
+    kinds = [event["kind"] for event in story]
+    claims.hold("its story tells of the loss and of one commit", one_commit_after_loss(kinds), kinds)
+    claims.hold("the merging job waited for the array", name in json.dumps(why["binds"]), why)
+    claims.hold("and is done", merge["state"] == "done", merge["state"])
+    counted = {part.name: library.lines(part) for part in parts}
+    found = {part: numbers["lines"] for part, numbers in result["parts"].items()}
+    claims.hold(f"the merged {sum(counted.values()):,} lines are those counted without the site", counted == found)
+    audit = site.ask("audit", "verify")
+    claims.hold(f"the log is whole: {audit['says']}", audit["ok"], audit["says"])
+
+
+def one_commit_after_loss(kinds: list[str]) -> bool:
+    return kinds.count("TaskEnded") == 1 and "TaskRequeued" in kinds[: kinds.index("TaskEnded")]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
