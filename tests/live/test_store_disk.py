@@ -11,10 +11,13 @@ from pathlib import Path
 import pytest
 
 from mycelium.base.errors import Exhausted
+from mycelium.store.collect import collect
 from mycelium.store.directory import DirectoryObjects
 from mycelium.store.memory import MemoryObjects
 from mycelium.store.objects import digest_of
 from mycelium.store.scan import scan, store_tree
+from mycelium.store.survey import Skipped
+from mycelium.store.tree import read_tree
 from mycelium.store.unpack import unpack
 
 KIB = 1024
@@ -95,3 +98,15 @@ def test_opening_a_store_on_a_full_disk_still_reads(small: Path):
     again = DirectoryObjects(small / "objects", reserve_bytes=0)
     assert again.read(digest) == b"here"
     assert again.missing([digest_of(b"x"), digest]) == [digest_of(b"x")]
+
+
+def test_another_file_system_below_a_steps_directory_is_left_out(small: Path):
+    (small / "foreign").write_bytes(b"foreign")
+    objects = MemoryObjects()
+    told: list[Skipped] = []
+    around = small.parent
+    (around / "own").write_bytes(b"own")
+    digest = collect(around, ["own", "disk/**"], objects, tell=told.append)
+    assert digest is not None
+    assert [entry.path for entry in read_tree(objects, digest).entries] == ["disk", "own"]
+    assert [str(skipped) for skipped in told] == ["disk: is another file system"]
