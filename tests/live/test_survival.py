@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -114,7 +115,7 @@ def _kill_step(site: LiveSite, node: str, job: str) -> None:
     """SIGKILL to the shim of the first attempt, by the pid it left in its directory."""
     path = site.home / "nodes" / node / "steps" / f"{job}-a1-r0" / "pid"
     if path.exists():
-        pid = int(path.read_text().split()[0])
+        pid = json.loads(path.read_text())["pid"]
         if psutil.pid_exists(pid):
             os.kill(pid, signal.SIGKILL)
 
