@@ -62,6 +62,7 @@ class Why(Struct, frozen=True):
     standing: Standing | None = None
     expected: Expected | None = None
     change: Change | None = None
+    sought: bool = False  # whether a change was looked for
 
     @property
     def waits(self) -> bool:
@@ -71,14 +72,15 @@ class Why(Struct, frozen=True):
 def say(why: Why) -> list[str]:
     """The answer in sentences, one a line, the most important first."""
     said = [_sentence(bind.text) for bind in why.binds]
-    if why.standing is not None and why.waits:
+    never = why.expected is not None and why.expected.sure is Sure.NEVER
+    if why.standing is not None and why.waits and not never:
         said += _say_standing(why.standing)
     if why.expected is not None and why.waits:
         said += _say_expected(why.expected)
     if why.change is not None:
         change = why.change
         said.append(f"{_start(change.expected)} with {change.option} ({change.text}).")
-    elif why.waits and why.expected is not None and why.expected.sure is not Sure.UNKNOWN:
+    elif why.sought:
         said.append("No single smaller request was found that would start sooner.")
     return said
 
@@ -97,12 +99,15 @@ def _say_standing(standing: Standing) -> list[str]:
     if standing.by_priority:
         parts.append(f"{_jobs(standing.by_priority)} of a higher priority")
     if standing.by_share:
-        parts.append(f"{_jobs(standing.by_share)} of accounts that have had less")
+        parts.append(f"{_jobs(standing.by_share)} of other accounts (fair share)")
     if standing.by_age:
-        parts.append(f"{_jobs(standing.by_age)} of the same account, submitted earlier")
+        parts.append(f"{_jobs(standing.by_age)} of the same account (submitted earlier)")
     said = [f"It is number {standing.position:,} of {standing.waiting:,} in the queue, behind {_and(parts)}."]
     for ahead in standing.ahead:
-        figure = f", fair share {ahead.share:,.0f} against {standing.share:,.0f}" if ahead.by == "fair share" else ""
+        figure = ""
+        if ahead.by == "fair share":
+            less = ahead.share < standing.share
+            figure = f", fair share {ahead.share:,.0f} against {standing.share:,.0f}" if less else ", taking turns"
         said.append(f"  ahead: {ahead.job} of {ahead.account_name} ({ahead.priority} priority{figure})")
     return said
 
@@ -113,7 +118,12 @@ def _say_expected(expected: Expected) -> list[str]:
         case Sure.ABOUT:
             where = f" on {_and(list(expected.nodes[:3]))}" if expected.nodes else ""
             where += f" and {len(expected.nodes) - 3} more" if len(expected.nodes) > 3 else ""
-            return [f"It is expected to start in about {format_time_ms(expected.in_ms or 0)}{where}.{rests}"]
+            late = (
+                f" If every task ran to its limit: {format_time_ms(expected.at_limits_ms)}."
+                if expected.at_limits_ms
+                else ""
+            )
+            return [f"It is expected to start in about {format_time_ms(expected.in_ms or 0)}{where}.{rests}{late}"]
         case Sure.NOT_BEFORE:
             return [f"It is not expected to start within {format_time_ms(expected.in_ms or 0)}.{rests}"]
         case Sure.NEVER:
@@ -125,6 +135,8 @@ def _say_expected(expected: Expected) -> list[str]:
 def _start(expected: Expected) -> str:
     if expected.sure is Sure.NOW:
         return f"It would start now on {_and(list(expected.nodes[:3]))}"
+    if expected.sure is Sure.NOT_BEFORE:
+        return f"It could start, but not within {format_time_ms(expected.in_ms or 0)},"
     return f"It would start in about {format_time_ms(expected.in_ms or 0)}"
 
 

@@ -1,7 +1,7 @@
 """The smallest change of a request that would start it sooner: each tried by the same plan, on a changed copy.
 
 Changes that start it now are sought first; where there is none, changes that start it sooner than expected.
-Cost: within `FORECAST_TRIAL_PASSES_MAX` planning passes; each of a change that starts now costs one.
+Cost: within a budget of work; to try whether a change starts it now costs one planning pass.
 """
 
 from __future__ import annotations
@@ -13,15 +13,14 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from mycelium.base.ids import number_of
-from mycelium.base.limits import FORECAST_TRIAL_PASSES_MAX, PLACEMENTS_PER_PASS
+from mycelium.base.limits import FORECAST_WORK_MAX, PLACEMENTS_PER_PASS
 from mycelium.base.units import GIB, MIB, MINUTE_S, MS_NS, format_cpus, format_size, format_time_ms
 from mycelium.jobs.answer import Change
-from mycelium.jobs.forecast import Budget, Expected, Sure, forecast
-from mycelium.jobs.model import Job, Priority, Request, Site
+from mycelium.jobs.forecast import Budget, Expected, Outlook, Sure, forecast
+from mycelium.jobs.model import Job, Priority, Request
 from mycelium.jobs.plan import Pass
-from mycelium.jobs.queue import Queue, shape_of
+from mycelium.jobs.queue import shape_of
 from mycelium.jobs.table import Ints
-from mycelium.jobs.world import World
 
 
 class Trial(Struct, frozen=True):
@@ -34,37 +33,28 @@ class Trial(Struct, frozen=True):
     size: float
 
 
-def smallest_change(
-    site: Site, queue: Queue, job: Job, now_ns: int, looked: Pass, expected: Expected, highest: Priority
-) -> Change | None:
+def smallest_change(outlook: Outlook, job: Job, looked: Pass, expected: Expected, highest: Priority) -> Change | None:
     """The smallest change that helps, with the start that it gives; None when none was found."""
-    budget = Budget(FORECAST_TRIAL_PASSES_MAX)
-    ladders = list(_ladders(site, queue, job, looked, highest))
+    budget = Budget(FORECAST_WORK_MAX)
+    ladders = list(_ladders(job, looked, highest))
     best: Change | None = None
     for ladder in ladders:
-        best = _smaller(best, _first_that_starts_now(site, queue, job, now_ns, ladder, budget))
+        best = _smaller(best, _first_that_starts_now(outlook, job, ladder, budget))
     if best is not None:
         return best
     # Nothing starts it now. From each ladder try the mildest, the middle and the strongest step.
-    for ladder in ladders:
-        for place in sorted({0, len(ladder) // 2, len(ladder) - 1}):
-            trial = ladder[place]
-            if budget.passes <= 0:
-                return best
-            if best is not None and trial.size >= best.size:
-                continue
-            within = None if expected.in_ms is None else expected.in_ms * MS_NS
-            changed = replace(job, request=trial.request)
-            found = forecast(site, queue, changed, now_ns, budget=Budget(_spend(budget, 12)), within_ns=within)
-            if found.sooner_than(expected):
-                best = _smaller(best, _change(trial, found))
-    return best
-
-
-def _spend(budget: Budget, most: int) -> int:
-    spent = min(most, budget.passes)
-    budget.passes -= spent
-    return spent
+    trials = [ladder[place] for ladder in ladders for place in sorted({0, len(ladder) // 2, len(ladder) - 1})]
+    trials.sort(key=lambda trial: trial.size)
+    within_ns = None if expected.in_ms is None else expected.in_ms * MS_NS
+    for place, trial in enumerate(trials):
+        if budget.spent:
+            break
+        changed = replace(job, request=trial.request)
+        part = budget.part(len(trials) - place)
+        found = forecast(outlook, changed, budget=part, within_ns=within_ns)
+        if found.sooner_than(expected):
+            return _change(trial, found)
+    return None
 
 
 def _smaller(one: Change | None, other: Change | None) -> Change | None:
@@ -77,16 +67,13 @@ def _change(trial: Trial, expected: Expected) -> Change:
     return Change(trial.option, trial.text, trial.instead_of, round(trial.size, 4), expected)
 
 
-def _first_that_starts_now(
-    site: Site, queue: Queue, job: Job, now_ns: int, ladder: list[Trial], budget: Budget
-) -> Change | None:
+def _first_that_starts_now(outlook: Outlook, job: Job, ladder: list[Trial], budget: Budget) -> Change | None:
     """The mildest step of a ladder that starts now, by halving: a stronger step never fits worse."""
     low, high = 0, len(ladder) - 1
     best: Change | None = None
-    while low <= high and budget.passes > 0:
+    while low <= high and not budget.spent:
         middle = (low + high) // 2 if best is not None else high  # the strongest first: if it fails, all fail
-        budget.passes -= 1
-        found = _starts_now(site, queue, replace(job, request=ladder[middle].request), now_ns)
+        found = _starts_now(outlook, replace(job, request=ladder[middle].request), budget)
         if found is not None:
             best = _change(ladder[middle], found)
             high = middle - 1
@@ -97,15 +84,16 @@ def _first_that_starts_now(
     return best
 
 
-def _starts_now(site: Site, queue: Queue, job: Job, now_ns: int) -> Expected | None:
-    world = World(site, queue, now_ns, swap=job)
+def _starts_now(outlook: Outlook, job: Job, budget: Budget) -> Expected | None:
+    world = outlook.world(job)
+    budget.spend(world)
     given = Pass(world).run(PLACEMENTS_PER_PASS, until=number_of(job.id))
     if not given or given[-1].job.id != job.id:
         return None
-    return Expected(Sure.NOW, now_ns, 0, tuple(world.table.ids[slot] for slot in given[-1].slots))
+    return Expected(Sure.NOW, outlook.now_ns, 0, tuple(world.table.ids[slot] for slot in given[-1].slots))
 
 
-def _ladders(site: Site, queue: Queue, job: Job, looked: Pass, highest: Priority) -> Iterator[list[Trial]]:
+def _ladders(job: Job, looked: Pass, highest: Priority) -> Iterator[list[Trial]]:
     """For each thing that could be changed, its steps from the mildest to the strongest."""
     request = job.request
     for made in (

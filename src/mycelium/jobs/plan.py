@@ -18,9 +18,10 @@ from mycelium.base.ids import AccountId, JobId, NodeId, number_of
 from mycelium.base.limits import PLACEMENTS_PER_PASS, RESERVATIONS_MAX
 from mycelium.base.units import MS_NS
 from mycelium.jobs.fit import Fit, Wanted
+from mycelium.jobs.leases import Leases
 from mycelium.jobs.model import Job, Site
 from mycelium.jobs.queue import Queue, Shape
-from mycelium.jobs.reserve import Leases, Reserved, earliest
+from mycelium.jobs.reserve import Reserved, earliest
 from mycelium.jobs.share import growth
 from mycelium.jobs.table import Ints
 from mycelium.jobs.world import View, World

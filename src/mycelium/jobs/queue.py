@@ -12,6 +12,8 @@ from bisect import bisect_left
 from msgspec import Struct
 
 from mycelium.base.ids import AccountId, JobId, NodeId, number_of
+from mycelium.base.units import MS_NS
+from mycelium.jobs.leases import Held
 from mycelium.jobs.model import Job, Request, Sandbox
 from mycelium.jobs.table import Table
 from mycelium.nodes.model import Devices, Node
@@ -88,7 +90,9 @@ class Queue:
         self.table = Table()
         self.classes: dict[int, dict[AccountId, Lines]] = {}
         self.places: dict[JobId, Line] = {}  # of every waiting job
-        self.running: set[JobId] = set()  # the jobs that hold leases
+        self.held = Held()  # of jobs of one task on one node
+        self.several: set[JobId] = set()  # arrays and gangs that hold leases
+        self.lines = 0  # how many there are
 
     def __len__(self) -> int:
         return len(self.places)
@@ -107,7 +111,7 @@ class Queue:
             for lines in accounts.values()
             for line in lines.values()
         }
-        return table.ids, table.nodes, table.used.tolist(), lines, set(self.places), self.running
+        return table.ids, table.nodes, table.used.tolist(), lines, set(self.places), self.several, self.held.facts()
 
     def refresh(self, job: Job) -> None:
         """Take the job in or out, as its record now says. Its age is its number, so it keeps its place for life."""
@@ -117,25 +121,43 @@ class Queue:
                 self._enter(job)
         elif place is not None:
             self._leave(job.id, place)
-        if job.leased:
-            self.running.add(job.id)
+        request = job.request
+        if request.array is not None or request.nodes > 1:
+            if job.leased:
+                self.several.add(job.id)
+            else:
+                self.several.discard(job.id)
+        elif job.leased:
+            task = job.tasks[0]
+            # A cancelled job is being stopped: it is over its time, and what that means is for the reader to say.
+            end_ns = 0 if job.cancelled else task.placed_ns + request.time_ms * MS_NS
+            self.held.set(job.id, (end_ns, self._slot(task.nodes[0]), request.needs))
         else:
-            self.running.discard(job.id)
+            self.held.set(job.id, None)
 
     def drop(self, job: JobId) -> None:
         place = self.places.get(job)
         if place is not None:
             self._leave(job, place)
-        self.running.discard(job)
+        self.several.discard(job)
+        self.held.set(job, None)
 
     def node_changed(self, node: Node) -> None:
+        self._slot(node.id)
         self.table.node_changed(node)
 
     def take(self, node: NodeId, devices: Devices) -> None:
+        self._slot(node)
         self.table.take(node, devices)
 
     def give(self, node: NodeId, devices: Devices) -> None:
+        self._slot(node)
         self.table.give(node, devices)
+
+    def _slot(self, node: NodeId) -> int:
+        if node not in self.table.slots:
+            self.held.insert_slot(self.table.slot(node))
+        return self.table.slots[node]
 
     def _enter(self, job: Job) -> None:
         request = job.request
@@ -144,6 +166,7 @@ class Queue:
         line = lines.get((shape, request.time_ms))
         if line is None:
             line = lines[shape, request.time_ms] = Line(int(request.priority), job.account, shape, request.time_ms)
+            self.lines += 1
         line.add(number_of(job.id))
         self.places[job.id] = line
 
@@ -152,6 +175,7 @@ class Queue:
         del self.places[job]
         if line:
             return
+        self.lines -= 1
         accounts = self.classes[line.priority]
         lines = accounts[line.account]
         del lines[line.shape, line.time_ms]

@@ -14,38 +14,10 @@ from msgspec import Struct
 from mycelium.base.limits import GRACE_MS
 from mycelium.base.units import MS_NS
 from mycelium.jobs.fit import FOREVER_NS, Wanted
+from mycelium.jobs.leases import Leases, Row
 from mycelium.jobs.model import LEASED, Job, Site, Task, TaskState
 from mycelium.jobs.queue import Queue
 from mycelium.jobs.table import DEVICES, Ints
-from mycelium.nodes.model import Devices
-
-
-class Leases:
-    """What is taken of nodes, and until when at most: one row a rank, as arrays."""
-
-    def __init__(self, ends_ns: Ints, slots: Ints, devices: Ints) -> None:
-        self.ends_ns = ends_ns
-        self.slots = slots
-        self.devices = devices
-
-    @classmethod
-    def of(cls, rows: list[tuple[int, int, Devices]]) -> Leases:
-        """From rows of end, slot and devices."""
-        return cls(
-            np.array([end for end, _, _ in rows], dtype=np.int64),
-            np.array([slot for _, slot, _ in rows], dtype=np.int64),
-            np.array([(d.cpu_m, d.memory_bytes, d.gpus) for _, _, d in rows], np.int64).reshape(-1, DEVICES).T,
-        )
-
-    def __add__(self, other: Leases) -> Leases:
-        return Leases(
-            np.concatenate((self.ends_ns, other.ends_ns)),
-            np.concatenate((self.slots, other.slots)),
-            np.concatenate((self.devices, other.devices), axis=1),
-        )
-
-    def kept(self, which: Ints) -> Leases:
-        return Leases(self.ends_ns[which], self.slots[which], self.devices[:, which])
 
 
 class Reserved(Struct, frozen=True):
@@ -70,17 +42,17 @@ def leased_tasks(job: Job) -> Iterator[Task]:
 def end_ns(job: Job, task: Task, now_ns: int) -> int:
     """When a task that holds a lease ends at the latest."""
     grace_ns = now_ns + GRACE_MS * MS_NS
-    limit_ns = (task.started_ns or task.placed_ns) + job.request.time_ms * MS_NS
-    if task.state is TaskState.STOPPING:
-        return min(grace_ns, max(limit_ns, now_ns))
+    if task.state is TaskState.STOPPING or job.cancelled:
+        return grace_ns
+    limit_ns = task.placed_ns + job.request.time_ms * MS_NS
     return limit_ns if limit_ns > now_ns else grace_ns
 
 
 def leases(site: Site, queue: Queue, now_ns: int) -> Leases:
-    """Every lease of the site. Cost: about a microsecond a running task."""
-    rows: list[tuple[int, int, Devices]] = []
+    """Every lease of the site. Cost: about a microsecond a running task of an array or gang; the others are at hand."""
+    rows: list[Row] = []
     slots = queue.table.slots
-    for job_id in queue.running:
+    for job_id in queue.several:
         job = site.jobs.by_id[job_id]
         needs = job.request.needs
         for task in leased_tasks(job):
@@ -88,7 +60,8 @@ def leases(site: Site, queue: Queue, now_ns: int) -> Leases:
             for rank, ended in enumerate(task.ends):
                 if ended is None:
                     rows.append((end, slots[task.nodes[rank]], needs))
-    return Leases.of(rows)
+    single = queue.held.leases().honest(now_ns, GRACE_MS * MS_NS)
+    return single + Leases.of(rows) if rows else single
 
 
 def earliest(free: Ints, held: Leases, wanted: Wanted, now_ns: int) -> Reserved | None:

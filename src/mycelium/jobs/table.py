@@ -42,7 +42,7 @@ class Table:
         return len(self.ids)
 
     def node_changed(self, node: Node) -> None:
-        slot = self._slot(node.id)
+        slot = self.slot(node.id)
         known = self.nodes[slot]
         if known is None or known.labels != node.labels:
             self._met.clear()
@@ -50,11 +50,16 @@ class Table:
         self.total[:, slot] = row_of(node.devices)
         self.open[slot] = node.open
 
+    def slot(self, node: NodeId) -> int:
+        """The node's column. One that nobody has described yet gets one, without devices and closed."""
+        slot = self.slots.get(node)
+        return self._add(node) if slot is None else slot
+
     def take(self, node: NodeId, devices: Devices) -> None:
-        self.used[:, self._slot(node)] += (devices.cpu_m, devices.memory_bytes, devices.gpus)
+        self.used[:, self.slot(node)] += (devices.cpu_m, devices.memory_bytes, devices.gpus)
 
     def give(self, node: NodeId, devices: Devices) -> None:
-        self.used[:, self._slot(node)] -= (devices.cpu_m, devices.memory_bytes, devices.gpus)
+        self.used[:, self.slot(node)] -= (devices.cpu_m, devices.memory_bytes, devices.gpus)
 
     def accepts(self, terms: tuple[str, ...]) -> Flags:
         """Which nodes' labels meet all terms."""
@@ -71,10 +76,6 @@ class Table:
             known = np.array([node is not None and not unmet((term,), node.labels) for node in self.nodes], np.bool_)
             self._met[term] = known
         return known
-
-    def _slot(self, node: NodeId) -> int:
-        slot = self.slots.get(node)
-        return self._add(node) if slot is None else slot
 
     def _add(self, node: NodeId) -> int:
         """A column for a node, at its place. Cost: copies the table; nodes join rarely."""

@@ -7,17 +7,18 @@ Never: changes anything, or promises: what an answer rests on is part of it.
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from mycelium.base.ids import AccountId, JobId, job_id, number_of
 from mycelium.base.limits import PLACEMENTS_PER_PASS
 from mycelium.jobs import binds
 from mycelium.jobs.answer import Bind, Change, Kind, Why, say
 from mycelium.jobs.change import smallest_change
-from mycelium.jobs.forecast import Expected, Sure, forecast
+from mycelium.jobs.forecast import Expected, Outlook, Sure, after, forecast
 from mycelium.jobs.model import ENDED, LEASED, Job, JobState, Priority, Request, Site, Task, TaskState
 from mycelium.jobs.plan import Given, Pass
 from mycelium.jobs.queue import Queue, shape_of
 from mycelium.jobs.standing import standing
-from mycelium.jobs.world import World
 
 
 def why(
@@ -88,9 +89,10 @@ def _settled_task(job: Job, task: Task | None, index: int) -> Bind | None:
 def _waiting(
     site: Site, queue: Queue, job: Job, index: int | None, now_ns: int, highest: Priority, *, submitted: bool
 ) -> Why:
+    outlook = Outlook(site, queue, now_ns)
     state = str(job.state) if submitted else "not submitted"
     name = job.id if submitted else None
-    looked = Pass(World(site, queue, now_ns, swap=job), watch=shape_of(job.request))
+    looked = Pass(outlook.world(job), watch=shape_of(job.request))
     given = looked.run(PLACEMENTS_PER_PASS, until=number_of(job.id))
     mine = given[-1] if given and given[-1].job.id == job.id else None
     bind = binds.cannot_now(job, site)
@@ -101,12 +103,15 @@ def _waiting(
     if bind is None:
         bind = binds.waiting(job, queue.table, looked)
     if job.state is JobState.HELD:
-        return Why(name, index, state, now_ns, (bind,), None, Expected(Sure.UNKNOWN))
-    expected = forecast(site, queue, job, now_ns, index=index)
+        return Why(name, index, state, now_ns, (bind,), None, after(outlook, job))
+    expected = forecast(outlook, job, index=index)
+    if expected.by_averages:
+        at_limits = forecast(outlook, job, index=index, use_means=False)
+        expected = replace(expected, at_limits_ms=at_limits.in_ms)
     change: Change | None = None
     if mine is None:
-        change = smallest_change(site, queue, job, now_ns, looked, expected, highest)
-    return Why(name, index, state, now_ns, (bind,), standing(site, queue, job, now_ns), expected, change)
+        change = smallest_change(outlook, job, looked, expected, highest)
+    return Why(name, index, state, now_ns, (bind,), standing(site, queue, job, now_ns), expected, change, mine is None)
 
 
 def _now(queue: Queue, mine: Given, submitted: bool) -> Bind:

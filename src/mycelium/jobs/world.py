@@ -11,9 +11,10 @@ from heapq import heappop, heappush
 
 from mycelium.accounts.model import Usage
 from mycelium.base.ids import AccountId, job_id, number_of
+from mycelium.jobs.leases import Leases
 from mycelium.jobs.model import Job, Site
 from mycelium.jobs.queue import Line, Queue, Shape, shape_of
-from mycelium.jobs.reserve import Leases, leases
+from mycelium.jobs.reserve import leases
 from mycelium.jobs.share import share
 from mycelium.jobs.table import Ints
 
@@ -87,13 +88,15 @@ class View:
 class World:
     """See the module. `swap` takes the place of the queue's job of that id, or stands beside the queue's jobs."""
 
-    def __init__(self, site: Site, queue: Queue, now_ns: int, swap: Job | None = None) -> None:
+    def __init__(
+        self, site: Site, queue: Queue, now_ns: int, swap: Job | None = None, held: Leases | None = None
+    ) -> None:
         self.site = site
         self.queue = queue
         self.table = queue.table
         self.now_ns = now_ns
         self.used: Ints = queue.table.used
-        self.held: Leases | None = None  # what is taken, where it is no longer what the site says
+        self.held = held  # what is taken, where it is known or no longer what the site says
         self.swap = swap
         self.without = number_of(swap.id) if swap is not None else 0
         self._usage: dict[AccountId, Usage] = {}  # where it is no longer what the site says
