@@ -102,6 +102,7 @@ def _offer(settings: Settings) -> Offer:
     try:
         etc.make(etc_directory)
         empty.mkdir(exist_ok=True)
+        empty.chmod(0o755)  # whatever the umask is: the trial's user must be able to enter
         return probe(etc_directory, empty, probes.python_prefixes())
     except OSError as error:
         return Offer(why_not=f"the sandbox could not be tried: {error}")

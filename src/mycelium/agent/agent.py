@@ -265,8 +265,7 @@ class Agent:
                     return
                 held.spec = self._spec(held.step, uid)
                 prepare.write_spec(held.spec, held.directory)
-                pid = await self.launcher.launch(held.directory, lease_fd if lease_fd >= 0 else None)
-            self._running(held, pid, time.time_ns())
+                await self._launch(held, lease_fd)
         except Problem as error:
             hint = f" ({error.hint})" if error.hint else ""
             self._end(held, self._not_started(Reason.FAILED_START, f"{error.message}{hint}"))
@@ -307,17 +306,37 @@ class Agent:
             "cgroup": str(group / f"mycelium-{self.settings.node}-{step.id}") if group else None,
         }
 
-    def _running(self, held: Held, pid: int, started_ns: int) -> None:
-        held.phase, held.started_ns = Phase.RUNNING, started_ns
+    async def _launch(self, held: Held, lease_fd: int) -> None:
+        held.ready_fd, write_fd = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        try:
+            pid = await self.launcher.launch(held.directory, write_fd, *([lease_fd] if lease_fd >= 0 else []))
+        finally:
+            os.close(write_fd)
+        asyncio.get_running_loop().add_reader(held.ready_fd, self._payload_runs, held)
+        self._mind(held, pid)
+        if held.stop_grace_ms is not None:
+            self._signal_stop(held, held.stop_grace_ms)
+
+    def _mind(self, held: Held, pid: int) -> None:
+        """Notice the end of this shim, whoever started it."""
+        held.phase = Phase.RUNNING
         try:
             held.pid_fd = os.pidfd_open(pid)
         except OSError:  # it has ended already
-            self._spawn(self._collect(held))
+            self._shim_ended(held)
         else:
             asyncio.get_running_loop().add_reader(held.pid_fd, self._shim_ended, held)
-        self.link.send(Started(self.settings.node, held.step.id, started_ns))
-        if held.stop_grace_ms is not None:
-            self._signal_stop(held, held.stop_grace_ms)
+
+    def _payload_runs(self, held: Held) -> None:
+        """The shim has said so, or closed its end without a word because the payload never ran."""
+        if held.ready_fd < 0:
+            return
+        with contextlib.suppress(BlockingIOError, ValueError):
+            held.started_ns = int(os.read(held.ready_fd, 32))
+            self.link.send(Started(self.settings.node, held.step.id, held.started_ns))
+        asyncio.get_running_loop().remove_reader(held.ready_fd)
+        os.close(held.ready_fd)
+        held.ready_fd = -1
 
     def _signal_stop(self, held: Held, grace_ms: int) -> None:
         with contextlib.suppress(OSError):  # on a full disk the shim goes by the grace that the spec gives
@@ -326,7 +345,9 @@ class Agent:
             signal.pidfd_send_signal(held.pid_fd, signal.SIGTERM)
 
     def _shim_ended(self, held: Held) -> None:
-        asyncio.get_running_loop().remove_reader(held.pid_fd)
+        self._payload_runs(held)
+        if held.pid_fd >= 0:
+            asyncio.get_running_loop().remove_reader(held.pid_fd)
         held.close()
         self._spawn(self._collect(held))
 
@@ -394,7 +415,7 @@ class Agent:
         if ended is not None:
             self._end(held, ended)
         elif shim is not None and shim.lives():
-            self._running(held, shim.pid, shim.started_ns)
+            self._mind(held, shim.pid)
         else:
             held.phase = Phase.COLLECTING
             self._spawn(self._collect(held))

@@ -1,8 +1,9 @@
 """A small process that forks shims: a millisecond each, where starting an interpreter takes fifteen.
 
-It speaks over one SOCK_SEQPACKET socket on its standard input: a message is the directory of a step, perhaps with one
-descriptor that the shim shall keep open for life (the lease of a user id); the answer is the shim's pid, or 0 and why not.
-It ends when the agent's end of the socket closes. Its shims do not: they are sessions of their own.
+It speaks over one SOCK_SEQPACKET socket on its standard input: a message is the directory of a step, with a descriptor
+for the word that the payload runs, and perhaps one that the shim shall keep open for life (the lease of a user id). The
+answer is the shim's pid, or 0 and why not. It ends when the agent's end of the socket closes. Its shims do not: they are
+sessions of their own.
 
 Standard library only, single-threaded.
 """
@@ -30,7 +31,7 @@ def serve(door: socket.socket) -> None:
     gc.freeze()
     gc.disable()
     while True:
-        message, fds, _, _ = socket.recv_fds(door, MESSAGE_BYTES_MAX, 1, socket.MSG_CMSG_CLOEXEC)
+        message, fds, _, _ = socket.recv_fds(door, MESSAGE_BYTES_MAX, 2, socket.MSG_CMSG_CLOEXEC)
         if not message:
             return
         try:
@@ -39,13 +40,13 @@ def serve(door: socket.socket) -> None:
             door.send(f"0 {error}".encode())
         else:
             if pid == 0:
-                _be_shim(door, os.fsdecode(message))
+                _be_shim(door, os.fsdecode(message), fds[0] if fds else -1)
             door.send(str(pid).encode())
         for fd in fds:
             os.close(fd)
 
 
-def _be_shim(door: socket.socket, directory: str) -> None:
+def _be_shim(door: socket.socket, directory: str, ready_fd: int) -> None:
     code = 1
     try:
         os.setsid()
@@ -54,7 +55,7 @@ def _be_shim(door: socket.socket, directory: str) -> None:
         os.dup2(null, 0)
         os.dup2(null, 1)
         os.close(null)
-        shim.main(directory)
+        shim.main(directory, ready_fd)
         code = 0
     except SystemExit as ended:
         print(ended, file=sys.stderr)

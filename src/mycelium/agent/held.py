@@ -31,6 +31,7 @@ class Held:
         self.ended: Ended | None = None
         self.stop_grace_ms: int | None = None  # an order to stop that came before there was a shim
         self.pid_fd = -1
+        self.ready_fd = -1  # the shim says here when the payload began to run
         self.tails = 0
         self.over = asyncio.Event()  # set once it is gone
 
@@ -43,6 +44,7 @@ class Held:
         return str(self.directory)
 
     def close(self) -> None:
-        if self.pid_fd >= 0:
-            os.close(self.pid_fd)
-            self.pid_fd = -1
+        for fd in (self.pid_fd, self.ready_fd):
+            if fd >= 0:
+                os.close(fd)
+        self.pid_fd = self.ready_fd = -1

@@ -23,21 +23,21 @@ class Launcher:
         self._process: subprocess.Popen[bytes] | None = None
         self._turn = asyncio.Lock()
 
-    async def launch(self, directory: Path, keep_fd: int | None = None) -> int:
-        """The pid of a new shim for this step."""
+    async def launch(self, directory: Path, *fds: int) -> int:
+        """The pid of a new shim for this step. `fds`: see `forkserver`; they stay the caller's too."""
         async with self._turn:
             for _ in range(2):
                 if self._door is None:
                     self.open()
                 try:
-                    return await self._ask(directory, keep_fd)
+                    return await self._ask(directory, fds)
                 except (ConnectionError, EOFError):
                     self.close()
         raise Unavailable("the fork server died twice while it started a step")
 
-    async def _ask(self, directory: Path, keep_fd: int | None) -> int:
+    async def _ask(self, directory: Path, fds: tuple[int, ...]) -> int:
         assert self._door is not None
-        socket.send_fds(self._door, [os.fsencode(directory)], [] if keep_fd is None else [keep_fd])
+        socket.send_fds(self._door, [os.fsencode(directory)], fds)
         answer = await asyncio.get_running_loop().sock_recv(self._door, 4096)
         if not answer:
             raise EOFError
@@ -46,14 +46,16 @@ class Launcher:
             raise Unavailable(f"could not fork: {why_not}")
         return int(pid)
 
-    def open(self) -> None:
+    def open(self, output: int | None = None) -> None:
+        """Start the server. What its shims have to complain of goes to `output`, or where our own standard error goes."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-I", "-S", "-c", BOOT, SOURCES, forkserver.__name__],
-                stdin=theirs,
+                stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
+                stderr=output,
                 cwd="/",
                 start_new_session=True,
             )

@@ -41,7 +41,7 @@ def boot_ms() -> int:
 
 
 class Shim:
-    def __init__(self, directory: str, spec: dict[str, Any]) -> None:
+    def __init__(self, directory: str, spec: dict[str, Any], ready_fd: int = -1) -> None:
         self.directory = directory
         self.spec = spec
         self.step: dict[str, Any] = spec["step"]
@@ -56,6 +56,8 @@ class Shim:
         self.alone = False  # no child is left
         self.reason = "exit"
         self.message = ""
+        self.ready_fd = ready_fd  # where the agent waits for the word that the payload runs
+        self.failure = b""  # why the exec failed
         self.spoken = b""  # the first words of stderr
         self.stop_asked = False
         self.kill_at_ms: int | None = None
@@ -78,6 +80,8 @@ class Shim:
         for fd in list(self.logs):
             while self._read(fd):
                 pass
+        if self.ready_fd >= 0 and self.main is not None:
+            self._read(self.main.failure_fd)
         self._write_down()
 
     def _listen(self) -> None:
@@ -106,6 +110,7 @@ class Shim:
         self.main = spawn(payload, *ends)
         for fd in ends:
             os.close(fd)
+        self.poll.register(self.main.failure_fd, select.POLLIN)
         self.watch = Watch(self.spec, self.directory, self.group)
 
     def _patience_ms(self) -> int:
@@ -129,6 +134,9 @@ class Shim:
             return False
         if fd == self.wake_fd:
             return True
+        if self.main is not None and fd == self.main.failure_fd:
+            self._hear_exec(data)
+            return True
         log = self.logs[fd]
         if not data:
             self.poll.unregister(fd)
@@ -140,6 +148,18 @@ class Shim:
             self.spoken += data[:SPOKEN_BYTES_MAX]
         log.write(data)
         return True
+
+    def _hear_exec(self, failure: bytes) -> None:
+        """The exec worked if its pipe closes without a word; then the agent may say that the step runs."""
+        assert self.main is not None
+        self.poll.unregister(self.main.failure_fd)
+        self.failure = failure
+        if not failure and self.ready_fd >= 0:
+            with contextlib.suppress(OSError):  # an agent that died meanwhile finds out by itself
+                os.write(self.ready_fd, str(self.started_ns).encode())
+        if self.ready_fd >= 0:
+            os.close(self.ready_fd)
+            self.ready_fd = -1
 
     def _look(self) -> None:
         """Everything that is not the log: children, deadlines, orders, what the step uses."""
@@ -236,7 +256,7 @@ class Shim:
         """What the exec, or bubblewrap, said when the payload never ran."""
         if self.main is None:
             return ""
-        failure = os.read(self.main.failure_fd, 4096).decode(errors="replace")
+        failure = self.failure.decode(errors="replace")
         lines = self.spoken.splitlines()
         if not failure and self.spec["boxed"] and self._exit_code() == 1 and lines and lines[-1].startswith(BWRAP_SAYS):
             failure = lines[-1].removeprefix(BWRAP_SAYS).decode(errors="replace")
@@ -284,20 +304,15 @@ class Shim:
                     time.sleep(STATUS_RETRY_S)
 
 
-def main(directory: str) -> None:
+def main(directory: str, ready_fd: int = -1) -> None:
     os.chdir("/")
     spec = record.read_json(os.path.join(directory, record.SPEC))
     if spec is None:
         sys.exit(f"shim: {directory} holds no step")
-    shim = Shim(directory, spec)
+    shim = Shim(directory, spec, ready_fd)
     if not record.claim(directory, shim.started_ns):
         sys.exit(f"shim: {directory} has been started before")
     with contextlib.suppress(OSError):
         record.reserve_status(directory)
     linux.prctl(linux.PR_SET_CHILD_SUBREAPER, 1)
     shim.run()
-
-
-if __name__ == "__main__":
-    os.setsid()
-    main(sys.argv[1])

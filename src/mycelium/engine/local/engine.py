@@ -88,8 +88,11 @@ class LocalEngine:
     async def stop(self, *, stop_steps: bool, grace_ms: int) -> None:
         """End every agent, and with `stop_steps` every step: afterwards no process of ours is left.
 
-        Without it, steps go on under their shims, and the next start finds them.
+        Without it, steps go on under their shims, and the next start finds them. A second call does nothing.
         """
+        if self._lock_fd < 0:
+            return
+        lock_fd, self._lock_fd = self._lock_fd, -1
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -97,6 +100,8 @@ class LocalEngine:
             with contextlib.suppress(Problem):
                 await self.send(node, Shutdown(stop_steps, grace_ms))
         keepers = self._keepers.values()
+        for keeper in keepers:
+            keeper.wake()
         patience_s = (grace_ms / 1000 if stop_steps else 0) + STOP_MARGIN_S
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(asyncio.gather(*(keeper.wait_ended() for keeper in keepers)), patience_s)
@@ -109,7 +114,7 @@ class LocalEngine:
         for writer in list(self._writers.values()):
             writer.close()
         door.place(self._home).unlink(missing_ok=True)
-        os.close(self._lock_fd)
+        os.close(lock_fd)
         await self._events.put(None)
 
     # -- connections ----------------------------------------------------------------------------------------------------

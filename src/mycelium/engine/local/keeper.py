@@ -84,6 +84,12 @@ class Keeper:
         if self._child is not None:
             self._child.poll()
 
+    def wake(self) -> None:
+        """Let a stopped agent hear what it is told."""
+        agent = self.living()
+        if agent is not None:
+            agent.signal(signal.SIGCONT)
+
     def kill(self) -> None:
         agent = self.living()
         if agent is not None:
