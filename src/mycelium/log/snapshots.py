@@ -8,16 +8,21 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from typing import Any
 
 from blake3 import blake3
-from sqlalchemy import Connection, delete, func, select
+from sqlalchemy import Connection, Select, bindparam, delete, func, select
+from sqlalchemy.exc import DBAPIError
 
 from mycelium.base.errors import Refused
 from mycelium.base.limits import SNAPSHOT_PART_BYTES, SNAPSHOTS_KEPT
 from mycelium.log.entry import Mark
 from mycelium.log.seam import Snapshot
-from mycelium.log.tables import snapshot, snapshot_part
+from mycelium.log.tables import snapshot, snapshot_columns, snapshot_part, snapshot_part_columns
 
+MarkAt = Callable[[Connection, int], Mark | None]
+
+_parts = select(*snapshot_part_columns).where(snapshot_part.c.id == bindparam("number")).order_by(snapshot_part.c.part)
 _said = logging.getLogger(__name__)
 
 
@@ -57,19 +62,41 @@ def finish(connection: Connection, number: int, taken: Snapshot, place: bytes) -
         connection.execute(delete(table).where(table.c.id < oldest))
 
 
-def newest(connection: Connection, mark_at: Callable[[Connection, int], Mark | None]) -> Snapshot | None:
+def newest(connection: Connection, mark_at: MarkAt) -> Snapshot | None:
     """The newest snapshot that is whole and belongs to this history."""
-    for row in connection.execute(select(snapshot).order_by(snapshot.c.id.desc())).all():
-        parts = select(snapshot_part.c.data).where(snapshot_part.c.id == row.id).order_by(snapshot_part.c.part)
-        data = b"".join(connection.execute(parts).scalars())
-        try:
-            place = mark_at(connection, row.seq)
-        except Refused:
-            place = None
-        if place and place.hash == row.hash and checksum(row.seq, row.version, row.hash, data) == row.checksum:
+    heads = select(*snapshot_columns).order_by(snapshot.c.id.desc())
+    for row in _readable(connection, heads):
+        data = b"".join(
+            part.data if isinstance(part.data, bytes) else b""
+            for part in _readable(connection, _parts, {"number": row.id})
+        )
+        if _fits(connection, mark_at, row, data):
             return Snapshot(row.seq, row.version, data)
-        _said.warning("the snapshot after event %d is damaged and is passed over", row.seq)
+        _said.warning("the snapshot after event %s is damaged and is passed over", row.seq)
     return None
+
+
+def _fits(connection: Connection, mark_at: MarkAt, row: Any, data: bytes) -> bool:
+    if not (isinstance(row.seq, int) and isinstance(row.version, int) and isinstance(row.hash, bytes)):
+        return False
+    try:
+        place = mark_at(connection, row.seq)
+    except Refused:
+        return False
+    return (
+        place is not None and place.hash == row.hash and checksum(row.seq, row.version, row.hash, data) == row.checksum
+    )
+
+
+def _readable(connection: Connection, query: Select[Any], values: dict[str, Any] | None = None) -> list[Any]:
+    """The rows of a query; none when they are damaged: there are older snapshots, and the events."""
+    try:
+        return list(connection.execute(query, values or {}).all())
+    except DBAPIError as error:
+        if error.connection_invalidated:
+            raise
+        _said.warning("snapshots cannot be read: %s", error.orig)
+        return []
 
 
 def oldest_seq(connection: Connection) -> int:

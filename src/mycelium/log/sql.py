@@ -6,6 +6,7 @@ Never: tries a failed append again, or connects anew in order to write.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -23,6 +24,8 @@ from mycelium.log.entry import Entry, Mark, Torn, chain, follow, mark_after
 from mycelium.log.opening import open_tables
 from mycelium.log.seam import ArchivedJob, Snapshot, Verdict, check_archive, check_export
 from mycelium.log.segment import check_segment, write_segment
+
+_said = logging.getLogger(__name__)
 
 PRUNE_EVENTS = 5_000  # dropped in one transaction, so that an append does not wait long
 
@@ -128,17 +131,26 @@ class SqlLog:
 
     def archived(self, job: str) -> bytes | None:
         with self._reading() as connection:
-            return connection.execute(select(tables.archive.c.data).where(tables.archive.c.job == job)).scalar()
+            row = connection.execute(select(*tables.archive_columns).where(tables.archive.c.job == job)).first()
+        if row is None:
+            return None
+        if tables.archive_checksum(row) != row.checksum:
+            raise Refused(f"what the archive keeps of {job} is damaged", hint="restore the log from a backup")
+        return row.data
 
     def archived_list(self, account: str | None, before: int | None, limit: int) -> list[ArchivedJob]:
         rows = tables.archive
-        query = select(rows.c.job, rows.c.number, rows.c.account, rows.c.data).order_by(rows.c.number.desc())
+        query = select(*tables.archive_columns).order_by(rows.c.number.desc())
         if account is not None:
             query = query.where(rows.c.account == account)
         if before is not None:
             query = query.where(rows.c.number < before)
         with self._reading() as connection:
-            return [ArchivedJob(*row) for row in connection.execute(query.limit(limit))]
+            found = connection.execute(query.limit(limit)).all()
+        whole = [row for row in found if tables.archive_checksum(row) == row.checksum]
+        if len(whole) < len(found):
+            _said.warning("%d damaged jobs of the archive are not listed", len(found) - len(whole))
+        return [ArchivedJob(row.job, row.number, row.account, row.data) for row in whole]
 
     def export(self, path: Path, upto_seq: int) -> int:
         path = Path(path).absolute()
@@ -195,7 +207,7 @@ class SqlLog:
     def _explained(self) -> Iterator[None]:
         try:
             yield
-        except SQLAlchemyError as error:
+        except (SQLAlchemyError, UnicodeDecodeError) as error:  # the latter where SQLite quotes a damaged name
             raise self._database.explain(error) from None
 
     @contextmanager
@@ -285,7 +297,4 @@ def _archive(connection: Connection, rows: Sequence[ArchivedJob]) -> None:
     """Insert, or replace what the same job left before."""
     connection.execute(_delete_job, [{"old": row.job} for row in rows])
     latest = {row.job: row for row in rows}.values()
-    connection.execute(
-        _insert_job,
-        [{"job": row.job, "number": row.number, "account": row.account, "data": row.data} for row in latest],
-    )
+    connection.execute(_insert_job, [tables.archive_row(row) for row in latest])

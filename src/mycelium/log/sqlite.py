@@ -26,7 +26,7 @@ WAL_BYTES = 8 * MIB  # what the write-ahead file is cut back to; it grows to hal
 BUSY_S = 10.0  # only a checkpoint can be in a commit's way: one process writes
 
 
-_DAMAGED = ("malformed", "not a database", "could not decode")
+_DAMAGED = ("malformed", "not a database", "could not decode", "no such table", "no such column")
 
 
 class Sqlite:
@@ -100,7 +100,7 @@ class Sqlite:
             )
         if "readonly" in said or "read-only" in said:
             return Unavailable(f"the log {self.name} cannot be written: it is read-only")
-        if any(word in said for word in _DAMAGED):
+        if isinstance(cause, UnicodeDecodeError) or any(word in said for word in _DAMAGED):
             return Refused(f"the log {self.name} is damaged: {said}", hint="restore it from a backup")
         return Unavailable(f"the log {self.name} is not answering: {said}")
 

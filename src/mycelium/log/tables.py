@@ -8,9 +8,13 @@ Never: decides anything.
 
 from __future__ import annotations
 
+from typing import Any
+
+from blake3 import blake3
 from sqlalchemy import (
     BigInteger,
     Column,
+    ColumnElement,
     Connection,
     Index,
     Integer,
@@ -25,6 +29,7 @@ from sqlalchemy.types import NULLTYPE
 
 from mycelium.base.errors import Refused
 from mycelium.log.entry import START, Entry, Mark, parse_mark
+from mycelium.log.seam import ArchivedJob
 
 FORMAT = 1
 
@@ -41,9 +46,6 @@ event = Table(
     Column("data", LargeBinary, nullable=False),
     Column("hash", LargeBinary, nullable=False),
 )
-# Both drivers give bytes by themselves; as they come, a damaged value of another type is found by its hash.
-event_columns = tuple(type_coerce(column, NULLTYPE).label(column.name) for column in event.columns)
-
 snapshot = Table(
     "snapshot",
     metadata,
@@ -67,6 +69,7 @@ archive = Table(
     Column("number", BigInteger, nullable=False),
     Column("account", Text, nullable=False),
     Column("data", LargeBinary, nullable=False),
+    Column("checksum", LargeBinary, nullable=False),
     Index("archive_number", "number"),
     Index("archive_account", "account", "number"),
 )
@@ -79,6 +82,17 @@ segment = Table(
     Column("pruned", Integer, nullable=False),
 )
 meta = Table("meta", metadata, Column("key", Text, primary_key=True), Column("value", Text, nullable=False))
+
+
+def _as_stored(table: Table) -> tuple[ColumnElement[Any], ...]:
+    """Both drivers give bytes by themselves; as they come, a damaged value of another type is found by its hash."""
+    return tuple(type_coerce(column, NULLTYPE).label(column.name) for column in table.columns)
+
+
+event_columns = _as_stored(event)
+snapshot_columns = _as_stored(snapshot)
+snapshot_part_columns = _as_stored(snapshot_part)
+archive_columns = _as_stored(archive)
 
 
 def create(connection: Connection, log: str) -> None:
@@ -95,6 +109,18 @@ def event_row(entry: Entry) -> dict[str, object]:
         "data": entry.data,
         "hash": entry.hash,
     }
+
+
+def archive_row(job: ArchivedJob) -> dict[str, object]:
+    row = {"job": job.job, "number": job.number, "account": job.account, "data": job.data}
+    return {**row, "checksum": archive_checksum(job)}
+
+
+def archive_checksum(row: Any) -> bytes | None:
+    """Of a job's row, whether it comes from the caller or from the database; None when that gives no bytes."""
+    if not isinstance(row.data, bytes):
+        return None
+    return blake3(f"{row.job}\0{row.number}\0{row.account}\0".encode(errors="replace") + row.data).digest()
 
 
 def read_meta(connection: Connection) -> dict[str, str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from mycelium.base.errors import Problem, Refused
-from mycelium.log import Entry, open_log
+from mycelium.log import ArchivedJob, Entry, open_log
 
 SEED = 4
 
@@ -85,6 +85,19 @@ def test_a_damaged_snapshot_falls_back_to_the_older_one_and_then_to_a_replay(tmp
     with sqlite3.connect(tmp_path / "site.db") as connection:
         assert connection.execute("SELECT count(*) FROM snapshot").fetchone() == (2,)  # the third was dropped
     connection.close()
+
+
+def test_a_damaged_job_of_the_archive_is_refused_and_not_listed(tmp_path: Path) -> None:
+    log = open_log(tmp_path / "site.db")
+    log.archive([ArchivedJob(f"job-{number}", number, "account-1", b"result") for number in (1, 2)])
+    with sqlite3.connect(tmp_path / "site.db") as connection:
+        connection.execute("UPDATE archive SET data = x'00' WHERE number = 2")
+    connection.close()
+    assert log.archived("job-1") == b"result"
+    with pytest.raises(Refused, match="job-2 is damaged"):
+        log.archived("job-2")
+    assert [row.job for row in log.archived_list(None, None, 10)] == ["job-1"]
+    log.close()
 
 
 def test_a_log_pruned_behind_a_damaged_snapshot_refuses_to_replay_a_part(tmp_path: Path) -> None:
