@@ -33,7 +33,7 @@ def run(small: bool) -> list[Row]:
             site.up()
             rows = [latency(site, 5 if small else 50), array(site, 20 if small else 500)]
             rows += submits(site, 50 if small else 3000)
-        with site_at(home / "large", nodes=2) as site:
+        with site_at(home / "large", nodes=1) as site:
             rows += restart(site, 500 if small else 100_000)
         rows.append(help_time(2 if small else 15))
     finally:
@@ -127,14 +127,14 @@ def fsyncs() -> float:
 def restart(site: LiveSite, count: int) -> list[Row]:
     """A head that holds many queued jobs: its memory, and its start after a kill and after a stop."""
     site.up()
-    blocker = site.submit("sleep", "3600")
+    cpus = int(site.get("/status")["devices"]["total"]["cpus"])
+    site.wait(site.submit("sleep", "3600", cpus=cpus, time="2h"), "running")
     documents = [
-        {"command": ["true", str(number)], "after": [blocker], "cpus": 1 + number % 2, "time": f"{1 + number % 7}h"}
+        {"command": ["true", str(number)], "cpus": 1 + number % cpus, "time": f"{1 + number % 7}h"}
         for number in range(count)
     ]
     for start in range(0, count, JOBS_PER_SUBMIT_MAX):
         site.post("/jobs", {"jobs": documents[start : start + JOBS_PER_SUBMIT_MAX]})
-    site.post(f"/jobs/{blocker}/cancel") if count < 1000 else None
     memory = psutil.Process(site.pid).memory_info().rss
     site.kill()
     killed_s = start_time(site)

@@ -84,6 +84,7 @@ async def _serve(settings: SiteSettings, home: Path, log: Log, ready: Callable[[
     sweeping = asyncio.create_task(sweep_for_ever(core, objects, clock))
     try:
         await _make_admin(head, home)
+        await server.listens.wait()
         _write_site_file(home, SiteFile(url, os.getpid(), mycelium.__version__))
         ready(url)
         await asyncio.wait([goes_down, head.failed, serving], return_when=asyncio.FIRST_COMPLETED)
@@ -113,7 +114,15 @@ async def _wind_down(head: Head, engine: LocalEngine, by: str, grace_ms: int) ->
 
 
 class _Server(uvicorn.Server):
-    """Signals are the site's, not the HTTP server's: the doors close last."""
+    """Signals are the site's, not the HTTP server's: the doors close last. `listens` is set once they are open."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.listens = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.listens.set()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
