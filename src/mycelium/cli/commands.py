@@ -53,5 +53,6 @@ COMMANDS: dict[str, Command] = {
     "account list": Command("accounts:list_accounts", "Accounts", "list the accounts"),
     "account token": Command("accounts:token", "Accounts", "give an account a new token; the old one ends"),
     "audit verify": Command("audit:verify", "Accounts", "walk the hash chain of the log"),
+    "sim": Command("sim:sim", "Trials", "run the real head over pretend machines, with faults, from a seed"),
 }
-HEADINGS = ("Site", "Jobs", "Answers", "Nodes", "Accounts")
+HEADINGS = ("Site", "Jobs", "Answers", "Nodes", "Accounts", "Trials")

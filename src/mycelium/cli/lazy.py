@@ -21,10 +21,16 @@ def load(command: Command) -> Any:
     module, _, function = command.place.partition(":")
     found = getattr(importlib.import_module(f"mycelium.cli.{module}"), function)
     if isinstance(found, typer.Typer):
-        return lighten(get_command(found))
+        return _lighten_all(get_command(found))
     alone = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
     alone.command(context_settings={"allow_interspersed_args": not command.runs, "help_option_names": HELP})(found)
     return lighten(get_command(alone))
+
+
+def _lighten_all(command: Any) -> Any:
+    for below in getattr(command, "commands", {}).values():
+        _lighten_all(below)
+    return lighten(command)
 
 
 class Lazy(TyperGroup):
