@@ -92,6 +92,9 @@ WASM_FUEL_DEFAULT = 1_000_000_000  # about a second of work
 WASM_MEMORY_BYTES_DEFAULT = 64 * MIB
 XLA_CONSTANT_BYTES_MAX = 64 * MIB  # literals inside one module
 XLA_OPERATIONS_MAX = 100_000
+XLA_TENSOR_BYTES_MAX = 16 * GIB  # the largest tensor of fixed shape inside one module
+WASM_FUEL_MAX = 1_000_000_000_000
+WASM_MEMORY_BYTES_MAX = 4 * GIB  # what 32-bit WebAssembly can address
 VERIFY_TIME_MS = 20_000  # parsing and walking one module in the throw-away process
 VERIFY_MEMORY_BYTES = 4 * GIB
 
