@@ -54,7 +54,7 @@ def show(title: str, rows: list[Row]) -> None:
     for row in rows:
         goal = "" if row.goal is None else f"{'≥' if row.better == 'more' else '≤'} {_number(row.goal)}"
         table.add_row(row.what, f"{_number(row.figure)} {row.unit}", goal, row.verdict, row.peers, row.bound, row.note)
-    Console().print(table)
+    Console(width=max(140, Console().width)).print(table)
 
 
 def _number(figure: float) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
+import gc
 import os
 import shutil
 import signal
@@ -63,7 +64,7 @@ def run(settings: SiteSettings, ready: Callable[[str], None] = lambda url: None)
 async def _serve(settings: SiteSettings, home: Path, log: Log, ready: Callable[[str], None]) -> None:
     clock = Clock(not_before_ns=log.last_time_ns)
     patience = Patience(int(settings.node_suspect_s * S_NS), int(settings.node_lost_s * S_NS))
-    core = Core(log, clock.now_ns(), Settings(patience, settings.retain_ended_s * S_NS, grace_ms=settings.grace_ms))
+    core = _restored(log, clock, Settings(patience, settings.retain_ended_s * S_NS, grace_ms=settings.grace_ms))
     objects = DirectoryObjects(home / "objects")
     engine = LocalEngine(home, settings.nodes)
     head = Head(core, engine, clock, refusing=lambda: _disk_full(home))
@@ -99,6 +100,16 @@ async def _serve(settings: SiteSettings, home: Path, log: Log, ready: Callable[[
         await head.stop()
     if head.failed.done():
         head.failed.result()
+
+
+def _restored(log: Log, clock: Clock, settings: Settings) -> Core:
+    """The core as the log left it. What is restored lives long: the collector need not walk it, now or later."""
+    gc.disable()
+    try:
+        return Core(log, clock.now_ns(), settings)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 async def _wind_down(head: Head, engine: LocalEngine, by: str, grace_ms: int) -> None:
