@@ -25,13 +25,15 @@ from typing import Any
 
 import pytest
 
+from mycelium.base.units import GIB
+
 VERSION = "pginstall18"
 START_S = 60
 
 
 class PostgresServer:
     def __init__(self) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="mycelium-pg-"))
+        self.folder = Path(tempfile.mkdtemp(prefix="mycelium-pg-", dir=roomy_memory()))
         self.folder.chmod(0o755)
         self._numbers = itertools.count(1)
         self._as_user: dict[str, Any] = {"cwd": "/", "env": {"PATH": "/usr/bin:/bin", "LC_ALL": "C"}}
@@ -58,6 +60,13 @@ class PostgresServer:
         with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
             connection.execute(f"CREATE DATABASE {name}".encode())
         return self.url(name)
+
+    def drop(self, url: str) -> None:
+        import psycopg
+
+        name = url.partition("?")[0].rpartition("/")[2]
+        with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
+            connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
 
     def crash(self) -> None:
         """End every server process at once, without a last checkpoint or a word to the clients."""
@@ -122,6 +131,12 @@ class PostgresServer:
                 time.sleep(0.05)
 
 
+def roomy_memory() -> Path | None:
+    """Memory instead of a disk, where there is plenty: what is tested is the log, not how long a disk takes to sync."""
+    memory = Path("/dev/shm")
+    return memory if memory.is_dir() and shutil.disk_usage(memory).free > 2 * GIB else None
+
+
 def _end_with_parent() -> None:
     """A killed test run leaves no server behind."""
     pr_set_pdeathsig = 1
@@ -137,5 +152,7 @@ def postgres_server() -> Iterator[PostgresServer]:
 
 
 @pytest.fixture
-def postgres_url(postgres_server: PostgresServer) -> str:
-    return postgres_server.new_database()
+def postgres_url(postgres_server: PostgresServer) -> Iterator[str]:
+    url = postgres_server.new_database()
+    yield url
+    postgres_server.drop(url)
