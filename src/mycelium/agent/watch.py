@@ -31,6 +31,7 @@ class Watch:
         self._boxed: bool = spec["boxed"]
         self._directory = directory
         self._group = group
+        self._memory_device = usage.memory_files_device()
         self.peak_bytes = 0
         now_ms = _boot_ms()
         self.next_ms = now_ms + FIRST_MS
@@ -40,10 +41,12 @@ class Watch:
         """The reason to end the step, with a message; None when there is none."""
         begun_ns = time.monotonic_ns()
         proc, members, tmpfs = self._members(init_pid, below)
-        used = usage.memory(members, proc, tmpfs, max(self._memory_bytes_max, self.peak_bytes))
+        open_files = usage.nameless(members, proc)
+        files_bytes = sum(usage.filled_bytes(path) for path in tmpfs) + open_files.get(self._memory_device, 0)
+        used = usage.memory(members, proc, files_bytes, max(self._memory_bytes_max, self.peak_bytes))
         excess = self._memory_excess(used) if self._group is None else None
         if excess is None and (now_ms >= self._disk_next_ms or self._disk_is_short()):
-            excess = self._disk_excess(members, proc)
+            excess = self._disk_excess(open_files)
             self._disk_next_ms = _boot_ms() + max(DISK_MS, _cost_ms(begun_ns) * COST_SHARE)
         near = used.memory_bytes > self._memory_bytes_max // 2 or used.processes > STEP_PROCESSES_MAX // 2
         self.next_ms = _boot_ms() + max(NEAR_MS if near else FAR_MS, _cost_ms(begun_ns) * COST_SHARE)
@@ -54,7 +57,8 @@ class Watch:
         if not self._boxed:
             return "/proc", below(), []
         root = f"/proc/{init_pid}/root"
-        if not init_pid:
+        # Until bubblewrap has changed roots this is the host's /proc. There, and only there, we ourselves are listed.
+        if not init_pid or os.path.exists(f"{root}/proc/self"):
             return "/proc", [], []
         return f"{root}/proc", usage.pids(f"{root}/proc"), [f"{root}/tmp", f"{root}/dev/shm"]
 
@@ -71,10 +75,9 @@ class Watch:
     def _disk_is_short(self) -> bool:
         return usage.free_bytes(self._directory) < DISK_RESERVE_BYTES // 2
 
-    def _disk_excess(self, members: list[int], proc: str) -> tuple[str, str] | None:
+    def _disk_excess(self, open_files: dict[int, int]) -> tuple[str, str] | None:
         work = os.path.join(self._directory, WORK)
-        nameless = usage.unlinked(members, proc)
-        taken_bytes = usage.disk(work, self._disk_bytes_max) + nameless.get(os.stat(work).st_dev, 0)
+        taken_bytes = usage.disk(work, self._disk_bytes_max) + open_files.get(os.stat(work).st_dev, 0)
         if taken_bytes > self._disk_bytes_max:
             return "disk", f"wrote {format_size(taken_bytes)}; a step may write {format_size(self._disk_bytes_max)}"
         if taken_bytes > DISK_RESERVE_BYTES and self._disk_is_short():

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
-TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+FILES_LOOKED_AT_MAX = 4_000  # open files in one look: some milliseconds
 
 
 class Used(NamedTuple):
@@ -94,13 +94,11 @@ def fair_bytes(pid: int, proc: str = "/proc") -> tuple[int, int]:
     return sums[b"Pss_Anon"] + sums[b"SwapPss"], sums[b"Pss_Shmem"]
 
 
-def memory(processes: Iterable[int], proc: str, tmpfs: Iterable[str], more_than_bytes: int) -> Used:
+def memory(members: Sequence[int], proc: str, files_bytes: int, more_than_bytes: int) -> Used:
     """Processes and memory of a step; exact only when the cheap upper bound is over `more_than_bytes`.
 
-    Files in `tmpfs` are memory. A file there that is also mapped is counted once, by taking the larger sum.
+    `files_bytes` is what it holds in files in memory. One that is also mapped is counted once, by taking the larger sum.
     """
-    members = list(processes)
-    files_bytes = sum(filled_bytes(path) for path in tmpfs)
     upper_bytes = sum(resident_bytes(pid, proc) for pid in members) + files_bytes
     if upper_bytes <= more_than_bytes:
         return Used(len(members), upper_bytes)
@@ -143,19 +141,36 @@ def disk(directory: str, enough_bytes: int) -> int:
     return total
 
 
-def unlinked(processes: Iterable[int], proc: str) -> dict[int, int]:
-    """Bytes of files that have no name any more and are only held open, by device: `disk` cannot see these."""
+def nameless(processes: Iterable[int], proc: str) -> dict[int, int]:
+    """Bytes of files that have no name and are only held open, by device: on a disk `disk` cannot see them, in memory
+    (memfd_create(2), see `memory_files_device`) no resident set shows them. At most `FILES_LOOKED_AT_MAX` are looked at.
+    """
     seen: dict[tuple[int, int], int] = {}
+    left = FILES_LOOKED_AT_MAX
     for pid in processes:
         directory = f"{proc}/{pid}/fd"
         try:
-            for name in os.listdir(directory):
-                about = os.stat(f"{directory}/{name}")
-                if about.st_nlink == 0 and stat.S_ISREG(about.st_mode):
-                    seen[about.st_dev, about.st_ino] = about.st_blocks * 512
+            names = os.listdir(directory)[:left]
         except OSError:
             continue
+        left -= len(names)
+        for name in names:
+            try:
+                about = os.stat(f"{directory}/{name}")
+            except OSError:
+                continue
+            if about.st_nlink == 0 and stat.S_ISREG(about.st_mode):
+                seen[about.st_dev, about.st_ino] = about.st_blocks * 512
     sums: dict[int, int] = {}
     for (device, _), size_bytes in seen.items():
         sums[device] = sums.get(device, 0) + size_bytes
     return sums
+
+
+def memory_files_device() -> int:
+    """The device of files that memfd_create makes."""
+    fd = os.memfd_create("device")
+    try:
+        return os.fstat(fd).st_dev
+    finally:
+        os.close(fd)

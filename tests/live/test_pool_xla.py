@@ -1,0 +1,112 @@
+"""Tensor kernels: exported, verified in a throw-away process, fused, and equal in every bit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mycelium.base.errors import Refused
+from mycelium.polymer.forms.resolve import resolve
+from mycelium.polymer.forms.seal import seal_kernel
+from mycelium.polymer.forms.verify import verify
+from mycelium.polymer.kernel import FusedForm, Kernel, LiveXla, Step, XlaForm
+from mycelium.polymer.schema.types import Param, Signature, Tensor
+
+jax = pytest.importorskip("jax")
+
+VECTOR = Tensor("float32", ("n",))
+UNARY = Signature((Param("x", VECTOR),), VECTOR)
+
+
+def scale(x: Any) -> Any:
+    return x * 1.7
+
+
+def shift(x: Any) -> Any:
+    return x + 0.3
+
+
+def squash(x: Any) -> Any:
+    import jax.numpy as jnp
+
+    return jnp.tanh(x)
+
+
+def tensor_kernel(function: Any, signature: Signature = UNARY) -> Kernel:
+    return Kernel(function.__name__, signature, (LiveXla(function),))
+
+
+@pytest.fixture(scope="module")
+def sealed() -> dict[str, Kernel]:
+    return {function.__name__: seal_kernel(tensor_kernel(function)) for function in (scale, shift, squash)}
+
+
+def test_an_exported_kernel_is_small_deterministic_and_names_no_path(sealed: dict[str, Kernel]) -> None:
+    form = sealed["squash"].forms[0]
+    assert isinstance(form, XlaForm)
+    assert form.platforms == ("cpu", "cuda", "rocm")
+    assert form == seal_kernel(tensor_kernel(squash)).forms[0]
+    assert b"test_pool_xla" not in form.exported
+    x = np.linspace(-3, 3, 1001, dtype=np.float32)
+    np.testing.assert_array_equal(resolve(sealed["squash"])(x), resolve(tensor_kernel(squash))(x))
+
+
+def test_a_fused_chain_has_the_bits_of_separate_calls(sealed: dict[str, Kernel]) -> None:
+    members = tuple(sealed[name] for name in ("scale", "shift", "squash"))
+    steps = (Step(0, (0,)), Step(1, (1,)), Step(2, (2,)), Step(0, (3,)), Step(1, (4,)))
+    fused = Kernel("fused", UNARY, (FusedForm(members, steps),))
+    run = resolve(fused)
+    for size in (1, 17, 4096, 100_003):
+        x = np.random.default_rng(size).standard_normal(size).astype(np.float32)
+        expected = x
+        for name in ("scale", "shift", "squash", "scale", "shift"):
+            expected = resolve(sealed[name])(expected)
+        np.testing.assert_array_equal(run(x), expected)
+
+
+def test_float64_stays_float64() -> None:
+    wide = Signature((Param("x", Tensor("float64", ("n",))),), Tensor("float64", ("n",)))
+    assert resolve(tensor_kernel(scale, wide))(np.ones(3)).dtype == np.float64
+
+
+def test_an_honest_module_passes_and_a_lying_signature_does_not(sealed: dict[str, Kernel]) -> None:
+    assert not verify(sealed["squash"])
+    matrix = Tensor("float32", ("n", "m"))
+    lying = Kernel("squash", Signature((Param("x", matrix),), matrix), sealed["squash"].forms)
+    assert "argument x: expected float32[n], came float32[n, m]" in str(verify(lying)[0])
+
+
+def test_a_module_that_calls_out_is_refused_by_name() -> None:
+    def reach(x: Any) -> Any:
+        import jax.numpy as jnp
+
+        return jnp.linalg.cholesky(x)
+
+    square = Tensor("float32", (4, 4))
+    reaching = seal_kernel(tensor_kernel(reach, Signature((Param("x", square),), square)))
+    reasons = [str(fault) for fault in verify(reaching)]
+    assert any("which is not part of it" in reason for reason in reasons), reasons
+
+
+def test_altered_bytes_are_refused_without_harm(sealed: dict[str, Kernel]) -> None:
+    form = sealed["scale"].forms[0]
+    assert isinstance(form, XlaForm)
+    for cut in (0, 10, len(form.exported) // 2):
+        broken = Kernel("scale", UNARY, (XlaForm(form.exported[:cut], form.platforms),))
+        assert verify(broken)
+
+
+def test_a_function_that_cannot_be_traced_is_refused_with_the_reason() -> None:
+    def branching(x: Any) -> Any:
+        return x if x.sum() > 0 else -x
+
+    with pytest.raises(Refused, match="kernel branching cannot become a module"):
+        seal_kernel(tensor_kernel(branching))
+
+
+def test_a_result_that_is_not_as_promised_is_refused() -> None:
+    wrong = Signature((Param("x", VECTOR),), Tensor("float64", ("n",)))
+    with pytest.raises(Refused, match=r"promises float64\[n\] and gives float32\[n\]"):
+        seal_kernel(tensor_kernel(scale, wrong))
