@@ -18,6 +18,7 @@ from mycelium.head import codec
 from mycelium.head.commands import Command, Tick
 from mycelium.head.core import Answer, Core, Settings, Turn
 from mycelium.log import ArchivedJob, Log, Snapshot
+from mycelium.nodes.plan import Patience
 from mycelium.sim.promises import REPLAY, Promises, difference
 from mycelium.sim.timeline import MS_NS, S_NS, Timeline
 from mycelium.sim.trace import Say, Violation
@@ -71,7 +72,8 @@ class Head:
         self.say = say
         self.send = send
         self.gone = gone  # called when the head dies: whoever was connected notices
-        self.settings = Settings(retain_ns=world.retain_s * S_NS, snapshot_events=world.snapshot_events)
+        patience = Patience(lost_ns=world.lost_s * S_NS)
+        self.settings = Settings(patience, retain_ns=world.retain_s * S_NS, snapshot_events=world.snapshot_events)
         self.core: Core | None = None
         self.perfect = False  # faults have ended
         self.slow_until_ns = 0
@@ -80,6 +82,7 @@ class Head:
         self.lives = 0
         self._offset_ns = 0
         self._busy = False
+        self._saving = False  # a snapshot is on its way to the disk
         self._inbox: deque[tuple[Command, Reply | None]] = deque()
         self._knew = b""  # what the head knew when it died
         self._told: list[tuple[Command, Reply | None]] = []  # who waits for the commit that is on its way
@@ -93,7 +96,7 @@ class Head:
         wall_ns = self.timeline.now_ns + self.wall_off_ns
         self._offset_ns = max(wall_ns, self.disk.last_time_ns) - self.timeline.now_ns
         self._inbox.clear()
-        self._busy = False
+        self._busy = self._saving = False
         self.core = Core(self.disk, self.now_ns, self.settings)  # pyright: ignore[reportArgumentType]
         self._compare(self.core)
         self.say("head", f"begins its life {self.lives} at event {self.disk.last_seq}")
@@ -156,7 +159,8 @@ class Head:
         self.disk.fate = self._fate()
         try:
             turn = self.core.turn([command for command, _ in self._told], self.now_ns)
-            if self.core.snapshot_due():
+            if self.core.snapshot_due() and not self._saving:
+                self._saving = True
                 self._save(self.core.take_snapshot(), life)
         except Died as moment:
             self.die(f"{moment} its events were durable", void=str(moment) == "before")
@@ -171,6 +175,7 @@ class Head:
 
         def saved() -> None:
             if self.lives == life and self.core is not None:
+                self._saving = False
                 self.disk.save_snapshot(snapshot.seq, snapshot.version, snapshot.data)
 
         self.timeline.after(self.timeline.drawn_ns(50 * MS_NS), saved)

@@ -36,7 +36,7 @@ class Work(Struct, frozen=True, forbid_unknown_fields=True):
     cancel_s: int = 15
     drain_s: int = 0
     drain_now_permille: int = 500
-    remove_permille: int = 100  # of drains end with the node taken out
+    remove_permille: int = 250  # of drains end with the node taken out
 
 
 class Net(Struct, frozen=True, forbid_unknown_fields=True):
@@ -77,7 +77,8 @@ class World(Struct, frozen=True, forbid_unknown_fields=True):
     name: str
     says: str
     nodes: int = 6
-    horizon_s: int = 40  # work and faults come until then
+    horizon_s: int = 32  # work and faults come until then
+    lost_s: int = 7  # shorter than a real site's patience, so that short runs see evictions
     settle_s: int = 900  # and then everything must have ended after so long
     commit_us: int = 3_000
     snapshot_events: int = 150
