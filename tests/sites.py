@@ -5,9 +5,31 @@ from __future__ import annotations
 from mycelium.accounts.model import Account, Role, Usage
 from mycelium.base.ids import AccountId, JobId, account_id, job_id, node_id, number_of
 from mycelium.base.units import GIB, MINUTE_S, MS_NS, S_NS
-from mycelium.jobs.events import JobCancelled, JobEnded, JobSubmitted, StepEnded, StepStarted, TaskEnded, TaskPlaced
+from mycelium.jobs.events import (
+    JobCancelled,
+    JobEnded,
+    JobSubmitted,
+    StepEnded,
+    StepStarted,
+    TaskEnded,
+    TaskPlaced,
+    TaskRequeued,
+)
 from mycelium.jobs.index import Index
-from mycelium.jobs.model import Array, Ended, Job, JobState, Priority, Reason, Request, Sandbox, Site, Task, TaskState
+from mycelium.jobs.model import (
+    Array,
+    Cause,
+    Ended,
+    Job,
+    JobState,
+    Priority,
+    Reason,
+    Request,
+    Sandbox,
+    Site,
+    Task,
+    TaskState,
+)
 from mycelium.jobs.plan import Place, plan
 from mycelium.jobs.reserve import leased_tasks
 from mycelium.jobs.rules import apply
@@ -117,6 +139,13 @@ class Play:
         self._apply(TaskEnded(record.id, index, task.attempt, TaskState.DONE, 0))
         if self.job(job).ended == record.size:
             self._apply(JobEnded(record.id, JobState.DONE, 0))
+
+    def requeue(self, job: Job, index: int = 0) -> None:
+        """The attempt is lost, and the task waits again."""
+        task = self.job(job).tasks[index]
+        for rank in task.live_ranks():
+            self._apply(StepEnded(job.id, index, task.attempt, rank, Ended(Reason.LOST, 137)))
+        self._apply(TaskRequeued(job.id, index, task.attempt, Cause.STEP_LOST))
 
     def cancel(self, job: Job) -> None:
         self._apply(JobCancelled(job.id, "somebody"))

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections import Counter
 
+import msgspec
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mycelium.base.ids import number_of
 from mycelium.base.units import MS_NS
 from mycelium.jobs.fit import Fit
+from mycelium.jobs.forecast import Sure
 from mycelium.jobs.index import Index
 from mycelium.jobs.model import Priority, Sandbox, Site
 from mycelium.jobs.plan import Pass, Place, plan
 from mycelium.jobs.queue import shape_of
+from mycelium.jobs.why import reason, say, why
 from mycelium.jobs.world import World
 from mycelium.nodes.model import Devices, NodeState
 from mycelium.nodes.select import unmet
@@ -238,3 +241,28 @@ def test_a_stream_of_small_jobs_does_not_starve_a_large_gang(nodes: int, cpus: i
         for _ in range(3):
             play.submit(stream, small)
         play.step()
+
+
+@given(plays() | crowded_plays())
+@settings(max_examples=60)
+def test_what_is_never_to_start_does_not_start_and_every_answer_can_be_said(play: Play):
+    """Whoever is told "never" is not placed while the nodes stay as they are; and a promised "now" is kept."""
+    never: set[str] = set()
+    for job in list(play.site.jobs.by_id.values()):
+        found = why(play.site, play.queue, job.id, None, play.now_ns)
+        assert all(line.strip() for line in say(found))
+        assert say(found)
+        assert msgspec.json.encode(found)
+        assert bool(reason(play.site, play.queue, job, play.now_ns)) == (job.waiting > 0)
+        if found.expected is not None and found.expected.sure is Sure.NEVER:
+            never.add(job.id)
+        if found.expected is not None and found.expected.sure is Sure.NOW:
+            assert job.id in {place.job for place in play.plan()}
+    for _ in range(60):
+        assert not never & {place.job for place in play.step()}
+        running = play.running()
+        if not running:
+            break
+        for job, task in running:
+            play.finish(job.id, task.index)
+        play.later(60_000)

@@ -1,6 +1,7 @@
 """The smallest change of a request that would start it sooner: each tried by the same plan, on a changed copy.
 
-Changes that start it now are sought first; where there is none, changes that start it sooner than expected.
+Changes that start it now are sought first; where there is none, changes that start it sooner than expected. For what
+can never start, the smallest change with which it can is the answer, whenever that is.
 Cost: within a budget of work; to try whether a change starts it now costs one planning pass.
 """
 
@@ -22,6 +23,8 @@ from mycelium.jobs.plan import Pass
 from mycelium.jobs.queue import shape_of
 from mycelium.jobs.table import Ints
 
+STEPS_TRIED = 6  # of each thing that could be changed, where nothing starts it now
+
 
 class Trial(Struct, frozen=True):
     """A changed request, how it is written, and how large the change is beside what was asked."""
@@ -38,12 +41,12 @@ def smallest_change(outlook: Outlook, job: Job, looked: Pass, expected: Expected
     budget = Budget(FORECAST_WORK_MAX)
     ladders = list(_ladders(job, looked, highest))
     best: Change | None = None
-    for ladder in ladders:
+    for ladder in ladders if expected.sure is not Sure.NEVER else ():
         best = _smaller(best, _first_that_starts_now(outlook, job, ladder, budget))
     if best is not None:
         return best
-    # Nothing starts it now. From each ladder try the mildest, the middle and the strongest step.
-    trials = [ladder[place] for ladder in ladders for place in sorted({0, len(ladder) // 2, len(ladder) - 1})]
+    # Nothing starts it now: try a few steps of each ladder, the smallest changes first.
+    trials = [step for ladder in ladders for step in _spread(ladder)]
     trials.sort(key=lambda trial: trial.size)
     within_ns = None if expected.in_ms is None else expected.in_ms * MS_NS
     for place, trial in enumerate(trials):
@@ -52,9 +55,16 @@ def smallest_change(outlook: Outlook, job: Job, looked: Pass, expected: Expected
         changed = replace(job, request=trial.request)
         part = budget.part(len(trials) - place)
         found = forecast(outlook, changed, budget=part, within_ns=within_ns)
+        budget.work += max(0, part.work)
         if found.sooner_than(expected):
             return _change(trial, found)
     return None
+
+
+def _spread(ladder: list[Trial]) -> list[Trial]:
+    """At most `STEPS_TRIED` of its steps, the mildest and the strongest among them."""
+    last = len(ladder) - 1
+    return [ladder[place] for place in sorted({last * step // (STEPS_TRIED - 1) for step in range(STEPS_TRIED)})]
 
 
 def _smaller(one: Change | None, other: Change | None) -> Change | None:
@@ -86,8 +96,8 @@ def _first_that_starts_now(outlook: Outlook, job: Job, ladder: list[Trial], budg
 
 def _starts_now(outlook: Outlook, job: Job, budget: Budget) -> Expected | None:
     world = outlook.world(job)
-    budget.spend(world)
     given = Pass(world).run(PLACEMENTS_PER_PASS, until=number_of(job.id))
+    budget.spend(world, len(given))
     if not given or given[-1].job.id != job.id:
         return None
     return Expected(Sure.NOW, outlook.now_ns, 0, tuple(world.table.ids[slot] for slot in given[-1].slots))

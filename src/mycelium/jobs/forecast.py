@@ -147,12 +147,12 @@ class Budget:
     def spent(self) -> bool:
         return self.work <= 0
 
-    def spend(self, world: World) -> None:
-        """One pass over this world."""
-        self.work -= 1 + (len(world.table) + 4 * world.queue.lines) // 150
+    def spend(self, world: World, placed: int) -> None:
+        """One pass over this world, which placed so many."""
+        self.work -= 1 + (len(world.table) + 4 * world.queue.lines) // 150 + placed // 10
 
     def part(self, share: int) -> Budget:
-        """A budget of one part in `share` of what is left; what it leaves over is lost."""
+        """A budget of one part in `share` of what is left."""
         part = Budget(max(1, self.work // share))
         self.work -= part.work
         return part
@@ -180,8 +180,8 @@ def forecast(
         return Expected(Sure.NEVER)
     future: Future | None = None
     while not budget.spent:
-        budget.spend(world)
         given = Pass(world).run(PLACEMENTS_PER_PASS, until=number if index is None else 0)
+        budget.spend(world, len(given))
         for one in given:
             if one.job.id == job.id and index in (None, one.index):
                 return _started(world, future, one, now_ns)

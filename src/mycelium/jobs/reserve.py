@@ -86,7 +86,9 @@ def earliest(free: Ints, held: Leases, wanted: Wanted, now_ns: int) -> Reserved 
     if len(chosen) < wanted.nodes or ready_ns[chosen[-1]] == FOREVER_NS:
         return None
     start_ns = int(ready_ns[chosen[-1]])
-    back = held.kept(np.flatnonzero(held.ends_ns <= start_ns))
+    is_chosen = np.zeros(free.shape[1], np.bool_)
+    is_chosen[chosen] = True
+    back = held.kept(np.flatnonzero((held.ends_ns <= start_ns) & is_chosen[held.slots]))
     spare = np.stack(
         [
             free[row, chosen] + np.bincount(back.slots, back.devices[row], free.shape[1])[chosen].astype(np.int64)
