@@ -1,0 +1,208 @@
+"""The Python form: source text with everything that it needs, made from a live function and made into one again.
+
+Functions and classes of the author's own modules are written into the source; what is installed is imported by name.
+Never: contains a pickle.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import inspect
+import sys
+import sysconfig
+import textwrap
+import types
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from mycelium.base.errors import Refused
+from mycelium.polymer.kernel import PythonForm
+
+_PLAIN = (bool, int, float, str, bytes, type(None), complex)
+_CONSTANT_TEXT_MAX = 64 * 1024
+
+
+def define(form: PythonForm) -> Callable[..., Any]:
+    """The function that the source defines. Runs the source: only for authors who are trusted, or inside a sandbox."""
+    scope: dict[str, Any] = {"__name__": f"polymer_{form.entry}", "__builtins__": builtins}
+    exec(compile(form.source, f"<kernel {form.entry}>", "exec", dont_inherit=True), scope)
+    _remember(form)
+    found = scope.get(form.entry)
+    if not callable(found):
+        raise Refused(f"the source of kernel {form.entry} defines no function of that name")
+    return found
+
+
+def _remember(form: PythonForm) -> None:
+    """So that tracebacks show the kernel's lines."""
+    import linecache
+
+    lines = form.source.splitlines(keepends=True)
+    linecache.cache[f"<kernel {form.entry}>"] = (len(form.source), None, lines, f"<kernel {form.entry}>")
+
+
+def capture(function: Callable[..., Any], name: str) -> PythonForm:
+    """The source of a function and of all that it reads.
+
+    Errors: `Refused` for what has no source or no text: closures over live objects, builtins, open files.
+    """
+    capturing = _Capture(name)
+    entry = capturing.function(function)
+    return PythonForm(capturing.text(), entry)
+
+
+class _Capture:
+    """Collects definitions, each once, those that others need first."""
+
+    def __init__(self, kernel: str) -> None:
+        self.kernel = kernel
+        self.imports: dict[str, None] = {}
+        self.pieces: dict[str, str] = {}  # name: definition
+        self.busy: set[str] = set()
+
+    def text(self) -> str:
+        head = ["from __future__ import annotations", *sorted(self.imports)]
+        return "\n".join(head) + "\n\n" + "\n\n".join(self.pieces.values()) + "\n"
+
+    def refuse(self, what: str, hint: str = "") -> Refused:
+        return Refused(f"kernel {self.kernel} cannot be written down: {what}", hint=hint)
+
+    def function(self, function: Any, name: str = "") -> str:
+        target = getattr(function, "function", function)  # what `@kernel` left
+        target = inspect.unwrap(target) if isinstance(target, types.FunctionType) else target
+        if not isinstance(target, types.FunctionType):
+            raise self.refuse(f"{target!r:.60} is not a Python function", "wrap it in one")
+        name = name or (target.__name__ if target.__name__ != "<lambda>" else "anonymous")
+        if name in self.pieces or name in self.busy:
+            return name
+        self.busy.add(name)
+        closed = inspect.getclosurevars(target)
+        for free, value in sorted(closed.nonlocals.items()):
+            self.need(free, value)
+        scope = target.__globals__
+        for used in sorted(_names(target.__code__)):
+            if used in scope and used not in closed.nonlocals:
+                self.need(used, scope[used])
+        self.pieces[name] = self.source(target, name)
+        return name
+
+    def need(self, name: str, value: Any) -> None:
+        """Write down what the name `name` stands for."""
+        if name in self.pieces or name in self.busy or name == "__builtins__":
+            return
+        if isinstance(value, types.ModuleType):
+            self.module(name, value)
+        elif isinstance(value, types.FunctionType | type) or hasattr(value, "function"):
+            self.definition(name, value)
+        else:
+            self.pieces[name] = f"{name} = {self.constant(name, value)}"
+
+    def module(self, name: str, value: types.ModuleType) -> None:
+        if not _installed(value.__name__):
+            raise self.refuse(
+                f"it uses the module {value.__name__}, which is not installed",
+                f"import names from {value.__name__} instead",
+            )
+        self.imports[f"import {value.__name__}" + ("" if value.__name__ == name else f" as {name}")] = None
+
+    def definition(self, name: str, value: Any) -> None:
+        inner = getattr(value, "function", value)
+        module = getattr(inner, "__module__", None) or "builtins"
+        if module != "builtins" and _installed(module) and "<locals>" not in inner.__qualname__:
+            known = inner.__qualname__
+            if "." in known:
+                raise self.refuse(f"{name} is {module}.{known}, which has no name of its own")
+            self.imports[f"from {module} import {known}" + ("" if known == name else f" as {name}")] = None
+        elif isinstance(inner, type):
+            if module == "builtins":
+                self.pieces[name] = f"{name} = {inner.__name__}"
+            else:
+                self.klass(name, inner)
+        else:
+            made = self.function(value)
+            if made != name:
+                self.pieces[name] = f"{name} = {made}"
+
+    def klass(self, name: str, value: type) -> None:
+        self.busy.add(name)
+        for base in value.__bases__:
+            if base is not object:
+                self.need(base.__name__, base)
+        scope = vars(sys.modules[value.__module__]) if value.__module__ in sys.modules else {}
+        text = self.text_of(value)
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.Name) and node.id in scope and node.id != name and not hasattr(builtins, node.id):
+                self.need(node.id, scope[node.id])
+        self.pieces[name] = text
+
+    def constant(self, name: str, value: Any) -> str:
+        if isinstance(value, _PLAIN) or (isinstance(value, tuple | list | dict | set | frozenset) and _literal(value)):
+            text = repr(value)
+            if len(text) > _CONSTANT_TEXT_MAX:
+                raise self.refuse(f"{name} is a constant of {len(text)} bytes", "pass it as an argument")
+            return text
+        raise self.refuse(
+            f"{name} is {type(value).__name__} {value!r:.60}, which has no source",
+            "pass it as an argument, or make it inside the kernel",
+        )
+
+    def text_of(self, target: Any) -> str:
+        try:
+            return textwrap.dedent(inspect.getsource(target)).strip()
+        except (OSError, TypeError) as error:
+            raise self.refuse(f"{target.__qualname__} has no source: {error}", "define it in a file") from None
+
+    def source(self, target: types.FunctionType, name: str) -> str:
+        """The definition without decorators, or the lambda given a name."""
+        text = self.text_of(target)
+        try:
+            tree = ast.parse(text)
+        except SyntaxError:
+            tree = (
+                ast.parse(f"_ = ({text.strip().rstrip(',').lstrip('.')}\n)") if target.__name__ == "<lambda>" else None
+            )
+        if tree is None:
+            raise self.refuse(f"the source of {name} cannot be read alone")
+        if target.__name__ == "<lambda>":
+            found = [node for node in ast.walk(tree) if isinstance(node, ast.Lambda)]
+            if len(found) != 1:
+                raise self.refuse(f"{len(found)} lambdas on its line", "give it a name with def")
+            return f"{name} = {ast.unparse(found[0])}"
+        node = tree.body[0]
+        if not isinstance(node, ast.FunctionDef):
+            raise self.refuse(f"{name} is not a plain function", "async functions and generators are no kernels")
+        node.decorator_list = []
+        node.returns = None if node.returns is None else node.returns
+        lines = text.splitlines()[node.lineno - 1 :]
+        return "\n".join(lines).strip() if lines and lines[0].lstrip().startswith("def") else ast.unparse(node)
+
+
+def _names(code: types.CodeType) -> set[str]:
+    names = set(code.co_names)
+    for const in code.co_consts:
+        if isinstance(const, types.CodeType):
+            names |= _names(const)
+    return names
+
+
+def _literal(value: Any) -> bool:
+    try:
+        return ast.literal_eval(repr(value)) == value
+    except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
+        return False
+
+
+def _installed(module: str) -> bool:
+    """Whether every machine with the same libraries can import it: the standard library and site-packages."""
+    root = module.partition(".")[0]
+    if root in sys.stdlib_module_names:
+        return root not in ("__main__",)
+    if root == "mycelium":
+        return True
+    where = getattr(sys.modules.get(root), "__file__", None)
+    if where is None:
+        return False
+    homes = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
+    return any(home and Path(where).is_relative_to(home) for home in homes)
