@@ -70,6 +70,7 @@ EVENT_KIND_LENGTH_MAX = 64
 LOG_PAGE_EVENTS = 500  # events read in one query, so that a long reading holds neither memory nor a transaction
 SNAPSHOTS_KEPT = 2  # the older one is what a corrupt newest falls back to
 SNAPSHOT_PART_BYTES = 1 * MIB  # a snapshot is written in parts, so that an append waits for one part at most
+SHAPES_REMEMBERED_MAX = 10_000  # requests of different shape that are known to fit some node
 SNAPSHOT_EVENTS = 20_000  # events between snapshots: about a second of replay
 RETAIN_ENDED_S = 7 * DAY_S  # ended jobs stay in memory this long, then live in the archive
 RETAIN_ENDED_MAX = 20_000  # or until there are more than this many

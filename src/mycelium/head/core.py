@@ -48,6 +48,7 @@ from mycelium.nodes.plan import plan as plan_nodes
 from mycelium.nodes.rules import Drain, Join, Remove, Return
 
 STALL_NS = 2 * S_NS  # a longer pause between two turns is the head's own, and no node pays for it
+LOOK_NS = S_NS // 20  # between two looks at all nodes for one that has fallen silent: it costs a microsecond each
 REPLAN_NS = 2 * S_NS  # waiting jobs are looked at again even when nothing happened: their reservations move with time
 ARCHIVE_PER_TURN = 200
 OVERTIME_NS = 60 * S_NS  # beyond a limit that the node should have kept: the head stops it then
@@ -97,6 +98,7 @@ class Core:
         self._sent_ns: dict[StepId, int] = {}  # when an order about a step was sent last
         self._turn: Turn = Turn()
         self._now_ns = now_ns
+        self._looked_ns = 0
         self._planned_ns = 0
         self._going_down = False
 
@@ -290,8 +292,10 @@ class Core:
     # Planning.
 
     def _plan(self, now_ns: int) -> None:
-        due = plan_nodes(self.site.nodes, self._heard, self.index.leases.keys(), now_ns, self.settings.patience)
-        self._node_events(due)
+        if now_ns - self._looked_ns >= LOOK_NS:
+            self._looked_ns = now_ns
+            busy = self.index.leases.keys()
+            self._node_events(plan_nodes(self.site.nodes, self._heard, busy, now_ns, self.settings.patience))
         if self._going_down or not (self._turn.events or now_ns - self._planned_ns >= REPLAN_NS):
             return
         self._planned_ns = now_ns

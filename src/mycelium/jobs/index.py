@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from mycelium.base.ids import JobId, NodeId
-from mycelium.jobs.model import ENDED, LEASED, Job, Site, Task
-from mycelium.jobs.queue import Queue
+from mycelium.base.limits import SHAPES_REMEMBERED_MAX
+from mycelium.jobs.model import ENDED, LEASED, Job, Request, Site, Task
+from mycelium.jobs.queue import Queue, Shape, shape_of
 from mycelium.nodes.model import Node
 
 
@@ -22,6 +23,8 @@ class Index:
         self.waiters: dict[JobId, set[JobId]] = {}
         self.takers: dict[JobId, set[JobId]] = {}
         self.queue = Queue()
+        self._servable: set[Shape] = set()  # what the nodes of that version could run: a memory of answers, no state
+        self._servable_version = -1
 
     @classmethod
     def of(cls, site: Site) -> Index:
@@ -41,6 +44,17 @@ class Index:
 
     def node_changed(self, node: Node) -> None:
         self.queue.node_changed(node)
+
+    def is_servable(self, nodes_version: int, request: Request) -> bool:
+        """Whether these very nodes were found able to run such a request."""
+        if nodes_version != self._servable_version or len(self._servable) >= SHAPES_REMEMBERED_MAX:
+            self._servable.clear()
+            self._servable_version = nodes_version
+        return shape_of(request) in self._servable
+
+    def found_servable(self, request: Request) -> None:
+        """After `is_servable` said no, and a look at the nodes said yes."""
+        self._servable.add(shape_of(request))
 
     def takes(self, job: Job) -> None:
         for source in job.request.inputs:

@@ -105,10 +105,17 @@ def decide_submit(
     events: list[JobEvent] = []
     for position, request in enumerate(requests):
         number = job_id(site.jobs.next_number + position)
-        check_possible(site, request, account)
+        _check_possible_once(site, index, request, account)
         waits_for = _waits_for(site, request, account)
         events.append(JobSubmitted(number, account.id, request, waits_for, key, fingerprint))
     return events, tuple(event.job for event in events)
+
+
+def _check_possible_once(site: Site, index: Index, request: Request, account: Account) -> None:
+    """`check_possible`, which looks at every node, once for each shape until a node changes."""
+    if request.sandbox is Sandbox.NONE or not index.is_servable(site.nodes.version, request):
+        check_possible(site, request, account)
+        index.found_servable(request)
 
 
 def check_possible(site: Site, request: Request, account: Account) -> None:

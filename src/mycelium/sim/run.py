@@ -6,6 +6,7 @@ import time
 import traceback
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 from mycelium.base.ids import NodeId, node_id
 from mycelium.base.units import GIB
@@ -71,6 +72,7 @@ class Simulation:
         self.promises = Promises(self.trace.add)
         self.log = MemoryLog()
         disk = Disk(self.log, self.promises)
+        world = replace(world, snapshot_events=int(world.snapshot_events * max(1.0, scale)))
         self.head = Head(world, self.timeline, disk, self.trace.add, self._send, self._head_gone)
         self.machines: dict[NodeId, Machine] = {}
         for number in range(1, count + 1):
