@@ -17,6 +17,7 @@ import httpx
 import psutil
 import pytest
 
+from tests.live.disk import needs_root, small_disk
 from tests.live.site import LiveSite, site_at, wait_for
 
 KILLS = 10
@@ -189,6 +190,21 @@ def test_a_log_that_cannot_be_written_stops_the_head_and_loses_nothing(tmp_path:
         site.up()
         assert site.state(kept) == "done"
         assert len(site.get("/jobs", all=True)["jobs"]) == 1
+
+
+@needs_root
+def test_a_full_disk_refuses_new_jobs_with_the_figure_and_loses_nothing(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", 300) as disk, site_at(disk / "home") as site:
+        site.up()
+        kept = site.submit("sh", "-c", "sleep 2; echo kept")
+        site.wait(kept, "running")
+        (disk / "filler").write_bytes(b"x" * (100 << 20))
+        answered = site.http.post("/jobs", json={"command": ["true"]})
+        assert (answered.status_code, answered.json()["error"]["kind"]) == (503, "unavailable")
+        assert "left; the site needs 256M" in answered.json()["error"]["message"]
+        assert site.wait(kept)["state"] == "done"
+        (disk / "filler").unlink()
+        assert site.wait(site.submit("true"))["state"] == "done"
 
 
 def test_down_stops_what_runs_and_up_starts_it_again(tmp_path: Path) -> None:
