@@ -118,7 +118,8 @@ class Core:
         archived = self._archive(now_ns)
         if turn.events:
             encoded = [codec.encode(event) for event in turn.events]
-            turn.last_seq = self.log.append(now_ns, encoded, archive=archived)
+            about = [getattr(event, "job", "") for event in turn.events]
+            turn.last_seq = self.log.append(now_ns, encoded, archived, about)
             self._act(turn)
         return turn
 

@@ -25,6 +25,7 @@ class MemoryLog:
     def __init__(self, fail_at: Collection[int] = ()) -> None:
         self.fail_at = set(fail_at)
         self._entries: list[Entry] = []
+        self._about: dict[int, str] = {}
         self._pruned = START
         self._snapshots: list[Snapshot] = []
         self._archive: dict[str, ArchivedJob] = {}
@@ -37,6 +38,7 @@ class MemoryLog:
         self.close()
         other = MemoryLog(self.fail_at)
         other._entries, other._pruned, other._snapshots = self._entries, self._pruned, self._snapshots
+        other._about = self._about
         other._archive, other._exported, other._dropped = self._archive, self._exported, self._dropped
         return other
 
@@ -56,7 +58,13 @@ class MemoryLog:
     def _tail(self) -> Mark:
         return mark_after(self._entries[-1:], self._pruned)
 
-    def append(self, time_ns: int, events: Sequence[tuple[str, bytes]], archive: Sequence[ArchivedJob] = ()) -> int:
+    def append(
+        self,
+        time_ns: int,
+        events: Sequence[tuple[str, bytes]],
+        archive: Sequence[ArchivedJob] = (),
+        about: Sequence[str] = (),
+    ) -> int:
         entries = chain(self._tail, time_ns, events)
         check_archive(archive)
         self._writable()
@@ -66,6 +74,7 @@ class MemoryLog:
             self._refusal = "the disk of the log is full"
             raise Unavailable(self._refusal)
         self._entries += entries
+        self._about.update((entry.seq, subject) for entry, subject in zip(entries, about, strict=False) if subject)
         self._archive.update({row.job: row for row in archive})
         return self.last_seq
 
@@ -99,6 +108,9 @@ class MemoryLog:
         rows = sorted(self._archive.values(), key=lambda row: row.number, reverse=True)
         fit = (r for r in rows if account in (None, r.account) and (before is None or r.number < before))
         return list(islice(fit, limit))
+
+    def about(self, subject: str) -> Iterator[Entry]:
+        return (entry for entry in self._entries if self._about.get(entry.seq) == subject)
 
     def verify(self, segments: Sequence[Path] = ()) -> Verdict:
         return verdict_on(segments_of(self._dropped, segments), self._pruned, self._tail, self._entries)

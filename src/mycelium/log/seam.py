@@ -80,8 +80,16 @@ class Log(Protocol):
     @property
     def last_time_ns(self) -> int: ...
 
-    def append(self, time_ns: int, events: Sequence[tuple[str, bytes]], archive: Sequence[ArchivedJob] = ()) -> int:
+    def append(
+        self,
+        time_ns: int,
+        events: Sequence[tuple[str, bytes]],
+        archive: Sequence[ArchivedJob] = (),
+        about: Sequence[str] = (),
+    ) -> int:
         """Commit events, and jobs into the archive, in one durable transaction; the last event's number.
+
+        `about` names, for each event, whom it concerns ("" for nobody): what `about` finds it by.
 
         Errors: Unavailable when it did not commit, and ever after; Refused for an event that no log can keep.
         """
@@ -92,6 +100,10 @@ class Log(Protocol):
 
         Errors: Torn (a Refused) where the chain breaks, and where events are asked for that were pruned.
         """
+        ...
+
+    def about(self, subject: str) -> Iterator[Entry]:
+        """The events about one subject that are still here, in order. They are not checked against the chain."""
         ...
 
     def snapshot(self) -> Snapshot | None:

@@ -38,6 +38,9 @@ _move_tail = (
     .values(value=bindparam("after"))
 )
 _events_after = select(*tables.event_columns).where(tables.event.c.seq > bindparam("seq")).order_by(tables.event.c.seq)
+_events_about = (
+    select(*tables.event_columns).where(tables.event.c.about == bindparam("subject")).order_by(tables.event.c.seq)
+)
 _page = _events_after.limit(bindparam("size"))
 _event_at = select(*tables.event_columns).where(tables.event.c.seq == bindparam("seq"))
 
@@ -73,14 +76,20 @@ class SqlLog:
     def last_time_ns(self) -> int:
         return self._tail.time_ns
 
-    def append(self, time_ns: int, events: Sequence[tuple[str, bytes]], archive: Sequence[ArchivedJob] = ()) -> int:
+    def append(
+        self,
+        time_ns: int,
+        events: Sequence[tuple[str, bytes]],
+        archive: Sequence[ArchivedJob] = (),
+        about: Sequence[str] = (),
+    ) -> int:
         with self._mutex:
             entries = chain(self._tail, time_ns, events)
             check_archive(archive)
             tail = mark_after(entries, self._tail)
             with self._append() as connection:
                 if entries:
-                    connection.execute(_insert_event, [tables.event_row(entry) for entry in entries])
+                    connection.execute(_insert_event, _rows_of(entries, about))
                     moved = connection.execute(_move_tail, {"before": str(self._tail), "after": str(tail)})
                     if moved.rowcount != 1:
                         raise Unavailable(f"the log {self.name} was written by another process")
@@ -93,6 +102,11 @@ class SqlLog:
         with self._reading() as connection:
             start = self._mark_at(connection, after)
         return iter(()) if start is None else follow(self._entries(start.seq, limit), start)
+
+    def about(self, subject: str) -> Iterator[Entry]:
+        with self._reading() as connection:
+            rows = connection.execute(_events_about, {"subject": subject}).all()
+        return iter([Entry(*row) for row in rows])
 
     def verify(self, segments: Sequence[Path] = ()) -> Verdict:
         with self._reading() as connection:
@@ -291,6 +305,11 @@ class SqlLog:
                 if not seqs:
                     return
                 connection.execute(delete(event).where(event.c.seq <= seqs[-1]))
+
+
+def _rows_of(entries: Sequence[Entry], about: Sequence[str]) -> list[dict[str, object]]:
+    subjects = about or [""] * len(entries)
+    return [tables.event_row(entry, subject) for entry, subject in zip(entries, subjects, strict=True)]
 
 
 def _archive(connection: Connection, rows: Sequence[ArchivedJob]) -> None:

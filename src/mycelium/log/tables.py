@@ -45,6 +45,8 @@ event = Table(
     Column("kind", Text, nullable=False),
     Column("data", LargeBinary, nullable=False),
     Column("hash", LargeBinary, nullable=False),
+    Column("about", Text, nullable=False),  # whom it concerns, "" for nobody: an index, no part of the chain
+    Index("event_about", "about", "seq"),
 )
 snapshot = Table(
     "snapshot",
@@ -89,7 +91,7 @@ def _as_stored(table: Table) -> tuple[ColumnElement[Any], ...]:
     return tuple(type_coerce(column, NULLTYPE).label(column.name) for column in table.columns)
 
 
-event_columns = _as_stored(event)
+event_columns = [column for column in _as_stored(event) if column.name != "about"]
 snapshot_columns = _as_stored(snapshot)
 snapshot_part_columns = _as_stored(snapshot_part)
 archive_columns = _as_stored(archive)
@@ -101,8 +103,9 @@ def create(connection: Connection, log: str) -> None:
     connection.execute(meta.insert(), [{"key": key, "value": value} for key, value in rows.items()])
 
 
-def event_row(entry: Entry) -> dict[str, object]:
+def event_row(entry: Entry, about: str) -> dict[str, object]:
     return {
+        "about": about,
         "seq": entry.seq,
         "time_ns": entry.time_ns,
         "kind": entry.kind,

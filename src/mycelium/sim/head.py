@@ -7,7 +7,7 @@ between has made durable what nobody was told.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from mycelium.base.errors import Problem, Unavailable
@@ -40,13 +40,19 @@ class Disk:
         self._promises = promises
         self.fate = ""
 
-    def append(self, time_ns: int, events: Sequence[tuple[str, bytes]], archive: Iterable[ArchivedJob] = ()) -> int:
+    def append(
+        self,
+        time_ns: int,
+        events: Sequence[tuple[str, bytes]],
+        archive: Sequence[ArchivedJob] = (),
+        about: Sequence[str] = (),
+    ) -> int:
         fate, self.fate = self.fate, ""
         if fate == "fails":
             raise Unavailable("the log cannot be written: no space left on device")
         if fate == "before":
             raise Died(fate)
-        seq = self._log.append(time_ns, events, archive=list(archive))
+        seq = self._log.append(time_ns, events, archive, about)
         self._promises.committed([codec.decode(kind, data) for kind, data in events], time_ns)
         if fate == "after":
             raise Died(fate)
