@@ -103,7 +103,7 @@ class Run:
                 self._fail(at, *self.spoiled.pop(at))
                 return
             if op.verb != "select":
-                if self.state[at] != LAUNCHED and self.missing[at] == 0:
+                if self.state[at] in (WAITING, READY) and self.missing[at] == 0:
                     self._begin(at)
                 stack += [(read, level) for read in op.reads]
                 continue

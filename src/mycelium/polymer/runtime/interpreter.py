@@ -77,7 +77,7 @@ class _Interpreter:
         return self.callables[name]
 
     def _value(self, op: Op, values: Mapping[int, Any], inputs: Mapping[str, Any]) -> Any:
-        reads = [values[read] for read in op.reads if read in values]
+        reads = [values[read] for read in self._needs(op, values)]
         match op.verb:
             case "input":
                 return inputs[op.name]
