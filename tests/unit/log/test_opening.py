@@ -129,7 +129,7 @@ def test_an_older_copy_is_refused_until_a_person_says_otherwise(home: Path) -> N
         "DELETE FROM event",
         "DELETE FROM event WHERE seq = 9",
         "UPDATE event SET hash = x'00' WHERE seq = 9",
-        "INSERT INTO event VALUES (10, 1, 'a', x'00', x'00')",
+        "INSERT INTO event VALUES (10, 1, 'a', x'00', x'00', '')",
         "DELETE FROM meta",
         "DELETE FROM meta WHERE key = 'tail'",
         "DELETE FROM meta WHERE key = 'log'",
