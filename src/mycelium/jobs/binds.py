@@ -15,7 +15,6 @@ from mycelium.jobs.model import Job, JobState, Site
 from mycelium.jobs.plan import Pass
 from mycelium.jobs.queue import SANDBOXED, shape_of
 from mycelium.jobs.table import DEVICES, Flags, Ints, Table, row_of
-from mycelium.nodes.model import NodeState
 
 
 def held(site: Site, job: Job) -> Bind:
@@ -44,7 +43,7 @@ def waiting(job: Job, table: Table, looked: Pass | None = None) -> Bind:
     """
     request, shape = job.request, shape_of(job.request)
     needs = row_of(request.needs)[:, None]
-    present = np.array([node is not None and node.state is not NodeState.LEFT for node in table.nodes], np.bool_)
+    present = table.present
     accepted = present & table.accepts(shape.terms)
     if not accepted.any():
         return _labels(table, present, shape.terms)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from mycelium.base.ids import NodeId, number_of
 from mycelium.base.limits import TERMS_REMEMBERED_MAX
-from mycelium.nodes.model import Devices, Node
+from mycelium.nodes.model import Devices, Node, NodeState
 from mycelium.nodes.select import unmet
 
 Ints = NDArray[np.int64]
@@ -36,6 +36,7 @@ class Table:
         self.total: Ints = np.zeros((DEVICES, 0), dtype=np.int64)
         self.used: Ints = np.zeros((DEVICES, 0), dtype=np.int64)
         self.open: Flags = np.zeros(0, dtype=np.bool_)
+        self.present: Flags = np.zeros(0, dtype=np.bool_)  # not taken out of the site
         self._met: dict[str, Flags] = {}  # by term: a memory of what the labels say, no state
 
     def __len__(self) -> int:
@@ -49,6 +50,7 @@ class Table:
         self.nodes[slot] = node
         self.total[:, slot] = row_of(node.devices)
         self.open[slot] = node.open
+        self.present[slot] = node.state is not NodeState.LEFT
 
     def slot(self, node: NodeId) -> int:
         """The node's column. One that nobody has described yet gets one, without devices and closed."""
@@ -92,5 +94,6 @@ class Table:
         self.total = np.insert(self.total, slot, 0, axis=1)
         self.used = np.insert(self.used, slot, 0, axis=1)
         self.open = np.insert(self.open, slot, False)
+        self.present = np.insert(self.present, slot, False)
         self._met.clear()
         return slot

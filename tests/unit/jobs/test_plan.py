@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
+from bench import plan as bench
 from mycelium.base.ids import AccountId
 from mycelium.jobs.model import Priority
 from mycelium.jobs.plan import plan
@@ -108,6 +109,21 @@ def test_a_gang_starts_on_distinct_nodes_or_not_at_all():
     assert play.plan()[0].nodes == tuple(node.id for node in nodes)
 
 
+def test_a_gang_takes_the_fullest_nodes_that_fit():
+    play = Play()
+    nodes = [play.node(cpus) for cpus in (8, 2, 6, 1, 4)]
+    play.submit(request(2, nodes=2))
+    assert play.plan()[0].nodes == (nodes[1].id, nodes[4].id)
+
+
+def test_memory_binds_as_cpus_do():
+    play = Play()
+    play.node(8, gib=4)
+    for _ in range(3):
+        play.submit(request(1, gib=2))
+    assert len(play.plan()) == 2
+
+
 def test_a_throttled_array_never_runs_more_at_once():
     play = Play()
     play.node(8)
@@ -178,6 +194,17 @@ def test_a_job_leaves_what_a_kept_node_has_to_spare():
     assert started(play) == [beside.id]
 
 
+def test_small_long_jobs_do_not_add_up_to_a_delay():
+    """What is left over beside the large job is given once, not to each."""
+    play = Play()
+    play.node(6)
+    play.submit(request(3, time_ms=10 * MINUTE_MS))
+    play.step()
+    play.submit(request(4, time_ms=10 * MINUTE_MS))
+    small = [play.submit(request(1)) for _ in range(3)]
+    assert started(play) == [job.id for job in small[:2]]
+
+
 def test_two_jobs_that_wait_are_not_promised_the_same_devices():
     """Each node has one of two cpus free, the first in an hour the other, the second in ten minutes."""
     play = Play()
@@ -233,3 +260,9 @@ def test_a_requeued_task_goes_before_those_that_never_ran():
     play.step()
     play.requeue(array, 0)
     assert [(place.index, place.nodes) for place in play.step()] == [(0, (node.id,))]
+
+
+def test_the_benchmark_runs_at_its_small_size():
+    figures = bench.run(small=True)
+    assert figures["first_pass_placed"] > 0
+    assert figures["one_task_ended_placed"] > 0
