@@ -16,6 +16,7 @@ import fcntl
 import io
 import os
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
@@ -44,6 +45,7 @@ from mycelium.store.objects import (
 from mycelium.store.temporaries import Temporaries
 from mycelium.store.verified import Verified, verified
 
+_SYNC_THREADS = 16
 _FRESH_NS = limits.OBJECT_FRESH_S * S_NS
 
 
@@ -97,20 +99,18 @@ class DirectoryObjects:
         with self._locked(fcntl.LOCK_SH):
             if self._found(digest, len(first)):
                 return digest
-        with puts.begin() as writing:
-            writing.write(first)
-            return writing.commit()
+        return put_stream(puts, b"", io.BytesIO(first), digest)
 
     def publish(self, whole: list[Whole]) -> None:
         """Make objects durable, then visible, then make their names durable."""
         try:
             with disk_errors("store an object", self.root):
-                for each in whole:
-                    _sync(each.path)
+                _sync_all([each.path for each in whole])
                 self._name(whole)
-        finally:
+        except BaseException:
             for each in whole:
                 each.path.unlink(missing_ok=True)
+            raise
 
     def _name(self, whole: list[Whole]) -> None:
         shards = {self._path(each.digest).parent for each in whole}
@@ -122,10 +122,11 @@ class DirectoryObjects:
         with self._locked(fcntl.LOCK_SH):
             for each in whole:
                 # One that is here stays, unless its size already says that it was altered.
-                if not self._found(each.digest, each.size_bytes):
+                if self._found(each.digest, each.size_bytes):
+                    each.path.unlink()
+                else:
                     each.path.rename(self._path(each.digest))
-        for shard in shards:
-            _sync(shard)
+        _sync_all(list(shards))
 
     def has(self, digest: Digest) -> bool:
         return not self.missing([digest])
@@ -277,6 +278,17 @@ def _first(stream: BinaryIO) -> bytes:
     while 0 < len(first) < CHUNK_BYTES and (more := stream.read(CHUNK_BYTES)):
         first += more
     return first
+
+
+def _sync_all(paths: list[Path]) -> None:
+    """Wait until all are durable. Many wait at once: the file system then commits its journal once for several."""
+    if len(paths) < _SYNC_THREADS:
+        for path in paths:
+            _sync(path)
+        return
+    with ThreadPoolExecutor(_SYNC_THREADS) as pool:
+        for _ in pool.map(_sync, paths):
+            pass  # raises what the first that failed raised
 
 
 def _sync(path: Path) -> None:
