@@ -25,6 +25,7 @@ from mycelium.base.limits import (
     GRACE_MS,
     INPUT_TREES_MAX,
     ORDER_RESEND_MS,
+    ORDERS_REMEMBERED_MAX,
     RETAIN_ENDED_MAX,
     RETAIN_ENDED_S,
     SNAPSHOT_EVENTS,
@@ -295,6 +296,12 @@ class Core:
     def _plan(self, now_ns: int) -> None:
         if now_ns - self._looked_ns >= LOOK_NS:
             self._looked_ns = now_ns
+            if len(self._sent_ns) > ORDERS_REMEMBERED_MAX:  # a node may name any number of steps that nobody knows
+                self._sent_ns = {
+                    step: sent_ns
+                    for step, sent_ns in self._sent_ns.items()
+                    if now_ns - sent_ns < ORDER_RESEND_MS * MS_NS
+                }
             busy = self.index.leases.keys()
             self._node_events(plan_nodes(self.site.nodes, self._heard, busy, now_ns, self.settings.patience))
         if self._going_down or not (self._turn.events or now_ns - self._planned_ns >= REPLAN_NS):
