@@ -22,8 +22,7 @@ from mycelium.nodes.model import Devices, NodeState
 from mycelium.nodes.select import unmet
 from tests.sites import HOUR_MS, Play, request
 
-settings.register_profile("plan", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("plan")
+LAW = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 
 REQUESTS = st.builds(
     request,
@@ -100,6 +99,7 @@ def taken(play: Play, places: list[Place]) -> dict[str, Devices]:
 
 
 @given(plays())
+@LAW
 def test_a_plan_never_exceeds_what_a_node_has(play: Play):
     places = play.plan()
     for node, devices in taken(play, places).items():
@@ -107,6 +107,7 @@ def test_a_plan_never_exceeds_what_a_node_has(play: Play):
 
 
 @given(plays())
+@LAW
 def test_a_plan_uses_only_open_nodes_whose_labels_match(play: Play):
     for place in play.plan():
         for name in place.nodes:
@@ -116,12 +117,14 @@ def test_a_plan_uses_only_open_nodes_whose_labels_match(play: Play):
 
 
 @given(plays())
+@LAW
 def test_a_gang_gets_distinct_nodes_and_as_many_as_it_asked_for(play: Play):
     for place in play.plan():
         assert len(set(place.nodes)) == len(place.nodes) == play.job(place.job).request.nodes
 
 
 @given(plays())
+@LAW
 def test_no_task_is_placed_twice_nor_beyond_a_throttle(play: Play):
     places = play.plan()
     assert len({(place.job, place.index) for place in places}) == len(places)
@@ -131,6 +134,7 @@ def test_no_task_is_placed_twice_nor_beyond_a_throttle(play: Play):
 
 
 @given(plays())
+@LAW
 def test_the_same_state_gives_the_same_plan_however_it_came_about(play: Play):
     before = repr((play.site, play.queue._facts()))
     places = play.plan()
@@ -147,6 +151,7 @@ def test_the_same_state_gives_the_same_plan_however_it_came_about(play: Play):
 
 
 @given(plays())
+@LAW
 def test_the_queue_that_is_kept_current_equals_the_one_built_anew(play: Play):
     assert play.queue == Index.of(play.site).queue
     play.step()
@@ -154,7 +159,7 @@ def test_the_queue_that_is_kept_current_equals_the_one_built_anew(play: Play):
 
 
 @given(plays() | crowded_plays())
-@settings(max_examples=200)
+@settings(LAW, max_examples=200)
 def test_whoever_starts_leaves_the_nodes_kept_for_those_before_as_they_must_be(play: Play):
     """At its promised time every reserved job has its devices, if tasks run to their limits and no longer."""
     world = World(play.site, play.queue, play.now_ns)
@@ -175,6 +180,7 @@ def test_whoever_starts_leaves_the_nodes_kept_for_those_before_as_they_must_be(p
 
 
 @given(plays())
+@LAW
 def test_no_lower_class_takes_what_a_higher_class_could_have_started_with(play: Play):
     """Without what the lower classes got, the higher classes get the same."""
     places = play.plan()
@@ -194,6 +200,7 @@ def test_no_lower_class_takes_what_a_higher_class_could_have_started_with(play: 
 
 
 @given(plays() | crowded_plays())
+@LAW
 def test_what_could_run_on_an_idle_site_is_placed_within_bounded_time(play: Play):
     """Plan, let the oldest task end, plan again: everything that fits the open nodes at all has run in the end."""
     table = play.queue.table
@@ -216,7 +223,7 @@ def test_what_could_run_on_an_idle_site_is_placed_within_bounded_time(play: Play
 
 
 @given(st.integers(2, 5), st.integers(2, 5), st.sampled_from([30_000, 60_000, 200_000]), st.booleans())
-@settings(max_examples=25)
+@settings(LAW, max_examples=25)
 def test_a_stream_of_small_jobs_does_not_starve_a_large_gang(nodes: int, cpus: int, time_ms: int, greedy: bool):
     """A gang that needs every node whole starts as soon as the tasks that ran when it came have ended."""
     play = Play()
@@ -244,7 +251,7 @@ def test_a_stream_of_small_jobs_does_not_starve_a_large_gang(nodes: int, cpus: i
 
 
 @given(plays() | crowded_plays())
-@settings(max_examples=60)
+@settings(LAW, max_examples=60)
 def test_what_is_never_to_start_does_not_start_and_every_answer_can_be_said(play: Play):
     """Whoever is told "never" is not placed while the nodes stay as they are; and a promised "now" is kept."""
     never: set[str] = set()
