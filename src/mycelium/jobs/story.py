@@ -59,9 +59,10 @@ ENDS: dict[Reason, str] = {
 
 def say(event: Any, array: bool = False) -> str:
     """The sentence for an event. `array`: its tasks are named by their index."""
-    teller = SENTENCES.get(type(event))
+    kind: type = type(event)
+    teller = SENTENCES.get(kind)
     if teller is None:
-        return type(event).__name__
+        return kind.__name__
     said = teller(event)
     index = getattr(event, "index", None)
     return f"{task_id(event.job, index)}: {said}" if array and index is not None else said
