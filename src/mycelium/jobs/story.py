@@ -6,7 +6,7 @@ Never: looks anything up: what a sentence needs is in the event, or comes in as 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from mycelium.accounts.events import AccountAdded, TokenReplaced
 from mycelium.base.ids import task_id
@@ -59,7 +59,7 @@ ENDS: dict[Reason, str] = {
 
 def say(event: Any, array: bool = False) -> str:
     """The sentence for an event. `array`: its tasks are named by their index."""
-    kind: type = type(event)
+    kind = cast("type", type(event))
     teller = SENTENCES.get(kind)
     if teller is None:
         return kind.__name__
