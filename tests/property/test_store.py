@@ -60,7 +60,7 @@ def make(content: Content, at: Path) -> None:
 
 
 @given(CONTENTS)
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 def test_a_directory_survives_scan_store_unpack_and_collect(content: Content):
     with directory() as around:
         make(content, around / "one")
@@ -73,6 +73,7 @@ def test_a_directory_survives_scan_store_unpack_and_collect(content: Content):
 
 
 @given(st.lists(DATA, max_size=20), st.lists(st.integers(1, 200), min_size=1, max_size=10))
+@settings(deadline=None)
 def test_a_pack_decodes_to_what_was_encoded_however_it_is_cut(datas: list[bytes], sizes: list[int]):
     items = [Item(digest_of(data), len(data), lambda data=data: io.BytesIO(data)) for data in datas]
     packed = b"".join(encode(items))
@@ -87,6 +88,7 @@ def test_a_pack_decodes_to_what_was_encoded_however_it_is_cut(datas: list[bytes]
 
 
 @given(st.lists(DATA, min_size=1, max_size=5), st.data())
+@settings(deadline=None)
 def test_a_pack_that_was_damaged_is_refused_and_stores_only_true_objects(datas: list[bytes], draw: st.DataObject):
     items = [Item(digest_of(data), len(data), lambda data=data: io.BytesIO(data)) for data in datas]
     packed = bytearray(b"".join(encode(items)))
@@ -102,7 +104,7 @@ def test_a_pack_that_was_damaged_is_refused_and_stores_only_true_objects(datas: 
 
 
 @given(st.binary(max_size=300))
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 def test_no_bytes_crash_the_readers(data: bytes):
     for read in (lambda: decode_tree(data), lambda: decode([b"MYCPACK1", data], MemoryObjects())):
         with suppress(Refused):
@@ -131,7 +133,7 @@ def mended(entry: TreeEntry) -> TreeEntry:
 
 
 @given(st.lists(HOSTILE_ENTRIES | HOSTILE_ENTRIES.map(mended), max_size=6), st.booleans(), st.booleans())
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 def test_no_tree_writes_outside_its_directory(entries: list[TreeEntry], in_order: bool, planted: bool):
     objects = MemoryObjects()
     objects.put(b"data")
@@ -157,7 +159,7 @@ def test_no_tree_writes_outside_its_directory(entries: list[TreeEntry], in_order
 @given(
     CONTENTS, st.lists(st.lists(st.sampled_from(["*", "**", "?", "a*", "[!a]", ".*"]) | NAMES, min_size=1, max_size=3))
 )
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 def test_globs_mean_the_same_with_and_without_pruning(content: Content, globs: list[list[str]]):
     texts = [text for parts in globs if not (text := "/".join(parts)).startswith("/")]
     with directory() as around:

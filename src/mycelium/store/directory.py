@@ -46,6 +46,7 @@ from mycelium.store.temporaries import Temporaries
 from mycelium.store.verified import Verified, verified
 
 _SYNC_THREADS = 16
+_SETTLED_NS = 60 * S_NS  # no writer takes that long from naming an object to having synced the name
 _FRESH_NS = limits.OBJECT_FRESH_S * S_NS
 
 
@@ -96,8 +97,12 @@ class DirectoryObjects:
         check_size(len(first), self.object_bytes_max)
         digest = digest_of(first)
         check_digest(digest, expected)
-        with self._locked(fcntl.LOCK_SH):
-            if self._found(digest, len(first)):
+        with disk_errors("store an object", self.root):
+            with self._locked(fcntl.LOCK_SH):
+                stat = self._found(digest, len(first))
+            if stat is not None:
+                if self.now_ns() - stat.st_ctime_ns < _SETTLED_NS:
+                    _sync(self._path(digest).parent)  # another writer may have named it and not yet synced the name
                 return digest
         return put_stream(puts, b"", io.BytesIO(first), digest)
 
@@ -122,10 +127,10 @@ class DirectoryObjects:
         with self._locked(fcntl.LOCK_SH):
             for each in whole:
                 # One that is here stays, unless its size already says that it was altered.
-                if self._found(each.digest, each.size_bytes):
-                    each.path.unlink()
-                else:
+                if self._found(each.digest, each.size_bytes) is None:
                     each.path.rename(self._path(each.digest))
+                else:
+                    each.path.unlink()
         _sync_all(list(shards))
 
     def has(self, digest: Digest) -> bool:
@@ -134,7 +139,7 @@ class DirectoryObjects:
     def missing(self, digests: Iterable[Digest]) -> list[Digest]:
         asked = dict.fromkeys(parse_digest(digest) for digest in digests)
         with disk_errors("look up objects", self.root), self._locked(fcntl.LOCK_SH):
-            return [digest for digest in asked if not self._found(digest, None)]
+            return [digest for digest in asked if self._found(digest, None) is None]
 
     def open(self, digest: Digest) -> BinaryIO:
         file, size_bytes, altered = self._open(digest)
@@ -197,19 +202,19 @@ class DirectoryObjects:
     def _path(self, digest: Digest) -> Path:
         return self.root.joinpath(digest[:2], digest[2:])
 
-    def _found(self, digest: Digest, size_bytes: int | None) -> bool:
-        """Whether the object is here (with that size, if one is given); then it is young again. Under the lock."""
+    def _found(self, digest: Digest, size_bytes: int | None) -> os.stat_result | None:
+        """The object's file, if it is here (with that size, if one is given); it is young again. Under the lock."""
         path = self._path(digest)
         try:
             stat = path.stat()
         except FileNotFoundError:
-            return False
+            return None
         if size_bytes is not None and stat.st_size != size_bytes:
-            return False
+            return None
         now_ns = self.now_ns()
         if now_ns - stat.st_mtime_ns > _FRESH_NS:
             os.utime(path, ns=(now_ns, now_ns))
-        return True
+        return stat
 
     def _open(self, digest: Digest) -> tuple[io.FileIO, int, Callable[[], NoReturn]]:
         path = self._path(parse_digest(digest))

@@ -79,7 +79,8 @@ class Objects(Puts, Protocol):
     """A store of objects.
 
     `put` has made the object durable when it returns. `has`, `missing` and `put` make what they find young again: a
-    sweep then leaves it alone until whoever asked had time to refer to it.
+    sweep then leaves it alone until whoever asked had time to refer to it. What `has` and `missing` find may have been
+    named this very moment by another writer, who has not been answered yet.
     """
 
     def batch(self) -> Batch: ...

@@ -124,13 +124,19 @@ def test_a_batch_makes_its_objects_durable_now_and_then(objects: DirectoryObject
     assert objects.missing(digests) == []
 
 
-def test_every_object_is_synced_before_it_is_named_and_its_name_after(objects: DirectoryObjects, monkeypatch):
+@pytest.fixture
+def did(monkeypatch) -> list[str]:
+    """What was made durable and named, in order."""
     did: list[str] = []
     fsync, rename = os.fsync, Path.rename
     monkeypatch.setattr(
         os, "fsync", lambda fd: (did.append(f"sync {Path(f'/proc/self/fd/{fd}').readlink()}"), fsync(fd))
     )
     monkeypatch.setattr(Path, "rename", lambda path, to: (did.append(f"name {to}"), rename(path, to)))
+    return did
+
+
+def test_every_object_is_synced_before_it_is_named_and_its_name_after(objects: DirectoryObjects, did: list[str]):
     digest = objects.put(b"durable")
     file = file_of(objects, digest)
     written, made, named, listed = did
@@ -138,6 +144,23 @@ def test_every_object_is_synced_before_it_is_named_and_its_name_after(objects: D
     assert made == f"sync {objects.root}"
     assert named == f"name {file}"
     assert listed == f"sync {file.parent}"
+
+
+def test_an_object_that_another_writer_has_just_named_is_answered_for_when_its_name_is_durable(
+    objects: DirectoryObjects, did: list[str]
+):
+    file = file_of(objects, objects.put(b"durable"))
+    did.clear()
+    objects.put(b"durable")
+    assert did == [f"sync {file.parent}"]
+
+
+def test_an_object_that_was_named_long_ago_is_answered_for_at_once(tmp_path: Path, did: list[str]):
+    later = DirectoryObjects(tmp_path / "objects", reserve_bytes=0, now_ns=lambda: 1 << 62)
+    later.put(b"durable")
+    did.clear()
+    later.put(b"durable")
+    assert did == []
 
 
 def test_what_a_living_writer_is_writing_is_not_swept(objects: DirectoryObjects):
