@@ -294,7 +294,7 @@ def test_many_small_processes_that_eat_memory_together_are_ended(home: Path) -> 
 
 @pytest.mark.parametrize("place", ["/tmp", "/dev/shm"])
 def test_files_in_memory_count_as_memory(home: Path, place: str) -> None:
-    """Two processes of no size fill a tmpfs up to its own bound, and a third takes what is left of the step's memory."""
+    """A tmpfs is filled up to its own bound, and more memory is taken besides."""
     program = f"""
         import time
         with open("{place}/fill", "wb") as file:
@@ -434,7 +434,7 @@ def test_steps_of_a_root_agent_run_as_different_users_none_of_them_root(home: Pa
                 await site.tail(len(uids), name)
                 await site.until(lambda said: True if getattr(said, "data", b"") == b"here\n" else None, after=here)
                 below = usage.descendants(site.shim(name).pid)
-                found = {os.stat(f"/proc/{pid}").st_uid for pid in below}
+                found = {Path(f"/proc/{pid}").stat().st_uid for pid in below}
                 assert 0 not in found
                 assert len(found) == 1
                 uids |= found

@@ -36,14 +36,15 @@ def main() -> int:
         print(f"another agent has {settings.node}", file=sys.stderr)
         return ALREADY
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.INFO)
-    offer = _offer(settings)
+    etc_directory = settings.directory / f"etc.{os.getpid()}-{time.time_ns()}"
+    offer = _offer(settings, etc_directory)
     settings = msgspec.structs.replace(settings, labels=settings.labels | offer.labels)
-    asyncio.run(_run(settings, offer, options.socket))
+    asyncio.run(_run(settings, offer, etc_directory, options.socket))
     return 0
 
 
-async def _run(settings: Settings, offer: Offer, socket_path: Path) -> None:
-    agent = Agent(settings, offer, Link(socket_path))
+async def _run(settings: Settings, offer: Offer, etc_directory: Path, socket_path: Path) -> None:
+    agent = Agent(settings, offer, etc_directory, Link(socket_path))
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, agent.finish)
     await agent.run()
@@ -95,9 +96,8 @@ def _lock(path: Path) -> int | None:
     return fd
 
 
-def _offer(settings: Settings) -> Offer:
+def _offer(settings: Settings, etc_directory: Path) -> Offer:
     """Tried before there are threads, because the trial forks."""
-    etc_directory = settings.directory / "etc"
     empty = settings.directory / "empty"
     try:
         etc.make(etc_directory)

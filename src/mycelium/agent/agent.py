@@ -68,9 +68,10 @@ log = logging.getLogger(__name__)
 
 
 class Agent:
-    def __init__(self, settings: Settings, offer: Offer, link: Link) -> None:
+    def __init__(self, settings: Settings, offer: Offer, etc: Path, link: Link) -> None:
         self.settings = settings
         self.offer = offer
+        self.etc = etc
         self.link = link
         self.boot = os.urandom(8).hex()
         self.objects = DirectoryObjects(settings.objects)
@@ -114,7 +115,7 @@ class Agent:
             log.error("agent ends: a task failed", exc_info=error)
             self.finish()  # the engine starts another one, which adopts the steps
 
-    # -- what the head hears --------------------------------------------------------------------------------------------
+    # -- what the head hears ------------------------------------------------------------------------------------------
 
     def _greet(self) -> None:
         settings = self.settings
@@ -166,7 +167,7 @@ class Agent:
             task.cancel()
         self.tails.clear()
 
-    # -- orders ---------------------------------------------------------------------------------------------------------
+    # -- orders -------------------------------------------------------------------------------------------------------
 
     async def handle(self, order: Order) -> None:
         match order:
@@ -230,13 +231,13 @@ class Agent:
         self.tails[order.tail] = self._spawn(self._follow(order, held))
 
     async def _follow(self, order: Tail, held: Held) -> None:
-        held.tails += 1
+        held.begin_tail()
         try:
             await tail.send(order, held, self.link.wait_send)
         except Unavailable:
             pass
         finally:
-            held.tails -= 1
+            held.end_tail()
             if self.tails.get(order.tail) is asyncio.current_task():
                 del self.tails[order.tail]
 
@@ -247,7 +248,7 @@ class Agent:
             await asyncio.gather(*(held.over.wait() for held in self.held.values()))
         self.finish()
 
-    # -- a step's life --------------------------------------------------------------------------------------------------
+    # -- a step's life ------------------------------------------------------------------------------------------------
 
     async def _begin(self, held: Held) -> None:
         """Prepare and launch. Whatever goes wrong, the step ends with a reason."""
@@ -299,7 +300,7 @@ class Agent:
             "disk_bytes": step.disk_bytes or STEP_DISK_BYTES,
             "path": self._path,
             "prefixes": self._prefixes,
-            "etc": str(self.settings.directory / "etc"),
+            "etc": str(self.etc),
             "hidden": [str(self.settings.home)],
             "hostname": self.settings.name,
             "bwrap": self.offer.bwrap,
@@ -340,7 +341,7 @@ class Agent:
 
     def _signal_stop(self, held: Held, grace_ms: int) -> None:
         with contextlib.suppress(OSError):  # on a full disk the shim goes by the grace that the spec gives
-            record.write_whole(os.path.join(held.path, record.STOP), str(grace_ms).encode())
+            record.write_whole(str(held.directory / record.STOP), str(grace_ms).encode())
         with contextlib.suppress(OSError):
             signal.pidfd_send_signal(held.pid_fd, signal.SIGTERM)
 
@@ -353,10 +354,19 @@ class Agent:
 
     async def _collect(self, held: Held) -> None:
         """The shim is gone: read what it wrote down, and keep what the step leaves."""
+        shim = process.read(str(held.directory / record.PID))
+        if shim is not None and shim.lives():
+            self._mind(held, shim.pid)  # a fork server died as it answered: the shim that we knew came second
+            return
         held.phase = Phase.COLLECTING
-        status = record.read_json(os.path.join(held.path, record.STATUS))
+        status = record.read_json(str(held.directory / record.STATUS))
         try:
-            ended = finish.from_status(status) if status is not None else await self._lose(held)
+            if status is not None:
+                ended = finish.from_status(status)
+            elif shim is None:
+                ended = self._not_started(Reason.FAILED_START, "its shim could not begin; the agent's log says why")
+            else:
+                ended = await self._lose(held)
         except msgspec.ValidationError as error:
             ended = finish.lost(held.started_ns, time.time_ns(), f"its status cannot be read: {error}")
         if finish.has_leavings(held.step, ended, held.directory):
@@ -383,15 +393,14 @@ class Agent:
         held.over.set()
 
     async def _remove(self, held: Held) -> None:
-        deadline = time.monotonic() + FORGET_WAIT_S
-        while held.tails and time.monotonic() < deadline:
-            await asyncio.sleep(0.02)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(held.read.wait(), FORGET_WAIT_S)
         try:
             await asyncio.to_thread(prepare.remove, held.directory)
         except OSError as error:
             log.error("%s not removed: %s", held.directory, error)
 
-    # -- adoption -------------------------------------------------------------------------------------------------------
+    # -- adoption -----------------------------------------------------------------------------------------------------
 
     def adopt(self) -> None:
         """Take over the steps of an earlier life."""
@@ -404,12 +413,17 @@ class Agent:
                 prepare.remove(directory)
                 continue
             self._adopt(Held(found[0], directory), found[1])
+        # Sandboxes that an earlier life began still show the /etc that it made.
+        in_use = {str(self.etc), *(held.spec["etc"] for held in self.held.values())}
+        for path in self.settings.directory.glob("etc.*"):
+            if str(path) not in in_use:
+                prepare.remove(path)
 
     def _adopt(self, held: Held, spec: dict[str, Any]) -> None:
         held.spec = spec
         self.held[held.step.id] = held
         self.share.hold(held.step.devices, spec["cores"], spec["gpus"] or ())
-        shim = process.read(os.path.join(held.path, record.PID))
+        shim = process.read(str(held.directory / record.PID))
         held.started_ns = shim.started_ns if shim else 0
         ended = finish.read_ended(held.directory)
         if ended is not None:
@@ -420,7 +434,7 @@ class Agent:
             held.phase = Phase.COLLECTING
             self._spawn(self._collect(held))
 
-    # -- reports --------------------------------------------------------------------------------------------------------
+    # -- reports ------------------------------------------------------------------------------------------------------
 
     def _report(self, held: Held) -> None:
         if held.ended is not None:

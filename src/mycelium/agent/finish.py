@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from pathlib import Path
 from typing import Any
@@ -36,7 +35,7 @@ def has_leavings(step: Step, ended: Ended, directory: Path) -> bool:
 
 
 def _log_bytes(directory: Path, stream: str) -> int:
-    return sum(os.path.getsize(path) for _, path in pump.segments(str(directory), stream))
+    return sum(Path(path).stat().st_size for _, path in pump.segments(str(directory), stream))
 
 
 def keep(step: Step, ended: Ended, directory: Path, objects: Objects) -> Ended:

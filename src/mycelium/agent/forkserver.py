@@ -1,9 +1,9 @@
 """A small process that forks shims: a millisecond each, where starting an interpreter takes fifteen.
 
 It speaks over one SOCK_SEQPACKET socket on its standard input: a message is the directory of a step, with a descriptor
-for the word that the payload runs, and perhaps one that the shim shall keep open for life (the lease of a user id). The
-answer is the shim's pid, or 0 and why not. It ends when the agent's end of the socket closes. Its shims do not: they are
-sessions of their own.
+for the word that the payload runs, and perhaps one that the shim shall keep open for life (the lease of a user id).
+The answer is the shim's pid, or 0 and why not. It ends when the agent's end of the socket closes. Its shims do not:
+they are sessions of their own.
 
 Standard library only, single-threaded.
 """

@@ -32,7 +32,9 @@ class Held:
         self.stop_grace_ms: int | None = None  # an order to stop that came before there was a shim
         self.pid_fd = -1
         self.ready_fd = -1  # the shim says here when the payload began to run
-        self.tails = 0
+        self._tails = 0
+        self.read = asyncio.Event()  # set while nobody follows its log
+        self.read.set()
         self.over = asyncio.Event()  # set once it is gone
 
     @property
@@ -42,6 +44,15 @@ class Held:
     @property
     def path(self) -> str:
         return str(self.directory)
+
+    def begin_tail(self) -> None:
+        self._tails += 1
+        self.read.clear()
+
+    def end_tail(self) -> None:
+        self._tails -= 1
+        if not self._tails:
+            self.read.set()
 
     def close(self) -> None:
         for fd in (self.pid_fd, self.ready_fd):

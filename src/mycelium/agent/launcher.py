@@ -47,7 +47,7 @@ class Launcher:
         return int(pid)
 
     def open(self, output: int | None = None) -> None:
-        """Start the server. What its shims have to complain of goes to `output`, or where our own standard error goes."""
+        """Start the server. Its shims complain to `output`, or to where our own standard error goes."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)
         with theirs:

@@ -3,6 +3,10 @@
 Standard library only: the shim uses it.
 """
 
+
+# Paths are strings here, because this runs at the start of every step.
+# ruff: noqa: PTH103, PTH118
+
 from __future__ import annotations
 
 import os

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import stat
+import subprocess
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -87,16 +88,13 @@ def remove(directory: Path) -> None:
 
 
 def _delete(directory: Path) -> None:
-    def reopen(function: Any, path: str, _: object) -> None:
-        os.chmod(os.path.dirname(path), 0o700)
-        if os.path.isdir(path) and not os.path.islink(path):
-            os.chmod(path, 0o700)
-        function(path)
-
     try:
-        shutil.rmtree(directory, onerror=reopen)
-    except OSError:
-        shutil.rmtree(directory, ignore_errors=True)
+        shutil.rmtree(directory)
+        return
+    except (OSError, RecursionError):  # closed directories (when we are not root), or a tree deeper than Python's stack
+        pass
+    for program in (("chmod", "-R", "u+rwX"), ("rm", "-rf")):
+        subprocess.run([*program, "--", str(directory)], check=False, stderr=subprocess.DEVNULL)
 
 
 def sweep(steps: Path) -> list[StepId]:

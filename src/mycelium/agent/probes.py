@@ -13,6 +13,7 @@ from mycelium.base.units import GIB, MIB
 NVIDIA_GPUS = Path("/proc/driver/nvidia/gpus")
 PCI_DEVICES = Path("/sys/bus/pci/devices")
 AMD_VENDOR, DISPLAY_CLASSES = "0x1002", ("0x0300", "0x0302", "0x0380", "0x1200")
+LINKS_MAX = 8
 SYSTEM_MEMORY_SHARE = 10  # a tenth of the memory, but at most `SYSTEM_MEMORY_BYTES`, is kept for the system and for us
 SYSTEM_MEMORY_BYTES = 2 * GIB
 
@@ -23,7 +24,7 @@ def cores() -> list[int]:
 
 
 def memory_bytes() -> int:
-    """What steps may have in all: the machine's memory, or what a container grants of it, less a share for the system."""
+    """What steps may have in all: the machine's memory, or what a container grants, less a share for the system."""
     total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
         text = _read(Path(path))
@@ -81,22 +82,22 @@ def labels() -> dict[str, str]:
 
 def python_prefixes() -> tuple[str, ...]:
     """Where this Python and its virtual environment are, as far as that is not below /usr: sandboxes show them too."""
-    found: dict[str, None] = {}
-    for prefix in (sys.prefix, sys.base_prefix, os.path.realpath(sys.base_prefix), *_links(sys.executable)):
-        if not prefix.startswith(("/usr/", "/bin/")) and prefix not in ("/", "/usr") and os.path.isdir(prefix):
+    found: dict[Path, None] = {}
+    base = Path(sys.base_prefix)
+    for prefix in (Path(sys.prefix), base, base.resolve(), *_links(Path(sys.executable))):
+        if len(prefix.parts) > 1 and prefix.parts[1] not in ("usr", "bin") and prefix.is_dir():
             found[prefix] = None
-    return tuple(found)
+    return tuple(str(prefix) for prefix in found)
 
 
-def _links(executable: str) -> list[str]:
+def _links(executable: Path) -> list[Path]:
     """The prefixes of every interpreter that `executable` is a symbolic link to, however many links there are."""
-    prefixes: list[str] = []
-    path = executable
-    for _ in range(8):
-        if not os.path.islink(path):
+    prefixes: list[Path] = []
+    for _ in range(LINKS_MAX):
+        if not executable.is_symlink():
             break
-        path = os.path.normpath(os.path.join(os.path.dirname(path), os.readlink(path)))
-        prefixes.append(os.path.dirname(os.path.dirname(path)))
+        executable = Path(os.path.normpath(executable.parent / executable.readlink()))
+        prefixes.append(executable.parent.parent)
     return prefixes
 
 

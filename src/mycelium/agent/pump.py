@@ -4,6 +4,10 @@ Never: makes a payload wait. What cannot be written (the disk is full) is droppe
 Standard library only: the shim uses it.
 """
 
+
+# Paths are strings here, because this runs at the start of every step.
+# ruff: noqa: PTH108, PTH118, PTH208
+
 from __future__ import annotations
 
 import contextlib

@@ -12,6 +12,10 @@ steps/<step>/spec        what to run; written last of all preparations: with it,
 Standard library only: the shim uses it too.
 """
 
+
+# Paths are strings here, because this runs at the start of every step.
+# ruff: noqa: PTH104, PTH108, PTH110, PTH118
+
 from __future__ import annotations
 
 import contextlib

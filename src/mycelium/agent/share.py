@@ -11,7 +11,7 @@ from mycelium.nodes.model import Devices
 def virtual(
     part: int, parts: int, cores: Sequence[int], memory_bytes: int, gpus: Sequence[int]
 ) -> tuple[list[int], int, list[int]]:
-    """The part-th of `parts` equal shares of a machine: at least one cpu each, and what does not divide goes to the first.
+    """The part-th of `parts` equal shares of a machine. Each has at least one cpu; a remainder goes to the first ones.
 
     With more shares than cpus, cpus are shared, and the sum of the shares exceeds the machine.
     """

@@ -1,11 +1,15 @@
 """The keeper of one step: it starts the payload, writes its log, ends it in time and writes down how it ended.
 
-It is detached from the agent and needs nothing but its directory. If it dies, the payload dies with it, so a step without
-a living shim and without a status is lost for certain.
+It is detached from the agent and needs nothing but its directory. If it dies, the payload dies with it, so a step
+without a living shim and without a status is lost for certain.
 
 Signals: SIGTERM is the order to stop, with the grace that the file `stop` gives; it may be repeated with a shorter one.
 Standard library only, single-threaded: it is forked from a small server in a millisecond (see `forkserver`).
 """
+
+
+# Paths are strings here, because this runs at the start of every step.
+# ruff: noqa: PTH118
 
 from __future__ import annotations
 
@@ -23,8 +27,8 @@ from typing import Any
 from mycelium.agent import record
 from mycelium.agent.plan import payload_of
 from mycelium.agent.pump import READ_BYTES, Log
-from mycelium.agent.watch import Watch
-from mycelium.sandbox import linux
+from mycelium.agent.watch import Watch, sandboxed
+from mycelium.sandbox import linux, rlimits
 from mycelium.sandbox.cgroup import Group
 from mycelium.sandbox.spawn import Started, spawn
 from mycelium.sandbox.usage import descendants
@@ -65,7 +69,7 @@ class Shim:
         self.began_ms = boot_ms()
         self.watch: Watch | None = None
 
-    # -- life -----------------------------------------------------------------------------------------------------------
+    # -- life ---------------------------------------------------------------------------------------------------------
 
     def run(self) -> None:
         self._listen()
@@ -197,7 +201,7 @@ class Shim:
             if self.main is not None and pid == self.main.pid:
                 self.main_status = status
 
-    # -- ending ---------------------------------------------------------------------------------------------------------
+    # -- ending -------------------------------------------------------------------------------------------------------
 
     def _asked_to_stop(self, *_: object) -> None:
         self.stop_asked = True
@@ -214,13 +218,16 @@ class Shim:
 
     def _terminate(self) -> bool:
         """SIGTERM to the payload's process group; False when it has not come that far."""
-        group = self.main.pid if self.main is not None and not self.spec["boxed"] else self._init()
+        if self.main is None:
+            return False
+        group = self._init() if self.spec["boxed"] else self.main.pid
+        if self.spec["boxed"] and not (group and len(sandboxed(group)) > 1):
+            return False  # bubblewrap is alone, and its process 1 would not hear the signal
         try:
-            if group:
-                os.killpg(group, signal.SIGTERM)
-            return bool(group)
+            os.killpg(group, signal.SIGTERM)
         except OSError:
             return False
+        return True
 
     def _init(self) -> int:
         """Process 1 of the sandbox, once bubblewrap has told it; it leads the payload's process group."""
@@ -244,7 +251,7 @@ class Shim:
             with contextlib.suppress(OSError):
                 os.kill(pid, signal.SIGKILL)
 
-    # -- the end --------------------------------------------------------------------------------------------------------
+    # -- the end ------------------------------------------------------------------------------------------------------
 
     def _exit_code(self) -> int:
         if self.main_status is None:
@@ -315,4 +322,5 @@ def main(directory: str, ready_fd: int = -1) -> None:
     with contextlib.suppress(OSError):
         record.reserve_status(directory)
     linux.prctl(linux.PR_SET_CHILD_SUBREAPER, 1)
+    rlimits.bind_to(spec["cores"])  # what it costs to keep a step is charged to the step's cpus
     shim.run()

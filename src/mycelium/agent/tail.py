@@ -1,7 +1,7 @@
 """Sending a step's log while it grows.
 
-Files are polled, because a stat costs a microsecond and inotify watches are few. Memory is bounded by one chunk for each
-tail: a slow head makes the tail wait, and the log on disk goes on.
+Files are polled, because a stat costs a microsecond and inotify watches are few. Memory is bounded by one chunk for
+each tail: a slow head makes the tail wait, and the log on disk goes on.
 """
 
 from __future__ import annotations

@@ -4,6 +4,10 @@ A look costs time, so the next one is put off by what the last one cost, and com
 Standard library only: the shim uses it.
 """
 
+
+# Paths are strings here, because this runs at the start of every step.
+# ruff: noqa: PTH110, PTH116, PTH118
+
 from __future__ import annotations
 
 import os
@@ -40,16 +44,22 @@ class Watch:
     def look(self, now_ms: int, init_pid: int, below: Callable[[], list[int]]) -> tuple[str, str] | None:
         """The reason to end the step, with a message; None when there is none."""
         begun_ns = time.monotonic_ns()
-        proc, members, tmpfs = self._members(init_pid, below)
-        open_files = usage.nameless(members, proc)
-        files_bytes = sum(usage.filled_bytes(path) for path in tmpfs) + open_files.get(self._memory_device, 0)
-        used = usage.memory(members, proc, files_bytes, max(self._memory_bytes_max, self.peak_bytes))
-        excess = self._memory_excess(used) if self._group is None else None
-        if excess is None and (now_ms >= self._disk_next_ms or self._disk_is_short()):
-            excess = self._disk_excess(open_files)
-            self._disk_next_ms = _boot_ms() + max(DISK_MS, _cost_ms(begun_ns) * COST_SHARE)
-        near = used.memory_bytes > self._memory_bytes_max // 2 or used.processes > STEP_PROCESSES_MAX // 2
-        self.next_ms = _boot_ms() + max(NEAR_MS if near else FAR_MS, _cost_ms(begun_ns) * COST_SHARE)
+        disk_is_due = now_ms >= self._disk_next_ms or usage.is_short(self._directory, DISK_RESERVE_BYTES // 2)
+        excess = None
+        wait_ms = FAR_MS
+        if self._group is None or disk_is_due:
+            proc, members, tmpfs = self._members(init_pid, below)
+            open_files = usage.nameless(members, proc)
+            if self._group is None:
+                files_bytes = sum(usage.filled_bytes(path) for path in tmpfs) + open_files.get(self._memory_device, 0)
+                used = usage.memory(members, proc, files_bytes, max(self._memory_bytes_max, self.peak_bytes))
+                excess = self._memory_excess(used)
+                near = used.memory_bytes > self._memory_bytes_max // 2 or used.processes > STEP_PROCESSES_MAX // 2
+                wait_ms = NEAR_MS if near else FAR_MS
+            if excess is None and disk_is_due:
+                excess = self._disk_excess(open_files)
+                self._disk_next_ms = _boot_ms() + max(DISK_MS, _cost_ms(begun_ns) * COST_SHARE)
+        self.next_ms = _boot_ms() + max(wait_ms, _cost_ms(begun_ns) * COST_SHARE)
         return excess
 
     def _members(self, init_pid: int, below: Callable[[], list[int]]) -> tuple[str, list[int], list[str]]:
@@ -57,10 +67,7 @@ class Watch:
         if not self._boxed:
             return "/proc", below(), []
         root = f"/proc/{init_pid}/root"
-        # Until bubblewrap has changed roots this is the host's /proc. There, and only there, we ourselves are listed.
-        if not init_pid or os.path.exists(f"{root}/proc/self"):
-            return "/proc", [], []
-        return f"{root}/proc", usage.pids(f"{root}/proc"), [f"{root}/tmp", f"{root}/dev/shm"]
+        return f"{root}/proc", sandboxed(init_pid), [f"{root}/tmp", f"{root}/dev/shm"]
 
     def _memory_excess(self, used: usage.Used) -> tuple[str, str] | None:
         self.peak_bytes = max(self.peak_bytes, min(used.memory_bytes, self._memory_bytes_max))
@@ -72,17 +79,23 @@ class Watch:
             return "memory", f"had {used.processes} processes; a step may have {STEP_PROCESSES_MAX}"
         return None
 
-    def _disk_is_short(self) -> bool:
-        return usage.free_bytes(self._directory) < DISK_RESERVE_BYTES // 2
-
     def _disk_excess(self, open_files: dict[int, int]) -> tuple[str, str] | None:
         work = os.path.join(self._directory, WORK)
         taken_bytes = usage.disk(work, self._disk_bytes_max) + open_files.get(os.stat(work).st_dev, 0)
         if taken_bytes > self._disk_bytes_max:
             return "disk", f"wrote {format_size(taken_bytes)}; a step may write {format_size(self._disk_bytes_max)}"
-        if taken_bytes > DISK_RESERVE_BYTES and self._disk_is_short():
+        if taken_bytes > DISK_RESERVE_BYTES and usage.is_short(self._directory, DISK_RESERVE_BYTES // 2):
             return "disk", f"the node's disk is full, and this step holds {format_size(taken_bytes)} of it"
         return None
+
+
+def sandboxed(init_pid: int) -> list[int]:
+    """The processes of a sandbox, by their numbers inside; none while it is being built.
+
+    Until bubblewrap has changed roots, the /proc that it sees is the host's. There, and only there, we are listed too.
+    """
+    proc = f"/proc/{init_pid}/root/proc"
+    return [] if not init_pid or os.path.exists(f"{proc}/self") else usage.pids(proc)
 
 
 def _boot_ms() -> int:

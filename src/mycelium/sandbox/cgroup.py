@@ -1,7 +1,7 @@
 """A control group for every step, where cgroup v2 offers this agent the controllers that count.
 
-It limits and measures a step whole, however many processes it has, and ends it whole. Where there is none, `rlimits` and
-the watch of `usage` do what they can.
+It limits and measures a step whole, however many processes it has, and ends it whole. Where there is none, `rlimits`
+and the watch of `usage` do what they can.
 
 Source: Documentation/admin-guide/cgroup-v2.rst.
 """
@@ -36,7 +36,7 @@ def own(root: Path = ROOT, membership: Path = Path("/proc/self/cgroup")) -> Path
 def find(root: Path = ROOT, membership: Path = Path("/proc/self/cgroup")) -> Path | None:
     """The nearest directory at or above our own in which groups with all `NEEDED` controllers can be made, or None.
 
-    A group that holds processes can hand no controllers down, so an agent's parent is more often the answer than its own.
+    A group that holds processes can hand no controllers down, so that it is seldom our own.
     """
     here = own(root, membership)
     while here is not None and (here == root or root in here.parents):

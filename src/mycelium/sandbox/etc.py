@@ -1,4 +1,4 @@
-"""The /etc that a sandboxed step sees: what programs need in order to run, and nothing that tells about this host's users.
+"""The /etc that a sandboxed step sees: what programs need in order to run, and nothing about this host's users.
 
 It is copied once for each life of an agent, because one bind is cheaper for every step than twenty.
 """

@@ -3,6 +3,10 @@
 Single-threaded callers only (the shim), because the child runs Python between fork and exec.
 """
 
+
+# Paths are strings here, because this runs at the start of every step.
+# ruff: noqa: PTH114, PTH115
+
 from __future__ import annotations
 
 import os
@@ -85,7 +89,7 @@ def _become(payload: Payload, parent: int, outputs: tuple[int, int], status_fd: 
 
 
 def _words(payload: Payload, status_fd: int) -> list[str]:
-    """Bubblewrap's command line. Its arguments travel in a memory file: they hold the environment, which may be secret."""
+    """Bubblewrap's command line. Arguments travel in a memory file: they hold the environment, which may be secret."""
     if payload.box is None:
         return []
     os.set_inheritable(status_fd, True)
@@ -95,6 +99,8 @@ def _words(payload: Payload, status_fd: int) -> list[str]:
     program = seccomp.program()
     if program:
         words += ["--seccomp", str(_memory_file("seccomp", program))]
+    if any("\0" in word for word in words):
+        raise ValueError("a zero byte would begin an argument of its own")
     text = b"\0".join(os.fsencode(word) for word in words) + b"\0"
     return [payload.bwrap, "--args", str(_memory_file("arguments", text)), "--", *payload.command]
 

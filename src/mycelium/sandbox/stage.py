@@ -1,11 +1,15 @@
 """Becoming nobody: how a root agent starts a payload under a user of its own that cannot reach the agent's files.
 
-Bubblewrap runs as that user, so the directories that it is to bind (the step's work, Python's prefix, both perhaps below
-a 0700 home) are first bound to a place that it can reach, in a mount namespace of its own. A non-root agent needs none
-of this: its payloads run as its own user, behind bubblewrap's walls alone.
+Bubblewrap runs as that user, so the directories that it is to bind (the step's work, Python's prefix, both perhaps
+below a 0700 home) are first bound to a place that it can reach, in a mount namespace of its own. A non-root agent needs
+none of this: its payloads run as its own user, behind bubblewrap's walls alone.
 
 Called between fork and exec. Never: returns to the caller's namespace.
 """
+
+
+# Paths are strings here, because this runs at the start of every step.
+# ruff: noqa: PTH102
 
 from __future__ import annotations
 

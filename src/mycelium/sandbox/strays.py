@@ -1,5 +1,9 @@
 """What naked steps leave behind when their shim was killed. (A sandbox takes its own along.)"""
 
+
+# Paths are strings here, because this runs at the start of every step.
+# ruff: noqa: PTH115
+
 from __future__ import annotations
 
 import os

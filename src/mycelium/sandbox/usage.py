@@ -5,6 +5,10 @@ Payloads are watched, never trusted: every number is read from the kernel, and e
 Source: proc(5); Documentation/filesystems/proc.rst (smaps_rollup).
 """
 
+
+# Paths are strings here, because this runs at the start of every step.
+# ruff: noqa: PTH116, PTH208
+
 from __future__ import annotations
 
 import os
@@ -13,6 +17,9 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+INODE_BYTES = 512  # what an inode is charged for, so that empty files are not free
+INODE_RESERVE_SHARE = 50  # a disk is short of inodes when less than one part in so many is left
 FILES_LOOKED_AT_MAX = 4_000  # open files in one look: some milliseconds
 
 
@@ -39,7 +46,7 @@ def parents(proc: str = "/proc") -> dict[int, int]:
 
 
 def stat_fields(pid: int, proc: str = "/proc") -> list[bytes]:
-    """The fields of /proc/<pid>/stat after the name (which may hold anything): state, parent, ... Empty when it is gone."""
+    """The fields of /proc/<pid>/stat after the name (which may hold anything): state, parent, ...; none if it is gone."""
     try:
         with open(f"{proc}/{pid}/stat", "rb") as file:
             return file.read().rpartition(b") ")[2].split()
@@ -48,7 +55,7 @@ def stat_fields(pid: int, proc: str = "/proc") -> list[bytes]:
 
 
 def start_ticks(pid: int) -> int:
-    """When this process began, in clock ticks since boot; with the pid, its identity. 0: it is gone, or only a zombie."""
+    """When this process began, in clock ticks since boot; with the pid, its identity. 0: it is gone, or a zombie."""
     fields = stat_fields(pid)
     return int(fields[19]) if fields and fields[0] not in (b"Z", b"X") else 0
 
@@ -97,7 +104,7 @@ def fair_bytes(pid: int, proc: str = "/proc") -> tuple[int, int]:
 def memory(members: Sequence[int], proc: str, files_bytes: int, more_than_bytes: int) -> Used:
     """Processes and memory of a step; exact only when the cheap upper bound is over `more_than_bytes`.
 
-    `files_bytes` is what it holds in files in memory. One that is also mapped is counted once, by taking the larger sum.
+    `files_bytes` is what it holds in files in memory. What of them is also mapped is counted once.
     """
     upper_bytes = sum(resident_bytes(pid, proc) for pid in members) + files_bytes
     if upper_bytes <= more_than_bytes:
@@ -119,31 +126,70 @@ def filled_bytes(path: str) -> int:
     return (about.f_blocks - about.f_bfree) * about.f_frsize
 
 
-def free_bytes(path: str) -> int:
+def is_short(path: str, reserve_bytes: int) -> bool:
+    """Whether the disk there has less than this left, or hardly an inode."""
     about = os.statvfs(path)
-    return about.f_bavail * about.f_frsize
+    return about.f_bavail * about.f_frsize < reserve_bytes or 0 < about.f_files // INODE_RESERVE_SHARE > about.f_favail
 
 
 def disk(directory: str, enough_bytes: int) -> int:
-    """Bytes that the tree takes on its disk. Stops early once they are more than `enough_bytes`."""
-    total = 0
-    queue = [directory]
-    while queue and total <= enough_bytes:
-        try:
-            with os.scandir(queue.pop()) as entries:
-                for entry in entries:
-                    about = entry.stat(follow_symlinks=False)
-                    total += about.st_blocks * 512
-                    if stat.S_ISDIR(about.st_mode):
-                        queue.append(entry.path)
-        except OSError:
-            continue  # gone meanwhile, or closed to us: what is in it cannot be counted
+    """Bytes that the tree takes on its disk, and something for each of its inodes. Stops early beyond `enough_bytes`.
+
+    Walks with one open directory at a time: a hostile tree may be deeper than any path is long, or change meanwhile.
+    """
+    fd = os.open(directory, DIRECTORY)
+    total, below = _level(fd)
+    waiting = [below]  # names of directories still to enter, for each level that we are in
+    try:
+        while total <= enough_bytes:
+            if waiting[-1]:
+                inner = _enter(fd, waiting[-1].pop())
+                if inner is None:
+                    continue
+                fd = inner
+                size_bytes, below = _level(fd)
+                total += size_bytes
+                waiting.append(below)
+            else:
+                waiting.pop()
+                outer = _enter(fd, "..") if waiting else None
+                if outer is None:
+                    break
+                fd = outer
+    finally:
+        os.close(fd)
     return total
+
+
+def _level(fd: int) -> tuple[int, list[str]]:
+    """What the entries of this directory take, and the names of the directories among them."""
+    total = 0
+    below: list[str] = []
+    try:
+        with os.scandir(fd) as entries:
+            for entry in entries:
+                about = entry.stat(follow_symlinks=False)
+                total += about.st_blocks * 512 + INODE_BYTES
+                if stat.S_ISDIR(about.st_mode):
+                    below.append(entry.name)
+    except OSError:
+        pass  # gone meanwhile, or closed to us: what is in it cannot be counted
+    return total, below
+
+
+def _enter(fd: int, name: str) -> int | None:
+    """The directory `name` of `fd`, which is closed for it; None, and `fd` stays open, when it cannot be entered."""
+    try:
+        found = os.open(name, DIRECTORY, dir_fd=fd)
+    except OSError:
+        return None
+    os.close(fd)
+    return found
 
 
 def nameless(processes: Iterable[int], proc: str) -> dict[int, int]:
     """Bytes of files that have no name and are only held open, by device: on a disk `disk` cannot see them, in memory
-    (memfd_create(2), see `memory_files_device`) no resident set shows them. At most `FILES_LOOKED_AT_MAX` are looked at.
+    (memfd_create(2), see `memory_files_device`) no resident set shows them.
     """
     seen: dict[tuple[int, int], int] = {}
     left = FILES_LOOKED_AT_MAX

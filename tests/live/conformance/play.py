@@ -74,12 +74,13 @@ class Site:
                         return found
                 await self._news.wait()
 
-    # -- words of the scripts --------------------------------------------------------------------------------------------
+    # -- words of the scripts -----------------------------------------------------------------------------------------
 
     async def up(self, node: NodeId = NODE, *, after: int = 0) -> Hello:
-        return await self.until(
-            lambda said: said.hello if isinstance(said, NodeUp) and said.hello.node == node else None, after=after
-        )
+        def is_it(said: Event) -> Hello | None:
+            return said.hello if isinstance(said, NodeUp) and said.hello.node == node else None
+
+        return await self.until(is_it, after=after)
 
     async def down(self, node: NodeId = NODE, *, after: int = 0) -> NodeDown:
         return await self.until(
@@ -133,7 +134,7 @@ class Site:
     def text(self, digest: str | None) -> str:
         return "" if digest is None else self.objects.read(digest).decode()  # type: ignore[arg-type]
 
-    # -- things done to it ------------------------------------------------------------------------------------------------
+    # -- things done to it --------------------------------------------------------------------------------------------
 
     def agent(self, node: NodeId = NODE) -> Process:
         found = process.read(str(self.home / "nodes" / node / "agent.pid"))

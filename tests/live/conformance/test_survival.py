@@ -6,11 +6,15 @@ import asyncio
 import os
 import shutil
 import signal
+import subprocess
+import sys
+from pathlib import Path
 
 from mycelium.base.ids import NodeId
-from mycelium.engine.orders import Beat, Reason, Sandbox
+from mycelium.engine.orders import Reason, Sandbox
 from mycelium.engine.seam import NodeDown
-from tests.live.conformance.play import NODE, Site, Stage, kill, running, shell, MAKERS
+from mycelium.sandbox import process
+from tests.live.conformance.play import MAKERS, NODE, Site, Stage, kill, running, shell
 
 
 def test_every_node_says_hello_with_what_it_has(stage: Stage) -> None:
@@ -106,19 +110,33 @@ def test_steps_go_on_while_the_head_is_down(stage: Stage, sandbox: Sandbox) -> N
 
 
 def test_an_agent_outlives_a_head_that_is_killed(stage: Stage) -> None:
-    """The second engine takes over what the first, which is never stopped, left behind."""
+    """The first head is a process of its own that is killed; the second finds its agent and its step."""
+    home = str(stage.home)
+    program = f"""
+import asyncio, pathlib
+from tests.live.conformance.play import MAKERS, running, shell
+async def main():
+    home = pathlib.Path({home!r})
+    async with running(MAKERS[{stage.kind!r}](home, 1), home, stop_steps=True) as site:
+        await site.up()
+        await site.start(shell("job-1-a1-r0", "while [ ! -e go ]; do sleep 0.02; done; exit 5"))
+        await site.started("job-1-a1-r0")
+        print("ready", flush=True)
+        await asyncio.sleep(600)
+asyncio.run(main())
+"""
+    first = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    assert first.stdout is not None
+    assert first.stdout.readline() == "ready\n"
+    first.kill()
+    first.wait()
+    first.stdout.close()
+    agent = process.read(str(stage.home / "nodes" / NODE / "agent.pid"))
 
     async def script(site: Site) -> None:
-        agent = site.agent()
-        await site.start(shell("job-1-a1-r0", "sleep 600"))
-        await site.started("job-1-a1-r0")
-        beat = await site.beat()
-        pid = os.fork()
-        if pid == 0:
-            os._exit(0)
-        os.waitpid(pid, 0)
         assert site.agent() == agent
-        assert beat.running
+        (site.directory("job-1-a1-r0") / "work" / "go").touch()
+        assert (await site.exited("job-1-a1-r0")).exit_code == 5
 
     stage.play(script)
 
@@ -161,7 +179,7 @@ def test_agents_end_by_themselves_when_their_home_is_gone(stage: Stage) -> None:
 def test_a_second_agent_for_the_same_node_gives_way(stage: Stage) -> None:
     async def script(site: Site) -> None:
         agent = site.agent()
-        words = open(f"/proc/{agent.pid}/cmdline", "rb").read().split(b"\0")[:-1]
+        words = Path(f"/proc/{agent.pid}/cmdline").read_bytes().split(b"\0")[:-1]
         second = await asyncio.create_subprocess_exec(*words, stderr=asyncio.subprocess.PIPE)
         _, said = await second.communicate()
         assert second.returncode == 75

@@ -11,6 +11,7 @@ import logging
 import os
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
+from typing import cast
 
 from mycelium.base.errors import Problem, Unavailable
 from mycelium.base.ids import NodeId, node_id
@@ -43,6 +44,7 @@ class LocalEngine:
         self._events: asyncio.Queue[NodeUp | NodeDown | Report | None] = asyncio.Queue(EVENTS_MAX)
         self._writers: dict[NodeId, asyncio.StreamWriter] = {}
         self._tasks: list[asyncio.Task[None]] = []
+        self._meetings: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
         self._lock_fd = -1
 
@@ -111,23 +113,35 @@ class LocalEngine:
                 await asyncio.to_thread(keeper.kill_steps)
         if self._server is not None:
             self._server.close()
-        for writer in list(self._writers.values()):
-            writer.close()
+        for meeting in self._meetings:
+            meeting.cancel()
         door.place(self._home).unlink(missing_ok=True)
+        await asyncio.gather(*self._meetings, return_exceptions=True)
         os.close(lock_fd)
-        await self._events.put(None)
+        self._say_now(None)
 
-    # -- connections ----------------------------------------------------------------------------------------------------
+    def _say_now(self, event: NodeDown | None) -> None:
+        """At the end nobody may listen any more: room is made, never waited for."""
+        if self._events.full():
+            self._events.get_nowait()
+        self._events.put_nowait(event)
+
+    # -- connections --------------------------------------------------------------------------------------------------
 
     async def _meet(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One agent's connection, from its hello to its end."""
+        meeting = cast("asyncio.Task[None]", asyncio.current_task())
+        self._meetings.add(meeting)
         try:
             node = await self._greet(reader, writer)
             if node is not None:
                 await self._listen(node, reader, writer)
         except Problem as error:
             log.warning("connection dropped: %s", error)
+        except asyncio.CancelledError:
+            pass  # the engine stops: nobody waits for this task's result
         finally:
+            self._meetings.discard(meeting)
             writer.close()
 
     async def _greet(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> NodeId | None:
@@ -163,4 +177,4 @@ class LocalEngine:
         finally:
             if self._writers.get(node) is writer:
                 del self._writers[node]
-                await self._events.put(NodeDown(node, why))
+                self._say_now(NodeDown(node, why))

@@ -42,9 +42,12 @@ class Keeper:
         while True:
             agent = self.living()
             begun = time.monotonic()
-            if agent is None:
-                agent = self._start()
-            await wait_end(agent.pid)
+            try:
+                pid = agent.pid if agent is not None else self._start()
+            except OSError as error:
+                log.error("agent of %s could not be started: %s", self.node, error)
+            else:
+                await wait_end(pid)
             if self._child is not None and self._child.poll() is not None:
                 log.warning("agent of %s ended with %s", self.node, self._child.returncode)
                 self._child = None
@@ -56,7 +59,7 @@ class Keeper:
         found = process.read(str(self.directory / "agent.pid"))
         return found if found is not None and found.lives() else None
 
-    def _start(self) -> Process:
+    def _start(self) -> int:
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         path = self.directory / "agent.log"
         with contextlib.suppress(FileNotFoundError):
@@ -71,7 +74,7 @@ class Keeper:
                 cwd="/",
                 start_new_session=True,  # it outlives the head, and a Ctrl-C there
             )
-        return Process(self._child.pid, 0, "", 0)
+        return self._child.pid
 
     async def wait_ended(self) -> None:
         agent = self.living()
