@@ -54,7 +54,9 @@ def split_step(step: str) -> tuple[JobId, int | None, int, int]:
     """Job, array index (None when it is no array), attempt and rank of a step's name."""
     match = _STEP.fullmatch(step)
     if match is None:
-        raise Refused(f"{step!r} is not the name of a step", hint="steps are named like job-7-a1-r0 and job-7.42-a1-r0")
+        raise Refused(
+            f"{step[:80]!r} is not the name of a step", hint="steps are named like job-7-a1-r0 and job-7.42-a1-r0"
+        )
     index = None if match[2] is None else int(match[2])
     return JobId(f"job-{match[1]}"), index, int(match[3]), int(match[4])
 
@@ -63,7 +65,7 @@ def parse_job(text: str) -> JobId:
     """`job-17` or `17`."""
     match = _JOB.fullmatch(text.strip())
     if match is None:
-        raise Refused(f"{text!r} is not a job", hint="jobs are named like job-17")
+        raise Refused(f"{text[:40]!r} is not a job", hint="jobs are named like job-17")
     return JobId(f"job-{match[1]}")
 
 
@@ -71,7 +73,9 @@ def parse_task(text: str) -> tuple[JobId, int | None]:
     """`job-7.42` or `job-7`: the job, and the array index if one was named."""
     match = _TASK.fullmatch(text.strip())
     if match is None:
-        raise Refused(f"{text!r} is not a job or a task", hint="jobs are named like job-17, array tasks like job-7.42")
+        raise Refused(
+            f"{text[:40]!r} is not a job or a task", hint="jobs are named like job-17, array tasks like job-7.42"
+        )
     return JobId(f"job-{match[1]}"), None if match[2] is None else int(match[2])
 
 

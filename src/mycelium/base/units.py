@@ -27,7 +27,7 @@ def parse_size(text: str) -> int:
     """Bytes of `512M`, `1.5GiB` or `4096`. Units are powers of 1024, as memory is counted."""
     match = _SIZE.fullmatch(text.strip())
     if match is None:
-        raise Refused(f"{text!r} is not a size", hint="write 512M, 1.5G or a number of bytes")
+        raise Refused(f"{text[:40]!r} is not a size", hint="write 512M, 1.5G or a number of bytes")
     return (
         int(float(match[1]) * SIZES[match[2].lower()]) if "." in match[1] else int(match[1]) * SIZES[match[2].lower()]
     )
@@ -42,14 +42,14 @@ def parse_time_ms(text: str) -> int:
         return (((days * 24 + hours) * 60 + minutes) * 60 + seconds) * 1000
     parts = _TIME_PART.findall(text)
     if not parts or "".join(_TIME_PART.split(text)[::3]).strip():
-        raise Refused(f"{text!r} is not a time", hint="write 90s, 15m, 1h30m, 2d or 1:30:00")
+        raise Refused(f"{text[:40]!r} is not a time", hint="write 90s, 15m, 1h30m, 2d or 1:30:00")
     return round(sum(float(number) * TIMES_MS[unit.lower()] for number, unit in parts))
 
 
 def parse_cpus_m(text: str) -> int:
     """Milli-cpus of `2` or `0.5`."""
     if _CPUS.fullmatch(text.strip()) is None:
-        raise Refused(f"{text!r} is not a number of cpus", hint="write 1, 4 or 0.5")
+        raise Refused(f"{text[:40]!r} is not a number of cpus", hint="write 1, 4 or 0.5")
     return round(float(text) * 1000)
 
 

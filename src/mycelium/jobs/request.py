@@ -53,7 +53,7 @@ def read(document: Any) -> Request:
     if not isinstance(document, Mapping):
         raise Refused("a job is a table of keys and values", hint="the least is: command = [...]")
     written = cast("Mapping[str, Any]", document)
-    faults = [Fault(str(key)[:64], "is no key of a job", hint=_near(str(key))) for key in written if key not in KEYS]
+    faults = [Fault(_plain(key), "is no key of a job", hint=_near(str(key))) for key in written if key not in KEYS]
     values: dict[str, Any] = {}
     for key, rule in KEYS.items():
         try:
@@ -82,6 +82,21 @@ def _name_of(command: tuple[str, ...]) -> str:
     return _UNPRINTABLE.sub("", last)[:40].strip() or "job"
 
 
+def _plain(key: Any) -> str:
+    """A key as a message names it: as it is written, unless that cannot be printed."""
+    text = key[:64] if isinstance(key, str) else type(key).__name__
+    return text if text.isprintable() else ascii(text)
+
+
+def _shown(value: Any) -> str:
+    """A wrong value as a message shows it: short, and fit to be sent whatever it is."""
+    if isinstance(value, str):
+        return ascii(value[:40]) if _surrogate(value[:40]) else repr(value[:40])
+    if isinstance(value, int) and abs(value) >= 10**40:
+        return "a number of more than 40 digits"
+    return str(value) if isinstance(value, int | float) or value is None else f"a {type(value).__name__}"
+
+
 def _near(key: str) -> str:
     import difflib
 
@@ -93,6 +108,8 @@ def _command(value: Any) -> tuple[str, ...]:
     words = ("sh", "-c", value) if isinstance(value, str) else tuple(_strings(value, COMMAND_WORDS_MAX))
     if not words or not words[0].strip():
         raise Refused("is empty", hint="say what to run")
+    if any(_surrogate(word) for word in words):
+        raise Refused("holds text that is not valid unicode")
     if any("\0" in word for word in words):
         raise Refused("holds a zero byte")
     size_bytes = sum(len(word.encode("utf-8", "surrogateescape")) + 1 for word in words)
@@ -138,7 +155,7 @@ def _whole(low: int, high: int) -> Callable[[Any], int]:
         if isinstance(value, bool) or not isinstance(value, int):
             raise Refused("must be a whole number")
         if not low <= value <= high:
-            raise Refused(f"is {str(value)[:40]}; it must be from {low} to {high}")
+            raise Refused(f"is {_shown(value)}; it must be from {low} to {high}")
         return value
 
     return read_whole
@@ -149,9 +166,11 @@ def _cpus(value: Any) -> int:
         raise Refused("must be a number of cpus", hint="write 1, 4 or 0.5")
     if isinstance(value, float):
         value = f"{value:.3f}"
+    if isinstance(value, int) and not 0 <= value <= 4096:
+        raise Refused(f"is {_shown(value)}; it must be from 0.01 to 4096")
     cpu_m = parse_cpus_m(str(value))
     if not 10 <= cpu_m <= 4_096_000:
-        raise Refused(f"is {str(value)[:40]}; it must be from 0.01 to 4096")
+        raise Refused(f"is {value}; it must be from 0.01 to 4096")
     return cpu_m
 
 
@@ -178,10 +197,11 @@ def _number_or(value: Any, parse: Callable[[str], int], what: str, hint: str, sc
 
 
 def _array(value: Any) -> Array:
-    match = _ARRAY.fullmatch(str(value).strip()) if isinstance(value, str | int) else None
+    text = str(value) if isinstance(value, int) and 0 <= value < 10**9 and value is not True else value
+    match = _ARRAY.fullmatch(text.strip()) if isinstance(text, str) else None
     if match is None:
         raise Refused(
-            f"{str(value)[:40]!r} is not a range", hint="write 0-99, 0-99:2 (every second) or 0-99%10 (ten at once)"
+            f"{_shown(value)} is not a range", hint="write 0-99, 0-99:2 (every second) or 0-99%10 (ten at once)"
         )
     start, stop, step, throttle = (None if part is None else int(part) for part in match.groups())
     array = Array(start or 0, start or 0 if stop is None else stop, 1 if step is None else step, throttle or 0)
@@ -202,7 +222,7 @@ def _jobs(value: Any) -> tuple[JobId, ...]:
 def _priority(value: Any) -> Priority:
     names = {priority.name.lower(): priority for priority in Priority}
     if not isinstance(value, str) or value.lower() not in names:
-        raise Refused(f"{str(value)[:40]!r} is not a priority", hint=f"one of: {', '.join(names)}")
+        raise Refused(f"{_shown(value)} is not a priority", hint=f"one of: {', '.join(names)}")
     return names[value.lower()]
 
 
@@ -218,7 +238,7 @@ def _env(value: Any) -> dict[str, str]:
         raise Refused(f"has {len(env)} entries; at most {ENV_ENTRIES_MAX} are allowed")
     for name, text in env.items():
         if not isinstance(name, str) or _ENV_NAME.fullmatch(name) is None:
-            raise Refused(f"{str(name)[:64]!r} is not a name of a variable")
+            raise Refused(f"{_shown(name)} is not a name of a variable")
         if _RESERVED_ENV.match(name):
             raise Refused(f"{name} is reserved", hint="names that begin with MYC_ or LD_ are set by the site")
         if not isinstance(text, str) or "\0" in text or _surrogate(text):
@@ -248,7 +268,7 @@ def _globs(value: Any) -> tuple[str, ...]:
 def _sandbox(value: Any) -> Sandbox:
     names = [level.value for level in Sandbox]
     if not isinstance(value, str) or value not in names:
-        raise Refused(f"{str(value)[:40]!r} is not a level of the sandbox", hint=f"one of: {', '.join(names)}")
+        raise Refused(f"{_shown(value)} is not a level of the sandbox", hint=f"one of: {', '.join(names)}")
     return Sandbox(value)
 
 
