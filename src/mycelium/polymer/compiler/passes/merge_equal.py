@@ -31,8 +31,7 @@ def _merge(module: Module, graph: Graph) -> tuple[Module, Graph]:
 
 
 def _key(op: Op) -> Any:
-    """Equal keys mean equal results; None where a constant cannot be compared safely (1 == 1.0 == True, arrays, nan).
-    """
+    """Equal keys mean equal results; None where a constant cannot be compared safely (arrays, nan)."""
     if op.verb == "const":
         value = op.value
         return ("const", type(value), value) if type(value) in (int, str, bytes, bool, type(None)) else None
