@@ -14,19 +14,21 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from mycelium.base import limits
-from mycelium.base.errors import Fault, refuse
+from mycelium.base.errors import Fault, Refused, refuse
 
 # For every glob, how many of its components have been matched so far: several at once, because of `**`.
 State = tuple[frozenset[int], ...]
 
 
 class Globs:
-    """Errors: `Refused` when a glob leads out of the directory or is empty."""
+    """Errors: `Refused` when a glob leads out of the directory or is empty, or there are too many."""
 
     def __init__(self, globs: Iterable[str]) -> None:
         texts = list(globs)
+        if len(texts) > limits.OUTPUT_GLOBS_MAX:
+            raise Refused(f"outputs has {len(texts)} globs; at most {limits.OUTPUT_GLOBS_MAX} are allowed")
         refuse([fault for text in texts if (fault := _fault(text))])
-        self._globs = [_compile(text) for text in texts[: limits.OUTPUT_GLOBS_MAX]]
+        self._globs = [_compile(text) for text in texts]
 
     def start(self) -> State:
         return tuple(_closed({0}, glob) for glob in self._globs)

@@ -70,6 +70,11 @@ def test_a_glob_that_leads_out_is_refused(root: Path, objects: MemoryObjects, gl
         collect(root, [glob], objects)
 
 
+def test_too_many_globs_are_refused(root: Path, objects: MemoryObjects):
+    with pytest.raises(Refused, match="outputs has 33 globs; at most 32 are allowed"):
+        collect(root, ["*"] * 33, objects)
+
+
 def test_what_was_collected_is_stored(root: Path, objects: MemoryObjects):
     long = b"x" * (2 * CHUNK_BYTES + 7)
     (root / "long").write_bytes(long)
