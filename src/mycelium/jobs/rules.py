@@ -53,6 +53,7 @@ from mycelium.jobs.model import (
     TaskState,
 )
 from mycelium.jobs.plan import Place
+from mycelium.jobs.share import rate_m
 from mycelium.nodes.events import NodeDraining, NodeEvent, NodeLost
 from mycelium.nodes.model import Devices, NodeState
 from mycelium.nodes.select import unmet
@@ -489,7 +490,7 @@ def _placed(site: Site, index: Index, event: TaskPlaced, at_ns: int) -> None:
     job.tasks[event.index] = task
     again = job.again if known is None else tuple(index for index in job.again if index != event.index)
     job = replace(job, state=JobState.RUNNING, again=again, cursor=_advanced(job), leased=job.leased + 1)
-    hold(site.accounts, job.account, _rate_m(job.request.needs) * len(event.nodes), at_ns)
+    hold(site.accounts, job.account, rate_m(job.request.needs) * len(event.nodes), at_ns)
     index.lease(job, task)
     _keep(site, index, job)
 
@@ -499,11 +500,6 @@ def _advanced(job: Job) -> int:
     while cursor < job.size and job.index_at(cursor) in job.tasks:
         cursor += 1
     return cursor
-
-
-def _rate_m(needs: Devices) -> int:
-    """What a lease counts for in fair share: the dearest of cpus, memory (4 GiB are a cpu) and gpus (each 8 cpus)."""
-    return max(needs.cpu_m, needs.memory_bytes * 1000 >> 32, needs.gpus * 8000)
 
 
 def _started(site: Site, index: Index, event: StepStarted, at_ns: int) -> None:
@@ -521,7 +517,7 @@ def _step_ended(site: Site, index: Index, event: StepEnded, at_ns: int) -> None:
     job = site.jobs.by_id[event.job]
     task = job.tasks[event.index]
     index.release(job, task, event.rank)
-    hold(site.accounts, job.account, -_rate_m(job.request.needs), at_ns)
+    hold(site.accounts, job.account, -rate_m(job.request.needs), at_ns)
     ends = tuple(event.ended if rank == event.rank else end for rank, end in enumerate(task.ends))
     job.tasks[event.index] = replace(task, ends=ends)
 

@@ -6,7 +6,7 @@ Never: looks anything up: what a sentence needs is in the event, or comes in as 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 from mycelium.accounts.events import AccountAdded, TokenReplaced
 from mycelium.base.ids import task_id
@@ -59,10 +59,7 @@ ENDS: dict[Reason, str] = {
 
 def say(event: Any, array: bool = False) -> str:
     """The sentence for an event. `array`: its tasks are named by their index."""
-    kind = cast("type", type(event))
-    teller = SENTENCES.get(kind)
-    if teller is None:
-        return kind.__name__
+    teller = SENTENCES[event.__class__]
     said = teller(event)
     index = getattr(event, "index", None)
     return f"{task_id(event.job, index)}: {said}" if array and index is not None else said
