@@ -36,8 +36,9 @@ class Devices(Struct, frozen=True, order=True):
         return self.cpu_m >= other.cpu_m and self.memory_bytes >= other.memory_bytes and self.gpus >= other.gpus
 
     def __str__(self) -> str:
-        said = f"{format_cpus(self.cpu_m)} cpus, {format_size(self.memory_bytes)}"
-        return f"{said}, {self.gpus} gpus" if self.gpus else said
+        cpus = "1 cpu" if self.cpu_m == 1000 else f"{format_cpus(self.cpu_m)} cpus"
+        gpus = "" if not self.gpus else ", 1 gpu" if self.gpus == 1 else f", {self.gpus} gpus"
+        return f"{cpus}, {format_size(self.memory_bytes)}{gpus}"
 
 
 class NodeState(StrEnum):
