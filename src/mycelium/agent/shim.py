@@ -184,7 +184,10 @@ class Shim:
             self._kill_all()
             self.kill_at_ms = now_ms + 100
         if self.watch is not None and now_ms >= self.watch.next_ms:
-            excess = self.watch.look(now_ms, self._init(), self._below)
+            try:
+                excess = self.watch.look(now_ms, self._init(), self._below)
+            except FileNotFoundError:
+                excess = ("lost", "its directory was taken away")
             if excess is not None:
                 self.reason, self.message = excess
                 self._kill_all()
@@ -250,6 +253,12 @@ class Shim:
         for pid in [self._init()] if self.spec["boxed"] and self._init() else self._below():
             with contextlib.suppress(OSError):
                 os.kill(pid, signal.SIGKILL)
+
+    def end_now(self) -> None:
+        while not self.alone:
+            self._kill_all()
+            self._reap()
+            time.sleep(0.01)
 
     # -- the end ------------------------------------------------------------------------------------------------------
 
@@ -323,4 +332,8 @@ def main(directory: str, ready_fd: int = -1) -> None:
         record.reserve_status(directory)
     linux.prctl(linux.PR_SET_CHILD_SUBREAPER, 1)
     rlimits.bind_to(spec["cores"])  # what it costs to keep a step is charged to the step's cpus
-    shim.run()
+    try:
+        shim.run()
+    except BaseException:
+        shim.end_now()  # a naked payload's children would outlive us
+        raise

@@ -46,7 +46,7 @@ def parents(proc: str = "/proc") -> dict[int, int]:
 
 
 def stat_fields(pid: int, proc: str = "/proc") -> list[bytes]:
-    """The fields of /proc/<pid>/stat after the name (which may hold anything): state, parent, ...; none if it is gone."""
+    """The fields of /proc/<pid>/stat after the name (which may hold anything): state, parent, ...; [] if gone."""
     try:
         with open(f"{proc}/{pid}/stat", "rb") as file:
             return file.read().rpartition(b") ")[2].split()
