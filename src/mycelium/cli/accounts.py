@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from mycelium.base.errors import Refused
 from mycelium.cli import settings, show
 from mycelium.cli.client import Client, connect
 from mycelium.cli.options import Json
@@ -74,9 +73,7 @@ def login(
 ) -> None:
     """Use the site at URL from now on. The token is tried, then kept where only you can read it."""
     url = settings.check_url(url)
-    secret = _read_token(url) if token == "-" else token.strip()
-    if not secret or not secret.isascii() or any(letter.isspace() for letter in secret):
-        raise Refused("that is no token", hint="`myc account add NAME` prints one")
+    secret = settings.check_token(_read_token(url) if token == "-" else token.strip())
     status = Client(url, secret).get("/status")
     settings.keep_login(url, secret)
     if json:

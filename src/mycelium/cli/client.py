@@ -157,6 +157,11 @@ class Client:
     def _absent(self, error: Exception | None = None) -> Problem:
         if isinstance(error, http.client.HTTPException) and not isinstance(error, http.client.RemoteDisconnected):
             return Refused(f"what answers at {self.url} is no Mycelium site", hint="check the URL")
+        if type(error).__module__ == "ssl":  # not imported unless the URL asks for it
+            return Unavailable(
+                f"no safe connection to {self.url}: {getattr(error, 'verify_message', '') or 'it does not speak TLS'}",
+                hint="check http and https in the URL; SSL_CERT_FILE names a certificate to trust",
+            )
         if isinstance(error, TimeoutError):
             return Unavailable(f"the site at {self.url} did not answer in time", hint="`myc status` says if it is up")
         return Unavailable(

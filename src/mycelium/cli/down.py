@@ -50,6 +50,8 @@ def _ask(grace_ms: int) -> dict[str, Any]:
     except (Unavailable, Unknown) as problem:
         pid = process.get("pid")
         if not pid:
+            if settings.was_running():
+                problem.hint = "what ran goes on without it; `myc up --detach` and then `myc down` end it"
             raise
         return _signal(int(pid), process["url"], problem)
 

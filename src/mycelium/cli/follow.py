@@ -42,6 +42,9 @@ def to_the_end(client: Client, job: Document, *, all_to_stderr: bool = False) ->
             final = stream(client, name, all_to_stderr=all_to_stderr)
     except KeyboardInterrupt:
         return _interrupted(client, name)
+    except BrokenPipeError:
+        show.line(f"nobody reads the output of {name} any more; it goes on. `myc cancel {name}` ends it")
+        raise
     _say_end(client, final)
     return exit_code(final), final
 
@@ -220,9 +223,10 @@ def counts(job: Document) -> tuple[int, str]:
     now = [f"{tasks['running']} running"] if tasks["running"] else []
     if tasks["failed"]:
         now.append(f"{tasks['failed']} failed")
-    if not tasks["running"] and job.get("reason"):
+    ended = tasks["done"] + tasks["failed"] + tasks["cancelled"]
+    if job.get("reason") and not ended and not tasks["running"]:  # later, to wait for a moment is what arrays do
         now.append(f"waits: {show.clean(job['reason'])}")
-    return tasks["done"] + tasks["failed"] + tasks["cancelled"], ", ".join(now)
+    return ended, ", ".join(now)
 
 
 # Ctrl-C.

@@ -119,7 +119,14 @@ def place() -> Place:
     token = get("token") or str(logins.get("sites", {}).get(url, "")) or local_token(url)
     if not token:
         raise Unknown(f"no token for {url} is known here", hint=f"`myc login {url} --token -` reads one and keeps it")
-    return Place(url, token)
+    return Place(url, check_token(token))
+
+
+def check_token(token: str) -> str:
+    """Errors: `Refused` for what no site ever gave out, and no header can carry."""
+    if not token.isascii() or not token.isprintable() or " " in token or not token:
+        raise Refused("that is no token", hint="`myc account add NAME` prints one; MYC_TOKEN or --token pass it on")
+    return token
 
 
 def _home_was_told() -> bool:
@@ -131,6 +138,11 @@ def running() -> dict[str, Any]:
     """What the site of this home says of itself while it runs: its `url` and `pid`. Empty when none does."""
     found = _site_file()
     return found if found and lives(int(found["pid"])) else {}
+
+
+def was_running() -> bool:
+    """Whether a site of this home was killed, and so could not clear away what it says of itself."""
+    return bool(_site_file()) and not running()
 
 
 def _site_file() -> dict[str, Any]:
@@ -156,7 +168,7 @@ def local_url() -> str:
     if found:
         return str(found["url"])
     hint = "`myc up --detach` starts one; `myc login URL --token -` uses one elsewhere"
-    if _site_file():
+    if was_running():
         raise Unavailable(
             f"the site in {home()} is not running: it ended without a word",
             hint="`myc up --detach` starts it again; nothing that was accepted is lost",
