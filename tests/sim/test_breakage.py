@@ -67,7 +67,7 @@ def forget_events(patch: pytest.MonkeyPatch) -> None:
     """The log says that it has kept what it has not."""
     whole = MemoryLog.append
 
-    def append(self: MemoryLog, time_ns: int, events: Any, archive: Any = ()) -> int:
+    def append(self: MemoryLog, time_ns: int, events: Any, archive: Any = (), about: Any = ()) -> int:
         kept = [event for event in events if not event[0].startswith("StepStarted")]
         return whole(self, time_ns, kept, archive) if kept else self.last_seq
 
