@@ -11,6 +11,7 @@ import os
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TypeVar
 
@@ -37,8 +38,11 @@ from mycelium.nodes.model import Devices
 from mycelium.sandbox import process
 from mycelium.sandbox.process import Process
 from mycelium.store.directory import DirectoryObjects
+from tests.live.conformance import rays
 
 MAKERS: dict[str, Callable[[Path, int], Engine]] = {"local": LocalEngine}
+if find_spec("ray") is not None:
+    MAKERS["ray"] = rays.make
 PATIENCE_S = 60.0  # only a broken engine takes this long
 NODE = NodeId("node-1")
 
