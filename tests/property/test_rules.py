@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import builtins
 import contextlib
-from typing import Any, get_args
+import enum
+import types
+import typing
+from typing import Any, get_args, get_origin
 
 import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mycelium.accounts.model import Role
 from mycelium.base.errors import Problem, Refused
 from mycelium.base.ids import job_id, split_step, step_id, task_id
 from mycelium.base.units import (
@@ -23,7 +26,7 @@ from mycelium.base.units import (
 )
 from mycelium.head import codec
 from mycelium.jobs import request
-from mycelium.jobs.model import Array, Cause, Ended, JobState, Priority, Reason, Request, Sandbox, TaskState
+from mycelium.jobs.model import Array, Ended, Priority, Reason, Request, Sandbox
 from mycelium.nodes.model import Devices
 from mycelium.nodes.select import parse_terms, unmet
 
@@ -196,18 +199,31 @@ VALUES: dict[Any, st.SearchStrategy[Any]] = {
     str: plain,
     int: st.integers(-(2**62), 2**62),
     bool: st.booleans(),
-    dict[str, str]: st.dictionaries(plain, plain, max_size=3),
-    **{kind: st.sampled_from(kind) for kind in (Cause, JobState, TaskState, Role)},
+    float: st.floats(allow_nan=False, allow_infinity=False),
+    bytes: st.binary(max_size=20),
+    type(None): st.none(),
 }
 
 
 def value_of(kind: Any) -> st.SearchStrategy[Any]:
+    """Anything that a field of this type may hold."""
     kind = getattr(kind, "__supertype__", kind)  # a typed name is a text
     if kind in VALUES:
         return VALUES[kind]
     inner = [value_of(part) for part in get_args(kind) if part is not Ellipsis]
-    assert getattr(kind, "__origin__", None) is tuple, f"no strategy for {kind}"
-    return st.lists(inner[0], max_size=3).map(tuple)
+    match get_origin(kind):
+        case builtins.tuple:
+            return st.lists(inner[0], max_size=3).map(tuple) if Ellipsis in get_args(kind) else st.tuples(*inner)
+        case builtins.list:
+            return st.lists(inner[0], max_size=3)
+        case builtins.dict:
+            return st.dictionaries(*inner, max_size=3)
+        case types.UnionType | typing.Union:
+            return st.one_of(inner)
+        case _ if issubclass(kind, enum.Enum):
+            return st.sampled_from(kind)
+        case _:
+            return events(kind)
 
 
 @st.composite
