@@ -9,7 +9,7 @@ from fastapi import FastAPI
 
 import mycelium
 from mycelium.head.loop import Head
-from mycelium.serve.http import accounts, jobs, nodes, objects, site
+from mycelium.serve.http import accounts, jobs, nodes, objects, reading, site
 from mycelium.serve.http.wire import install_errors
 from mycelium.store.objects import Objects
 
@@ -20,12 +20,14 @@ Errors are `{"error": {"kind", "message", "hint"}}`; the kind says whose move is
 
 def build_app(head: Head, objects_: Objects, about: dict[str, Any], down: Callable[[str, int], None]) -> FastAPI:
     """The application over a running head. `about` is what /status says of the site itself."""
-    app = FastAPI(title="Mycelium", version=mycelium.__version__, description=DESCRIPTION)
+    app = FastAPI(
+        title="Mycelium", version=mycelium.__version__, description=DESCRIPTION, docs_url=None, redoc_url=None
+    )
     app.state.head = head
     app.state.objects = objects_
     app.state.about = about
     app.state.down = down
-    for door in (jobs, nodes, accounts, objects, site):
+    for door in (jobs, nodes, accounts, objects, site, reading):
         app.include_router(door.router)
     install_errors(app)
     return app

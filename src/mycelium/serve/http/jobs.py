@@ -15,13 +15,12 @@ from mycelium.base.limits import JOBS_PER_SUBMIT_MAX, JOBS_SHOWN_MAX, KEY_LENGTH
 from mycelium.head import codec, views
 from mycelium.head.commands import Cancel, Submit
 from mycelium.head.core import Core
-from mycelium.head.history import about
+from mycelium.head.history import about, say
 from mycelium.head.steps import outputs_of
 from mycelium.jobs import request as job_request
 from mycelium.jobs import rules
 from mycelium.jobs.model import ENDED, Job
 from mycelium.jobs.model import Request as JobRequest
-from mycelium.jobs.story import say
 from mycelium.jobs.why import dry_run, why
 from mycelium.jobs.why import say as say_why
 from mycelium.serve.http.auth import TheAccount, TheHead

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response, StreamingResponse
 
-from mycelium.base.errors import Missing, Refused
-from mycelium.base.ids import parse_digest
+from mycelium.base.errors import Refused
+from mycelium.base.ids import Digest, parse_digest
 from mycelium.base.limits import TREE_ENTRIES_MAX
 from mycelium.base.units import MIB
 from mycelium.serve.http.auth import TheAccount
@@ -50,43 +50,53 @@ async def missing(request: Request, account: TheAccount) -> Response:
 @router.post("/objects", summary="Send many objects in one body", openapi_extra={"requestBody": OCTETS})
 async def put_many(request: Request, account: TheAccount) -> Response:
     """The body is a pack (docs/reference.md): objects one after another, each checked against its name."""
-    with _objects(request).batch() as batch, pack.Decoder(batch) as decoder:
-        async for piece in _pieces(request):
-            await asyncio.to_thread(decoder.write, piece)
-        stored = decoder.finish()
+    stored = await asyncio.to_thread(pack.decode, _pieces(request), _objects(request))
     return answer({"stored": len(stored)}, 201)
 
 
 @router.put("/objects/{digest}", summary="Send one object", openapi_extra={"requestBody": OCTETS})
 async def put_one(digest: str, request: Request, account: TheAccount) -> Response:
-    with _objects(request).begin(parse_digest(digest)) as writing:
-        async for piece in _pieces(request):
-            await asyncio.to_thread(writing.write, piece)
-        await asyncio.to_thread(writing.commit)
+    await asyncio.to_thread(_put, _objects(request), parse_digest(digest), _pieces(request))
     return answer({"stored": 1}, 201)
 
 
-async def _pieces(request: Request) -> AsyncIterator[bytes]:
-    """The body in pieces of about `PIECE_BYTES`: a thread for each packet would cost more than the write."""
-    waiting = bytearray()
-    async for packet in request.stream():
-        waiting += packet
-        if len(waiting) >= PIECE_BYTES:
-            yield bytes(waiting)
-            waiting.clear()
-    yield bytes(waiting)
+def _put(objects: Objects, digest: Digest, pieces: Iterator[bytes]) -> None:
+    with objects.begin(digest) as writing:
+        for piece in pieces:
+            writing.write(piece)
+        writing.commit()
+
+
+def _pieces(request: Request) -> Iterator[bytes]:
+    """The body for a thread that writes it to the disk, while the loop of the head goes on.
+
+    In pieces of about `PIECE_BYTES`: a turn of the loop for each packet would cost more than the write.
+    """
+    loop = asyncio.get_running_loop()
+    packets = request.stream()
+
+    async def gather() -> bytes:
+        gathered = bytearray()
+        async for packet in packets:
+            gathered += packet
+            if len(gathered) >= PIECE_BYTES:
+                break
+        return bytes(gathered)
+
+    def pieces() -> Iterator[bytes]:
+        while piece := asyncio.run_coroutine_threadsafe(gather(), loop).result():
+            yield piece
+
+    return pieces()
 
 
 @router.get("/objects/{digest}", summary="Fetch one object")
 async def get_one(digest: str, request: Request, account: TheAccount) -> Response:
     name = parse_digest(digest)
     objects = _objects(request)
-    if not objects.has(name):
-        raise Missing(f"object {name} is not here")
+    size_bytes = await asyncio.to_thread(objects.size, name)
     return StreamingResponse(
-        _read(objects, name),
-        media_type="application/octet-stream",
-        headers={"content-length": str(objects.size(name))},
+        _read(objects, name), media_type="application/octet-stream", headers={"content-length": str(size_bytes)}
     )
 
 
