@@ -9,7 +9,7 @@ from mycelium.base.ids import AccountId, JobId
 from mycelium.engine.orders import Beat, Exited, Hello, Started
 from mycelium.engine.seam import NodeDown, NodeUp
 from mycelium.jobs.model import Request
-from mycelium.nodes.rules import Drain, Remove, Return
+from mycelium.nodes.rules import Approve, Ask, Drain, Remove, Return
 
 
 class Submit(Struct, frozen=True):
@@ -41,6 +41,8 @@ Command = (
     | Cancel
     | StopAll
     | Tick
+    | Ask
+    | Approve
     | Drain
     | Return
     | Remove

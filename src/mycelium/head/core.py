@@ -46,7 +46,7 @@ from mycelium.nodes import rules as node_rules
 from mycelium.nodes.events import NodeEvent, NodeLeft
 from mycelium.nodes.plan import Heard, Patience
 from mycelium.nodes.plan import plan as plan_nodes
-from mycelium.nodes.rules import Drain, Join, Remove, Return
+from mycelium.nodes.rules import Approve, Ask, Drain, Join, Remove, Return
 
 STALL_NS = 2 * S_NS  # a longer pause between two turns is the head's own, and no node pays for it
 LOOK_NS = S_NS // 20  # between two looks at all nodes for one that has fallen silent: it costs a microsecond each
@@ -183,9 +183,15 @@ class Core:
     def _tick(self, command: Tick) -> None:
         """Nothing of its own: every turn looks at what is due."""
 
-    def _node_command(self, command: Drain | Return | Remove) -> NodeId:
+    def _node_command(self, command: Approve | Drain | Return | Remove) -> NodeId:
         node = node_rules.find(self.site.nodes, command.node)
         self._node_events(node_rules.decide(command, self.site.nodes))
+        return node.id
+
+    def _ask_to_join(self, command: Ask) -> NodeId:
+        self._node_events(node_rules.decide(command, self.site.nodes))
+        node = node_rules.of_machine(self.site.nodes, command.machine)
+        assert node is not None
         return node.id
 
     def _account_command(self, command: AddAccount | ReplaceToken) -> str:
@@ -384,6 +390,8 @@ DECIDE: dict[type, Callable[[Core, Any], Any]] = {
     Cancel: Core._cancel,
     StopAll: Core._stop_all,
     Tick: Core._tick,
+    Ask: Core._ask_to_join,
+    Approve: Core._node_command,
     Drain: Core._node_command,
     Return: Core._node_command,
     Remove: Core._node_command,

@@ -55,7 +55,7 @@ from mycelium.jobs.model import (
 from mycelium.jobs.plan import Place
 from mycelium.jobs.share import rate_m
 from mycelium.nodes.events import NodeDraining, NodeEvent, NodeLost
-from mycelium.nodes.model import Devices, NodeState
+from mycelium.nodes.model import Devices
 from mycelium.nodes.select import unmet
 
 QUEUED, PLACED, RUNNING, STOPPING = TaskState.QUEUED, TaskState.PLACED, TaskState.RUNNING, TaskState.STOPPING
@@ -126,7 +126,7 @@ def check_possible(site: Site, request: Request, account: Account) -> None:
     """
     if request.sandbox is Sandbox.NONE and not account.admin:
         raise Denied("only an admin may run a job without a sandbox", hint="leave out `--sandbox none`")
-    nodes = [node for node in site.nodes.by_id.values() if node.state is not NodeState.LEFT]
+    nodes = [node for node in site.nodes.by_id.values() if node.present]
     if not nodes:
         return
     if request.sandbox is Sandbox.PROCESS:

@@ -26,6 +26,8 @@ from mycelium.jobs.events import (
 )
 from mycelium.jobs.model import Cause, Ended, Reason, Request, TaskState
 from mycelium.nodes.events import (
+    NodeApproved,
+    NodeAsked,
     NodeBack,
     NodeDrained,
     NodeDraining,
@@ -151,6 +153,8 @@ SENTENCES: dict[type, Callable[[Any], str]] = {
     TaskStopping: _say_stopping,
     TaskRequeued: _say_requeued,
     TaskEnded: _say_task_ended,
+    NodeAsked: lambda event: f"{event.node} ({event.name}) asks to join from {event.address}",
+    NodeApproved: lambda event: f"{event.by} approved {event.node}",
     NodeJoined: lambda event: f"{event.node} ({event.name}) offers {event.devices}",
     NodeSuspected: lambda event: f"{event.node} is suspect: {event.why}",
     NodeLost: lambda event: f"{event.node} is lost: {event.why}",

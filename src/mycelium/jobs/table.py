@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from mycelium.base.ids import NodeId, number_of
 from mycelium.base.limits import TERMS_REMEMBERED_MAX
-from mycelium.nodes.model import Devices, Node, NodeState
+from mycelium.nodes.model import Devices, Node
 from mycelium.nodes.select import unmet
 
 Ints = NDArray[np.int64]
@@ -50,7 +50,7 @@ class Table:
         self.nodes[slot] = node
         self.total[:, slot] = row_of(node.devices)
         self.open[slot] = node.open
-        self.present[slot] = node.state is not NodeState.LEFT
+        self.present[slot] = node.present
 
     def slot(self, node: NodeId) -> int:
         """The node's column. One that nobody has described yet gets one, without devices and closed."""

@@ -8,6 +8,24 @@ from mycelium.base.ids import NodeId
 from mycelium.nodes.model import Devices
 
 
+class NodeAsked(Struct, frozen=True):
+    """A machine asks to be a node of the site, for the first time or after it was taken out."""
+
+    node: NodeId
+    machine: str  # the hash of the key that the machine shows, which is its identity for good
+    name: str
+    devices: Devices
+    labels: dict[str, str]
+    address: str
+    approved: bool  # it needs nobody's word: it showed a one-time token, or left by itself
+    invite: str = ""  # the one-time token that it showed; each lets one machine in
+
+
+class NodeApproved(Struct, frozen=True):
+    node: NodeId
+    by: str
+
+
 class NodeJoined(Struct, frozen=True):
     """A node appeared for the first time, or again with other devices, labels or address."""
 
@@ -58,4 +76,15 @@ class NodeLeft(Struct, frozen=True):
     by: str
 
 
-NodeEvent = NodeJoined | NodeSuspected | NodeLost | NodeBack | NodeDraining | NodeDrained | NodeReturned | NodeLeft
+NodeEvent = (
+    NodeAsked
+    | NodeApproved
+    | NodeJoined
+    | NodeSuspected
+    | NodeLost
+    | NodeBack
+    | NodeDraining
+    | NodeDrained
+    | NodeReturned
+    | NodeLeft
+)

@@ -42,6 +42,7 @@ class Devices(Struct, frozen=True, order=True):
 
 
 class NodeState(StrEnum):
+    JOINING = "joining"  # asks to join; waits for approval, or for its agent's first word
     UP = "up"
     SUSPECT = "suspect"  # silent for a moment: keeps its work, gets no more
     LOST = "lost"  # silent for long: its work is queued again
@@ -64,10 +65,18 @@ class Node(Struct, frozen=True):
     drain_reason: str = ""  # who drains it; kept while a draining node is suspect or lost
     evict: bool = False  # a drain with --now: its steps are stopped and queued again
     lost_count: int = 0
+    machine: str = ""  # the hash of the key of the machine that asked to join; empty for the head's own nodes
+    approved: bool = False  # of a machine that asked
+    invite: str = ""
 
     @property
     def draining(self) -> bool:
         return bool(self.drain_reason)
+
+    @property
+    def present(self) -> bool:
+        """Whether it belongs to the site, in whatever state."""
+        return self.state is not NodeState.LEFT and self.state is not NodeState.JOINING
 
     @property
     def open(self) -> bool:

@@ -11,9 +11,11 @@ from functools import singledispatch
 from msgspec import Struct
 from msgspec.structs import replace
 
-from mycelium.base.errors import Conflict, Missing, Refused
-from mycelium.base.ids import NodeId, is_node, number_of
+from mycelium.base.errors import Conflict, Denied, Missing, Refused
+from mycelium.base.ids import NodeId, is_node, node_id, number_of
 from mycelium.nodes.events import (
+    NodeApproved,
+    NodeAsked,
     NodeBack,
     NodeDrained,
     NodeDraining,
@@ -26,11 +28,14 @@ from mycelium.nodes.events import (
 )
 from mycelium.nodes.model import Devices, Node, Nodes, NodeState
 
-UP, SUSPECT, LOST = NodeState.UP, NodeState.SUSPECT, NodeState.LOST
+JOINING, UP, SUSPECT, LOST = NodeState.JOINING, NodeState.UP, NodeState.SUSPECT, NodeState.LOST
 DRAINING, DRAINED, LEFT = NodeState.DRAINING, NodeState.DRAINED, NodeState.LEFT
 
 # What each event makes of each state. A pair that is missing is refused by `decide` and ignored by `apply`.
 NEXT: dict[tuple[NodeState, type], NodeState] = {
+    (JOINING, NodeApproved): JOINING,  # until its agent says hello, which is `NodeJoined`
+    (JOINING, NodeLeft): LEFT,  # it was declined
+    (LEFT, NodeAsked): JOINING,
     (UP, NodeSuspected): SUSPECT,
     (DRAINING, NodeSuspected): SUSPECT,
     (DRAINED, NodeSuspected): SUSPECT,
@@ -50,6 +55,24 @@ NEXT: dict[tuple[NodeState, type], NodeState] = {
     (DRAINED, NodeLeft): LEFT,
     (LOST, NodeLeft): LEFT,
 }
+
+
+class Ask(Struct, frozen=True):
+    """A machine asks to be a node. `reserved`: the numbers up to this one belong to the head's own nodes."""
+
+    machine: str
+    name: str
+    devices: Devices
+    labels: dict[str, str]
+    address: str
+    approved: bool
+    invite: str = ""
+    reserved: int = 0
+
+
+class Approve(Struct, frozen=True):
+    node: str
+    by: str
 
 
 class Join(Struct, frozen=True):
@@ -76,7 +99,7 @@ class Remove(Struct, frozen=True):
     by: str
 
 
-NodeCommand = Join | Drain | Return | Remove
+NodeCommand = Ask | Approve | Join | Drain | Return | Remove
 
 
 def find(nodes: Nodes, text: str) -> Node:
@@ -94,13 +117,52 @@ def decide(command: NodeCommand, nodes: Nodes) -> list[NodeEvent]:
     raise TypeError(f"no rule for {type(command).__name__}")
 
 
+def of_machine(nodes: Nodes, machine: str) -> Node | None:
+    """The node that this machine is, or was."""
+    return next((node for node in nodes.by_id.values() if node.machine == machine), None) if machine else None
+
+
+@decide.register
+def _(command: Ask, nodes: Nodes) -> list[NodeEvent]:
+    known = of_machine(nodes, command.machine)
+    if known is not None and known.state is not LEFT:
+        return []
+    users = [node for node in nodes.by_id.values() if command.invite and node.invite == command.invite]
+    if users and users[0].machine != command.machine:
+        raise Denied(f"this one-time token has let in {users[0].id}", hint="`myc node invite` makes another")
+    _check_name(nodes, command.name, known.id if known else None)
+    node = known.id if known else node_id(max(nodes.next_number, command.reserved + 1))
+    approved = command.approved or (known is not None and known.approved)
+    return [
+        NodeAsked(
+            node, command.machine, command.name, command.devices, command.labels, command.address, approved, command.invite
+        )
+    ]
+
+
+@decide.register
+def _(command: Approve, nodes: Nodes) -> list[NodeEvent]:
+    node = find(nodes, command.node)
+    if node.approved:
+        return []
+    if node.state is not JOINING:
+        raise Conflict(f"{node.id} is {node.state}: it does not ask to join", hint="`myc nodes` shows who does")
+    return [NodeApproved(node.id, command.by)]
+
+
+def _check_name(nodes: Nodes, name: str, node: NodeId | None) -> None:
+    others = (other for other in nodes.by_id.values() if other.id != node and other.state is not LEFT)
+    if any(other.name == name for other in others):
+        raise Conflict(f"another node is called {name!r}", hint="give this one another name")
+
+
 @decide.register
 def _(command: Join, nodes: Nodes) -> list[NodeEvent]:
     known = nodes.by_id.get(command.node)
-    others = (node for node in nodes.by_id.values() if node.id != command.node and node.state is not LEFT)
-    if any(node.name == command.name for node in others):
-        raise Conflict(f"another node is called {command.name!r}", hint="give this one another name")
-    new = known is None or (known.devices, known.labels, known.address, known.name) != (
+    if known is not None and known.machine and not known.approved:
+        raise Denied(f"{known.id} is not approved", hint=f"`myc node approve {known.id}` lets it in")
+    _check_name(nodes, command.name, command.node)
+    new = known is None or known.state is JOINING or (known.devices, known.labels, known.address, known.name) != (
         command.devices,
         command.labels,
         command.address,
@@ -145,6 +207,9 @@ def apply(nodes: Nodes, event: NodeEvent, at_ns: int) -> None:
     if isinstance(event, NodeJoined):
         _joined(nodes, event, at_ns)
         return
+    if isinstance(event, NodeAsked):
+        _asked(nodes, event, at_ns)
+        return
     node = nodes.by_id.get(event.node)
     state = NEXT.get((node.state, type(event))) if node else None
     if node is None or state is None:
@@ -156,6 +221,11 @@ def apply(nodes: Nodes, event: NodeEvent, at_ns: int) -> None:
         node = replace(node, drain_reason=event.by, evict=node.evict or event.now)
     elif isinstance(event, NodeReturned):
         node = replace(node, drain_reason="", evict=False)
+    elif isinstance(event, NodeApproved):
+        node = replace(node, approved=True)
+    elif isinstance(event, NodeLeft):
+        # A machine that left by itself may come again; one that was taken out needs somebody's word.
+        node = replace(node, approved=node.approved and event.by == node.id)
     elif isinstance(event, NodeLost):
         node = replace(node, lost_count=node.lost_count + 1)
         nodes.evicted_ns = [*nodes.evicted_ns[-999:], at_ns]
@@ -170,7 +240,26 @@ def _joined(nodes: Nodes, event: NodeJoined, at_ns: int) -> None:
         nodes.next_number = max(nodes.next_number, number_of(event.node) + 1)
     else:
         node = replace(known, name=event.name, devices=event.devices, labels=event.labels, address=event.address)
+    if node.state is JOINING:
+        node = replace(node, state=UP, since_ns=at_ns, joined_ns=at_ns)
     nodes.by_id[event.node] = node
+
+
+def _asked(nodes: Nodes, event: NodeAsked, at_ns: int) -> None:
+    nodes.by_id[event.node] = Node(
+        event.node,
+        event.name,
+        event.devices,
+        event.labels,
+        JOINING,
+        at_ns,
+        at_ns,
+        event.address,
+        machine=event.machine,
+        approved=event.approved,
+        invite=event.invite,
+    )
+    nodes.next_number = max(nodes.next_number, number_of(event.node) + 1)
 
 
 def _back(node: Node) -> Node:
