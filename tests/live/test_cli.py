@@ -232,17 +232,6 @@ def test_a_job_file_has_the_keys_of_the_options(myc: Myc, work: Path):
     assert (done.returncode, done.stdout) == (0, "from the project\n1\n")
 
 
-def test_all_mistakes_of_a_job_file_are_told_at_once(myc: Myc, work: Path):
-    (work / "job.toml").write_text('comand = "x"\ncpus = "many"\n')
-    done = myc("submit", "job.toml")
-    assert done.returncode == 2
-    assert [line.split(": ")[0].strip() for line in done.stderr.splitlines()[1:]] == [
-        "job.toml",
-        "job.toml:1",
-        "job.toml:2",
-    ]
-
-
 # Looking.
 
 
@@ -276,6 +265,14 @@ def test_a_job_explains_itself(myc: Myc):
     assert story.index("started") < story.index("exited with 0")
 
 
+@pytest.fixture(scope="module")
+def ended(shared_site: LiveSite) -> str:
+    """A job that has ended."""
+    job = shared_site.submit("echo", "x")
+    shared_site.wait(job)
+    return job
+
+
 @pytest.mark.parametrize(
     "words",
     [
@@ -284,10 +281,8 @@ def test_a_job_explains_itself(myc: Myc):
         ("cancel", "JOB"), ("attach", "JOB"), ("run", "--dry-run", "true"),
     ],
 )  # fmt: skip
-def test_json_is_exactly_one_document(myc: Myc, words: tuple[str, ...]):
-    job = myc("run", "--detach", "--", "echo", "x").stdout.strip()
-    myc("attach", job)
-    asked = [job if word == "JOB" else word for word in words]
+def test_json_is_exactly_one_document(myc: Myc, ended: str, words: tuple[str, ...]):
+    asked = [ended if word == "JOB" else word for word in words]
     asked.insert(1 if words[0] == "run" else len(asked), "--json")
     json.loads(myc(*asked).stdout)
 

@@ -113,6 +113,8 @@ class Reader:
                         return event.data
                     if event.kind in ("stdout", "stderr"):
                         self._write(event.kind, event.data)
+                    elif event.kind == "problem":
+                        show.line(f"a part of the log cannot be shown: {show.clean(event.data['error']['message'])}")
                 reason = None  # the site ended the stream without an end: it is going down, or it was asked to be brief
             except Unavailable as problem:
                 reason = problem

@@ -169,13 +169,14 @@ def _say_ready(url: str, nodes: int, begun: float, *, detached: bool, json: bool
     if nodes > cores:
         said = f"{nodes} virtual nodes offer {nodes} cpus together; this machine has {cores}, so steps share them"
         show.say(f"  {show.paint('note', '33')}   {said}")
-    prefix = "" if home == settings.default_home() else f"MYC_HOME={home} "
     show.say("\nTry, here or in another terminal:" if detached else "\nTry, in another terminal:")
+    if home != settings.default_home():
+        show.say(f"  export MYC_HOME={home}")
     for command, says in (
         ("myc run -- echo hello", "run something"),
         ("myc nodes", "see the nodes"),
         ("myc --help", "see what else there is"),
         ("myc down", "stop the site"),
     ):
-        show.say(f"  {prefix}{command:<24}{show.paint(says, '2')}")
+        show.say(f"  {command:<24}{show.paint(says, '2')}")
     sys.stdout.flush()

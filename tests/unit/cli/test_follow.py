@@ -54,6 +54,11 @@ def test_nothing_is_shown_twice_or_lost_when_the_connection_breaks(monkeypatch: 
     assert capfdbinary.readouterr().out == b"abcde"
 
 
+def test_a_part_of_the_log_that_cannot_be_had_is_told(monkeypatch: pytest.MonkeyPatch, capfdbinary: Any):
+    read(monkeypatch, [Event("problem", {"error": {"message": "object is corrupt"}}), Event("end", job())])
+    assert b"cannot be shown: object is corrupt" in capfdbinary.readouterr().err
+
+
 def test_a_new_attempt_is_shown_from_its_beginning(monkeypatch: pytest.MonkeyPatch, capfdbinary: Any):
     read(monkeypatch, [piece(b"one"), piece(b"two", attempt=2), Event("end", job())])
     assert capfdbinary.readouterr().out == b"onetwo"

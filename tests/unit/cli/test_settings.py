@@ -115,6 +115,13 @@ def test_tokens_are_kept_where_only_their_owner_can_read_them():
     assert [path.name for path in settings.config_dir().iterdir()] == ["logins.json"]
 
 
+@pytest.mark.parametrize("token", ["b\udcc3", "two words", "new\nline", "ünicode"])
+def test_what_no_header_can_carry_is_no_token(token: str, monkeypatch: pytest.MonkeyPatch):
+    settings.told(url="http://one:1", token=token)
+    with pytest.raises(Refused, match="is no token"):
+        settings.place()
+
+
 def test_broken_logins_are_named_and_not_overwritten():
     settings.config_dir().mkdir(parents=True)
     settings.logins_path().write_text("{")
