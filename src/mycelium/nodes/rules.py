@@ -135,7 +135,14 @@ def _(command: Ask, nodes: Nodes) -> list[NodeEvent]:
     approved = command.approved or (known is not None and known.approved)
     return [
         NodeAsked(
-            node, command.machine, command.name, command.devices, command.labels, command.address, approved, command.invite
+            node,
+            command.machine,
+            command.name,
+            command.devices,
+            command.labels,
+            command.address,
+            approved,
+            command.invite,
         )
     ]
 
@@ -162,11 +169,16 @@ def _(command: Join, nodes: Nodes) -> list[NodeEvent]:
     if known is not None and known.machine and not known.approved:
         raise Denied(f"{known.id} is not approved", hint=f"`myc node approve {known.id}` lets it in")
     _check_name(nodes, command.name, command.node)
-    new = known is None or known.state is JOINING or (known.devices, known.labels, known.address, known.name) != (
-        command.devices,
-        command.labels,
-        command.address,
-        command.name,
+    new = (
+        known is None
+        or known.state is JOINING
+        or (known.devices, known.labels, known.address, known.name)
+        != (
+            command.devices,
+            command.labels,
+            command.address,
+            command.name,
+        )
     )
     if not new:
         return []
