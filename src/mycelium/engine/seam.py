@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Protocol
+from typing import Any, Protocol
 
 from msgspec import Struct
 
@@ -22,6 +22,21 @@ class NodeDown(Struct, frozen=True):
 
     node: NodeId
     why: str
+
+
+class Entrance(Protocol):
+    """What an engine offers beside, when machines of their own can join it with `myc join`."""
+
+    versions: dict[str, str]  # what must be equal on all its machines
+    own_nodes: int  # how many nodes the head's own machine has: they have the first numbers
+
+    def admit(self, node: NodeId, machine: str, address: str, socket: str) -> dict[str, Any]:
+        """Count this machine in, again and again, and say what it must know to take part."""
+        ...
+
+    def dismiss(self, machine: str) -> None:
+        """Count it out."""
+        ...
 
 
 class Engine(Protocol):
