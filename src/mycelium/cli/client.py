@@ -50,16 +50,16 @@ class Client:
     # One request, one document.
 
     def get(self, path: str, **query: Any) -> Any:
-        return json.loads(self.send("GET", path, query=query))
+        return self._parse(self.send("GET", path, query=query))
 
     def post(self, path: str, document: Any = None, *, key: str = "", **query: Any) -> Any:
         """With a `key`, the request is repeated until it is answered: the site does it once."""
         body = json.dumps(document if document is not None else {}).encode()
         headers = {"Content-Type": "application/json", **({"Idempotency-Key": key} if key else {})}
-        return json.loads(self.send("POST", path, body, headers, query=query, again=bool(key)))
+        return self._parse(self.send("POST", path, body, headers, query=query, again=bool(key)))
 
     def delete(self, path: str) -> Any:
-        return json.loads(self.send("DELETE", path) or b"{}")
+        return self._parse(self.send("DELETE", path))
 
     def send(
         self,
@@ -93,6 +93,8 @@ class Client:
             yield from _events(response)
         except (OSError, http.client.HTTPException) as error:
             raise Unavailable(f"the site at {self.url} stopped answering ({type(error).__name__})") from None
+        except ValueError:
+            raise self._no_site("its stream is none") from None
         finally:
             self.close()  # a stream that was left in the middle cannot carry another request
 
@@ -156,7 +158,7 @@ class Client:
 
     def _absent(self, error: Exception | None = None) -> Problem:
         if isinstance(error, http.client.HTTPException) and not isinstance(error, http.client.RemoteDisconnected):
-            return Refused(f"what answers at {self.url} is no Mycelium site", hint="check the URL")
+            return self._no_site("it does not speak HTTP")
         if type(error).__module__ == "ssl":  # not imported unless the URL asks for it
             return Unavailable(
                 f"no safe connection to {self.url}: {getattr(error, 'verify_message', '') or 'it does not speak TLS'}",
@@ -178,12 +180,21 @@ class Client:
             return data
         raise self._problem(response.status, data)
 
+    def _parse(self, data: bytes) -> Any:
+        try:
+            return json.loads(data)
+        except ValueError:
+            raise self._no_site("its answer is no JSON") from None
+
+    def _no_site(self, why: str) -> Refused:
+        return Refused(f"what answers at {self.url} is no Mycelium site ({why})", hint="check the URL")
+
     def _problem(self, status: int, data: bytes) -> Problem:
         try:
             error = json.loads(data)["error"]
             kind, message, hint = KINDS[error["kind"]], str(error["message"]), str(error.get("hint", ""))
         except (ValueError, KeyError, TypeError):
-            return Refused(f"what answers at {self.url} is no Mycelium site (status {status})", hint="check the URL")
+            return self._no_site(f"status {status}")
         if status == Unknown.http:
             return Unknown(message, hint=hint or f"`myc login {self.url} --token -` keeps a new token")
         return kind(message, hint=hint)

@@ -99,6 +99,7 @@ class Reader:
         self._path = f"/jobs/{job}/logs"
         self._query = {"follow": follow, "stream": only or None, **which}
         self._shown: dict[tuple[Any, ...], int] = {}  # up to where each step's streams have been passed on
+        self._attempts: dict[str, int] = {}
         self._stdout = sys.stderr.buffer if all_to_stderr else sys.stdout.buffer
         self._stderr = sys.stdout.buffer if only == "stderr" else sys.stderr.buffer
 
@@ -130,6 +131,10 @@ class Reader:
     def _write(self, kind: str, piece: Document) -> None:
         """A new connection begins at the start again, and what was passed on is left out."""
         data = base64.b64decode(piece["data"])
+        task, attempt = str(piece["task"]), int(piece["attempt"])
+        if 0 < self._attempts.get(task, 0) < attempt:
+            show.note(f"{task} was run again: what follows is attempt {attempt}")
+        self._attempts[task] = attempt
         step = (piece["task"], piece["attempt"], piece["rank"], kind)
         known, offset = self._shown.get(step, 0), int(piece["offset"])
         target = self._stdout if kind == "stdout" else self._stderr

@@ -72,8 +72,9 @@ def test_a_token_that_is_not_valid_is_told_from_what_is_not_allowed(monkeypatch:
         Client("http://x:1").get("/jobs")
 
 
-def test_something_else_that_answers_is_no_site(monkeypatch: pytest.MonkeyPatch):
-    Wire(monkeypatch, Answer(404, b"<html>nginx</html>"))
+@pytest.mark.parametrize("status", [200, 404, 502])
+def test_something_else_that_answers_is_no_site(monkeypatch: pytest.MonkeyPatch, status: int):
+    Wire(monkeypatch, Answer(status, b"<html>nginx</html>"))
     with pytest.raises(Refused, match="is no Mycelium site"):
         Client("http://x:1").get("/jobs")
 
@@ -114,6 +115,12 @@ def test_events_of_a_stream_are_read_as_the_standard_says():
         b': still here\n\nevent: stdout\ndata: {"a":\ndata: 1}\n\nevent: end\r\ndata: 2\r\n\r\nevent: cut\ndata: 3\n'
     )
     assert list(_events(io.BytesIO(lines))) == [Event("stdout", {"a": 1}), Event("end", 2)]
+
+
+def test_a_stream_of_something_else_is_no_sites(monkeypatch: pytest.MonkeyPatch):
+    Wire(monkeypatch, Answer(200, b"data: nonsense\n\n"))
+    with pytest.raises(Refused, match="is no Mycelium site"):
+        list(Client("http://x:1").stream("/jobs/job-9/logs"))
 
 
 def test_a_missing_job_is_missing_on_a_stream_too(monkeypatch: pytest.MonkeyPatch):

@@ -61,7 +61,9 @@ def test_a_part_of_the_log_that_cannot_be_had_is_told(monkeypatch: pytest.Monkey
 
 def test_a_new_attempt_is_shown_from_its_beginning(monkeypatch: pytest.MonkeyPatch, capfdbinary: Any):
     read(monkeypatch, [piece(b"one"), piece(b"two", attempt=2), Event("end", job())])
-    assert capfdbinary.readouterr().out == b"onetwo"
+    caught = capfdbinary.readouterr()
+    assert caught.out == b"onetwo"
+    assert caught.err == b"job-1 was run again: what follows is attempt 2\n"
 
 
 def test_a_document_on_stdout_has_it_for_itself(monkeypatch: pytest.MonkeyPatch, capfdbinary: Any):
