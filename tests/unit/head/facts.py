@@ -6,6 +6,11 @@ from typing import Any
 
 from mycelium.jobs.model import Site
 
+# The kinds of event of release 0.1.
+JOBS = "JobSubmitted JobReleased JobCancelled JobEnded JobArchived TaskPlaced TaskStopping TaskRequeued TaskEnded"
+NODES = "NodeJoined NodeSuspected NodeLost NodeBack NodeDraining NodeDrained NodeReturned NodeLeft"
+FIRST_KINDS = frozenset(f"{JOBS} StepStarted StepEnded {NODES} AccountAdded TokenReplaced".split())
+
 
 def facts_of(site: Site) -> dict[str, Any]:
     """Every fact that a person could have seen, by name."""

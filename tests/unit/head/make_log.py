@@ -8,19 +8,15 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import get_args
 
 from msgspec.structs import replace
 
-from mycelium.accounts.events import AccountEvent
 from mycelium.accounts.rules import ReplaceToken
 from mycelium.head.core import replay
-from mycelium.jobs.events import JobEvent
 from mycelium.jobs.model import Site
-from mycelium.nodes.events import NodeEvent
 from mycelium.sim.run import Simulation
 from mycelium.sim.world import World, load
-from tests.unit.head.facts import facts_of
+from tests.unit.head.facts import FIRST_KINDS, facts_of
 
 DATA = Path(__file__).parent / "data"
 
@@ -29,8 +25,7 @@ def _whole(world: World, seed: int) -> Simulation | None:
     """A run in which everything happens that can; only a token is replaced by hand afterwards."""
     simulation = Simulation(world, seed)
     outcome = simulation.run()
-    kinds = {kind.__name__ for kind in get_args(NodeEvent | AccountEvent | JobEvent)}
-    happens = kinds - {"TokenReplaced"} <= set(outcome.counts)
+    happens = FIRST_KINDS - {"TokenReplaced"} <= set(outcome.counts)
     return simulation if outcome.ok and happens and simulation.head.core is not None else None
 
 
