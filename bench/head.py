@@ -18,21 +18,24 @@ from pathlib import Path
 import httpx
 import psutil
 
-from bench.row import Row, show
+from bench.alone import alone, doing
+from bench.peers.slurm import Slurm, slurm
+from bench.row import Row
 from mycelium.base.limits import JOBS_PER_SUBMIT_MAX
 from tests.live.site import LiveSite, site_at, wait_for
 
-SLURM = "Slurm 22.05 on such a machine, published"
+SLURM_PUBLISHED = "published: 500/s on a large controller"
 
 
 def run(small: bool) -> list[Row]:
     """All figures. Small: a few seconds, to see that it works."""
+    peer = slurm(small)
     home = Path(tempfile.mkdtemp(prefix="myc-bench-"))
     try:
         with site_at(home / "home", nodes=2) as site:
             site.up()
-            rows = [latency(site, 5 if small else 50), array(site, 20 if small else 500)]
-            rows += submits(site, 50 if small else 3000)
+            rows = [latency(site, 5 if small else 50, peer), array(site, 20 if small else 500, peer)]
+            rows += submits(site, 50 if small else 3000, peer)
         with site_at(home / "large", nodes=1) as site:
             rows += restart(site, 500 if small else 100_000)
         rows.append(help_time(2 if small else 15))
@@ -41,8 +44,9 @@ def run(small: bool) -> list[Row]:
     return rows
 
 
-def latency(site: LiveSite, count: int) -> Row:
+def latency(site: LiveSite, count: int, peer: Slurm) -> Row:
     """From just before the request until the step runs, one job at a time."""
+    doing("submit to running")
     passed_ms: list[float] = []
     for _ in range(count):
         before_ns = time.time_ns()
@@ -52,18 +56,19 @@ def latency(site: LiveSite, count: int) -> Row:
         passed_ms.append((event["event"]["started_ns"] - before_ns) / 1e6)
     p50, p99 = statistics.median(passed_ms), sorted(passed_ms)[int(count * 0.99)]
     return Row(
-        "submit to running, one job, idle site (p50)",
+        "submit to running, one job, idle site",
         p50,
         "ms",
         50,
         "less",
-        f"{SLURM}: `srun true` 28 ms, whole",
-        "bubblewrap alone: 6 ms",
-        f"p99 {p99:.0f} ms; through HTTP and a durable log",
+        peer.latency,
+        "6 ms or so of bubblewrap: see bench.steps",
+        f"median; p99 {p99:.0f} ms; through HTTP and a durable log",
     )
 
 
-def array(site: LiveSite, count: int) -> Row:
+def array(site: LiveSite, count: int, peer: Slurm) -> Row:
+    doing(f"an array of {count}")
     begun = time.perf_counter()
     job = site.submit("true", array=f"0-{count - 1}", cpus=0.5)
     wait_for(lambda: site.state(job) == "done" or time.sleep(0.1), "the array to be done")
@@ -72,14 +77,15 @@ def array(site: LiveSite, count: int) -> Row:
         count / (time.perf_counter() - begun),
         "jobs/s",
         60,
-        peers=f"{SLURM}: 3.4 as shipped, 9.2 tuned",
-        bound="about 300/s: 6 ms of bubblewrap on 2 cores",
+        peers=f"{peer.array}; {SLURM_PUBLISHED}",
+        bound="bubblewrap alone on all cpus: see bench.steps",
         note="each with its own log, directory and sandbox",
     )
 
 
-def submits(site: LiveSite, count: int) -> list[Row]:
+def submits(site: LiveSite, count: int, peer: Slurm) -> list[Row]:
     """Jobs that wait behind another, so that only the submit is measured."""
+    doing("submits")
     blocker = site.submit("sleep", "3600")
     site.wait(blocker, "running")
     document = {"command": ["true"], "after": [blocker]}
@@ -104,8 +110,8 @@ def submits(site: LiveSite, count: int) -> list[Row]:
         site.post("/jobs", {"jobs": [document] * batch})
     batched = max(1, count * 3 // batch) * batch / (time.perf_counter() - begun)
     site.post(f"/jobs/{blocker}/cancel")
-    peers = f"{SLURM}: sbatch 258/s, without fsync"
-    fsync = f"fsync: {fsyncs():,.0f}/s"
+    peers = peer.submits
+    fsync = f"fsync of this disk {fsyncs():,.0f}/s"
     return [
         Row("durable submits, one request each, one client", singly, "/s", 300, peers=peers, bound=fsync),
         Row("durable submits, one request each, 8 clients", together, "/s", 300, peers=peers, note="client included"),
@@ -126,6 +132,7 @@ def fsyncs() -> float:
 
 def restart(site: LiveSite, count: int) -> list[Row]:
     """A head that holds many queued jobs: its memory, and its start after a kill and after a stop."""
+    doing(f"{count:,} queued jobs, restart")
     site.up()
     cpus = int(site.get("/status")["devices"]["total"]["cpus"])
     site.wait(site.submit("sleep", "3600", cpus=cpus, time="2h"), "running")
@@ -147,7 +154,7 @@ def restart(site: LiveSite, count: int) -> list[Row]:
             "MiB",
             1024,
             "less",
-            "HTCondor, published: under 1 MB a job",
+            f"HTCondor, published: under 1 MB a job, {count / 1000:,.3g} GB for these",
         ),
         Row(f"start after SIGKILL with {count:,} queued jobs", killed_s, "s", 5, "less"),
         Row(f"start after `myc down` with {count:,} queued jobs", stopped_s, "s", 5, "less"),
@@ -161,6 +168,7 @@ def start_time(site: LiveSite) -> float:
 
 
 def help_time(count: int) -> Row:
+    doing("myc --help")
     passed: list[float] = []
     for _ in range(count):
         begun = time.perf_counter()
@@ -173,4 +181,4 @@ def help_time(count: int) -> Row:
 
 
 if __name__ == "__main__":
-    show("the head", run(small="--small" in sys.argv))
+    alone("the head", run)

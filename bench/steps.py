@@ -1,21 +1,23 @@
 """How fast a node starts and ends sandboxed steps, and what each part of a start costs.
 
 `python -m bench.steps` runs the full size: 500 no-op steps through the local engine, agent, shim and bubblewrap, with
-room for two at once. Peers: Slurm 3.4 no-op jobs/s as shipped and 9.2 tuned on such a machine, `srun true` 28 ms; 6 ms
-for bubblewrap alone, which with a fork is the physical bound of a sandboxed step: about 300/s on two cores.
+room for two at once. Bubblewrap alone, the physical bound of a sandboxed step, is measured beside it; the peers
+are those of the whole way through the head, in bench.head.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 
+from bench.alone import alone, doing
+from bench.row import Row
 from mycelium.agent.launcher import Launcher
 from mycelium.base.ids import NodeId, StepId
 from mycelium.base.units import MIB
@@ -30,7 +32,7 @@ AT_ONCE = 4  # two that run while two are prepared or collected
 
 def step(number: int, sandbox: Sandbox) -> Step:
     name = StepId(f"job-{number}-a1-r0")
-    return Step(name, ("true",), Devices(500, 64 * MIB), time_ms=60_000, grace_ms=1000, sandbox=sandbox)
+    return Step(name, ("true",), Devices(500, 512 * MIB), time_ms=60_000, grace_ms=1000, sandbox=sandbox)
 
 
 class Run:
@@ -71,7 +73,7 @@ class Run:
         return len(self.whole_ms) / (time.perf_counter() - begun)
 
 
-async def through_the_engine(count: int) -> dict[str, float]:
+async def through_the_engine(count: int, bound: str) -> list[Row]:
     home = Path(tempfile.mkdtemp(prefix="myc-bench-"))
     engine = LocalEngine(home)
     begun = time.perf_counter()
@@ -80,20 +82,31 @@ async def through_the_engine(count: int) -> dict[str, float]:
         async for event in engine.watch():
             if isinstance(event, NodeUp):
                 break
-        found = {"node_up_ms": (time.perf_counter() - begun) * 1000}
+        rows = [Row("a node is up", (time.perf_counter() - begun) * 1000, "ms")]
+        doing(f"{count} steps without a sandbox")
         naked = Run(engine, 1, count, AT_ONCE, Sandbox.NONE)
-        found["naked_steps_per_s"] = await naked.measure()
+        rows.append(Row(f"{count} no-op steps without a sandbox", await naked.measure(), "/s"))
         if event.hello.labels["sandbox"] == "process":
-            boxed = Run(engine, 1_000_001, count, AT_ONCE, Sandbox.PROCESS)
-            found["sandboxed_steps_per_s"] = await boxed.measure()
-            alone = Run(engine, 2_000_001, max(10, count // 10), 1, Sandbox.PROCESS)
-            await alone.measure()
-            found["idle_order_to_started_ms_p50"] = statistics.median(alone.start_ms)
-            found["idle_order_to_exited_ms_p50"] = statistics.median(alone.whole_ms)
+            rows += await sandboxed(engine, count, bound)
     finally:
         await engine.stop(stop_steps=True, grace_ms=0)
         shutil.rmtree(home, ignore_errors=True)
-    return found
+    return rows
+
+
+async def sandboxed(engine: LocalEngine, count: int, bound: str) -> list[Row]:
+    doing(f"{count} steps in the sandbox")
+    boxed = Run(engine, 1_000_001, count, AT_ONCE, Sandbox.PROCESS)
+    rate = await boxed.measure()
+    doing("steps one by one")
+    single = Run(engine, 2_000_001, max(10, count // 10), 1, Sandbox.PROCESS)
+    await single.measure()
+    started_ms, exited_ms = statistics.median(single.start_ms), statistics.median(single.whole_ms)
+    return [
+        Row(f"{count} no-op steps in the sandbox", rate, "/s", bound=bound),
+        Row("one step, idle node: order to started", started_ms, "ms"),
+        Row("one step, idle node: order to exited", exited_ms, "ms"),
+    ]
 
 
 async def fork_server_ms(count: int) -> float:
@@ -119,16 +132,20 @@ def bwrap_ms(count: int) -> float:
     return (time.perf_counter() - begun) / count * 1000
 
 
-def run(small: bool = False) -> dict[str, float]:
-    """The figures, by name. Units: as in the names."""
+def run(small: bool = False) -> list[Row]:
+    """All figures. Small: 20 steps."""
     count = 20 if small else 500
-    found = asyncio.run(through_the_engine(count))
-    found["of_which_fork_of_a_shim_ms"] = asyncio.run(fork_server_ms(count))
+    doing("the parts of a start")
+    parts = [Row("of which the fork of a shim", asyncio.run(fork_server_ms(count)), "ms")]
+    bound = ""
     if shutil.which("bwrap"):
-        found["of_which_bubblewrap_alone_ms"] = bwrap_ms(max(10, count // 10))
-    return found
+        alone_ms = bwrap_ms(max(10, count // 10))
+        parts.append(Row("of which bubblewrap, alone", alone_ms, "ms"))
+        bound = (
+            f"{os.cpu_count()} cpus, each with one bubblewrap after the other: {os.cpu_count() * 1000 / alone_ms:.0f}/s"
+        )
+    return [*asyncio.run(through_the_engine(count, bound)), *parts]
 
 
 if __name__ == "__main__":
-    for name, figure in run(small="--small" in sys.argv).items():
-        print(f"{name:32} {figure:>12,.1f}")
+    alone("the steps of a node", run)

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import statistics
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -21,7 +21,9 @@ from typing import TypeVar
 
 from blake3 import blake3
 
-from mycelium.base.units import KIB, MIB
+from bench.alone import alone, doing
+from bench.row import Row
+from mycelium.base.units import MIB
 from mycelium.store.directory import DirectoryObjects
 from mycelium.store.objects import CHUNK_BYTES
 from mycelium.store.pack import batches, decode, encode
@@ -39,8 +41,8 @@ def timed(deed: Callable[[], T]) -> tuple[float, T]:
     return time.perf_counter() - began, result
 
 
-def best_s(times: int, deed: Callable[[], object]) -> float:
-    return min(timed(deed)[0] for _ in range(times))
+def median_s(times: int, deed: Callable[[], object]) -> float:
+    return statistics.median(timed(deed)[0] for _ in range(times))
 
 
 def write_plain(path: Path, data: bytes) -> None:
@@ -56,7 +58,7 @@ def read_verified(objects: DirectoryObjects, digest: str) -> None:
             pass
 
 
-def large(around: Path, size_bytes: int, times: int) -> dict[str, float]:
+def large(around: Path, size_bytes: int, times: int) -> list[Row]:
     """One large object."""
     data = os.urandom(MIB) * (size_bytes // MIB)
     objects = DirectoryObjects(around / "large")
@@ -65,16 +67,20 @@ def large(around: Path, size_bytes: int, times: int) -> dict[str, float]:
         objects.delete(digest)
         objects.put(data)
 
+    def speed(deed: Callable[[], object]) -> float:
+        return size_bytes / 1e6 / median_s(times, deed)
+
+    doing(f"one object of {size_bytes // MIB} MiB")
     digest = objects.put(data)
-    speeds_s = {
-        "bound_blake3": best_s(times, lambda: blake3(data).digest()),
-        "bound_memory_copy": best_s(times, lambda: bytearray(data)),
-        "bound_write_fsync": best_s(times, lambda: write_plain(around / "plain", data)),
-        "put": best_s(times, put),
-        "put_again": best_s(times, lambda: objects.put(data)),
-        "get_verified": best_s(times, lambda: read_verified(objects, digest)),
-    }
-    return {f"{name}_mb_per_s": size_bytes / 1e6 / seconds for name, seconds in speeds_s.items()}
+    hashing = f"BLAKE3 on one cpu {speed(lambda: blake3(data).digest()):,.0f}"
+    writing = f"plain write and fsync {speed(lambda: write_plain(around / 'plain', data)):,.0f}"
+    copying = f"copy in memory {speed(lambda: bytearray(data)):,.0f}"
+    size = f"{size_bytes // MIB} MiB"
+    return [
+        Row(f"put an object of {size}", speed(put), "MB/s", bound=f"{hashing}, {writing} MB/s"),
+        Row("put it again", speed(lambda: objects.put(data)), "MB/s", bound=f"{hashing} MB/s"),
+        Row("get it, verified", speed(lambda: read_verified(objects, digest)), "MB/s", bound=f"{copying} MB/s"),
+    ]
 
 
 def make_files(root: Path, count: int) -> None:
@@ -97,8 +103,9 @@ def name_files(around: Path, count: int) -> None:
         path.rename(shards[number % 256] / str(number))
 
 
-def small_files(around: Path, count: int) -> dict[str, float]:
+def small_files(around: Path, count: int) -> list[Row]:
     """A directory of many small files, there and back."""
+    doing(f"a directory of {count:,} files")
     root = around / "root"
     make_files(root, count)
     os.sync()
@@ -118,48 +125,49 @@ def small_files(around: Path, count: int) -> dict[str, float]:
     unpack_s, _ = timed(lambda: unpack(objects, scanned.digest, around / "unpacked"))
     singly = min(count, 1_000)
     os.sync()
+    doing("objects one by one")
     one_by_one_s, _ = timed(lambda: [objects.put(b"%d" % number + bytes(FILE_BYTES)) for number in range(singly)])
     sweep_s, swept = timed(lambda: objects.sweep({scanned.digest}, 0, LATER_NS))
     assert swept.kept == 1
-    return {
-        "files": count,
-        "bound_make_and_rename_s": bound_s,
-        "scan_s": scan_s,
-        "scan_again_with_cache_s": scan_again_s,
-        "store_s": store_s,
-        "store_again_s": store_again_s,
-        "ask_missing_s": missing_s,
-        "send_as_packs_and_store_s": pack_s,
-        "unpack_s": unpack_s,
-        "sweep_s": sweep_s,
-        "durable_put_in_batch_us": store_s / count * 1e6,
-        "durable_put_alone_us": one_by_one_s / singly * 1e6,
-        **peers(around, root),
-    }
+    bound = f"make, write and rename {bound_s:.2f} s, not durable"
+    return [
+        Row(f"hash a directory of {count:,} files", scan_s, "s"),
+        Row("hash it again, with the cache", scan_again_s, "s"),
+        Row("store it, durably", store_s, "s", bound=bound, peers=peers(around, root)),
+        Row("store it again", store_again_s, "s"),
+        Row("ask what is missing", missing_s, "s"),
+        Row("send it in packs and store it", pack_s, "s"),
+        Row("unpack it", unpack_s, "s"),
+        Row("sweep", sweep_s, "s", note=f"{swept.removed:,} objects"),
+        Row("durable put of one object, in a batch", store_s / count * 1e6, "us"),
+        Row("durable put of one object, alone", one_by_one_s / singly * 1e6, "us"),
+    ]
 
 
-def peers(around: Path, root: Path) -> dict[str, float]:
+def peers(around: Path, root: Path) -> str:
+    """Copies of the same directory: by `cp` and `tar` without hash or fsync, by `git add` with hash and compression."""
+    doing("cp, tar and git")
     commands = {
-        "cp": f"cp -r {root} {around}/cp",
+        "cp -r": f"cp -r {root} {around}/cp",
         "tar": f"tar -cf - -C {root} . | tar -xf - -C {around}/tar",
-        "git": f"git init -q {around}/git && git --git-dir {around}/git/.git --work-tree {root} add -A",
+        "git add": f"git init -q {around}/git && git --git-dir {around}/git/.git --work-tree {root} add -A",
     }
     (around / "tar").mkdir()
-    return {f"peer_{name}_s": shell_s(command) for name, command in commands.items() if shutil.which(name)}
+    found = [f"{name} {shell_s(line):.2f} s" for name, line in commands.items() if shutil.which(name.split()[0])]
+    return ", ".join(found) + ", none durable"
 
 
 def shell_s(command: str) -> float:
     return timed(lambda: subprocess.run(command, shell=True, check=True))[0]
 
 
-def run(small: bool = False) -> dict[str, float]:
-    """The figures, by name. Units: as in the names."""
+def run(small: bool = False) -> list[Row]:
+    """All figures. Small: an object of 2 MiB and 100 files."""
     with tempfile.TemporaryDirectory(dir=os.environ.get("BENCH_DIR")) as made:
         around = Path(made)
         size_bytes, times, count = (2 * MIB, 1, 100) if small else (512 * MIB, 3, 10_000)
-        return {"object_kib": size_bytes / KIB, **large(around, size_bytes, times), **small_files(around, count)}
+        return large(around, size_bytes, times) + small_files(around, count)
 
 
 if __name__ == "__main__":
-    for name, figure in run(small="--small" in sys.argv).items():
-        print(f"{name:32} {figure:>12,.3f}" if figure < 100 else f"{name:32} {figure:>12,.0f}")
+    alone("the store", run)

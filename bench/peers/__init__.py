@@ -1,0 +1,13 @@
+"""Other systems, measured in the same run on the same machine when `--peers` is given.
+
+Never: leaves anything behind, or fails a benchmark: where a peer cannot be had, what was noted before stands in its place.
+"""
+
+from __future__ import annotations
+
+import sys
+
+
+def wanted() -> bool:
+    """Whether peers are to be measured in this run."""
+    return "--peers" in sys.argv
