@@ -22,3 +22,6 @@ class SiteSettings(Struct, frozen=True):
     retain_ended_s: int = RETAIN_ENDED_S
     grace_ms: int = GRACE_MS
     name: str = "mycelium"
+    engine: str = "local"  # or ray, for many machines
+    address: str = ""  # where other machines reach this one
+    tls: bool = False

@@ -23,7 +23,7 @@ from mycelium.base.clock import Clock
 from mycelium.base.errors import Conflict, Unavailable
 from mycelium.base.limits import DISK_RESERVE_BYTES
 from mycelium.base.units import S_NS, format_size
-from mycelium.engine.local.engine import LocalEngine
+from mycelium.engine.seam import Engine
 from mycelium.head.commands import StopAll, Tick
 from mycelium.head.core import Core, Settings
 from mycelium.head.loop import Head
@@ -32,6 +32,7 @@ from mycelium.head.sweep import sweep_for_ever
 from mycelium.head.views import time_view
 from mycelium.log import Log, open_log
 from mycelium.nodes.plan import Patience
+from mycelium.serve.engines import make_engine, open_entrance
 from mycelium.serve.http.app import build_app
 from mycelium.serve.http.auth import hash_token, new_token
 from mycelium.store.directory import DirectoryObjects
@@ -66,7 +67,7 @@ async def _serve(settings: SiteSettings, home: Path, log: Log, ready: Callable[[
     patience = Patience(int(settings.node_suspect_s * S_NS), int(settings.node_lost_s * S_NS))
     core = _restored(log, clock, Settings(patience, settings.retain_ended_s * S_NS, grace_ms=settings.grace_ms))
     objects = DirectoryObjects(home / "objects")
-    engine = LocalEngine(home, settings.nodes)
+    engine = make_engine(settings, home, core.site.nodes)
     head = Head(core, engine, clock, refusing=lambda: _disk_full(home))
     sockets = [_listen(settings.host, settings.port)]
     url = f"http://{settings.host}:{sockets[0].getsockname()[1]}"
@@ -80,6 +81,7 @@ async def _serve(settings: SiteSettings, home: Path, log: Log, ready: Callable[[
         asyncio.get_running_loop().add_signal_handler(number, down, "a signal", settings.grace_ms)
     about = {"site": settings.name, "version": mycelium.__version__, "url": url, "started": time_view(clock.now_ns())}
     server = _Server(uvicorn.Config(build_app(head, objects, about, down), log_level="warning", lifespan="off"))
+    open_entrance(server.config.app, engine, home)  # type: ignore[arg-type]
     await head.start()
     serving = asyncio.create_task(server.serve(sockets))
     sweeping = asyncio.create_task(sweep_for_ever(core, objects, clock))
@@ -112,7 +114,7 @@ def _restored(log: Log, clock: Clock, settings: Settings) -> Core:
         gc.enable()
 
 
-async def _wind_down(head: Head, engine: LocalEngine, by: str, grace_ms: int) -> None:
+async def _wind_down(head: Head, engine: Engine, by: str, grace_ms: int) -> None:
     """Stop what runs, let its end be reported and committed, then stop the machines."""
     await head.ask(StopAll(by))
     loop = asyncio.get_running_loop()

@@ -9,7 +9,7 @@ from fastapi import FastAPI
 
 import mycelium
 from mycelium.head.loop import Head
-from mycelium.serve.http import accounts, jobs, nodes, objects, reading, site
+from mycelium.serve.http import accounts, jobs, machines, nodes, objects, reading, site
 from mycelium.serve.http.wire import install_errors
 from mycelium.store.objects import Objects
 
@@ -29,5 +29,6 @@ def build_app(head: Head, objects_: Objects, about: dict[str, Any], down: Callab
     app.state.down = down
     for door in (jobs, nodes, accounts, objects, site, reading):
         app.include_router(door.router)
+    app.include_router(machines.router)
     install_errors(app)
     return app
