@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from msgspec.structs import replace
 
@@ -27,8 +28,9 @@ from mycelium.engine.local import door
 from mycelium.engine.local.keeper import Keeper, kill_steps, wait_end
 from mycelium.engine.orders import WIRE_VERSION, Hello, Order, Report, Shutdown
 from mycelium.engine.ray import messages
+from mycelium.engine.ray.host import versions
 from mycelium.engine.ray.messages import Down, Give, Got, Heard, Lost, Machines, Part, Ready, Silent, Up
-from mycelium.engine.ray.raylet import Place, Raylet, free_port
+from mycelium.engine.ray.raylet import Place, Raylet, free_port, keep_token
 from mycelium.engine.seam import NodeDown, NodeUp
 
 EVENTS_MAX = 10_000  # waiting for the head; beyond it the bridge waits with its own
@@ -61,6 +63,8 @@ class RayEngine:
         )
         own = self._ray.place.machine
         self._keepers = {node_id(number + 1): self._keeper(number, nodes, labels) for number in range(nodes)}
+        self.versions = versions()
+        self.own_nodes = nodes
         self._machines: dict[str, str] = {own: str(door.place(self._home))}
         self._machine_of: dict[NodeId, str] = dict.fromkeys(self._keepers, own)
         self._hellos: dict[NodeId, Hello] = {}  # of connected agents
@@ -97,6 +101,31 @@ class RayEngine:
             said = self._ray.said()
             await self.stop(stop_steps=False, grace_ms=0)
             raise Unavailable(f"Ray was not ready after {READY_S:.0f}s", hint=said or "look at its log") from None
+
+    # Machines that join.
+
+    def admit(self, node: NodeId, machine: str, address: str, socket: str) -> dict[str, Any]:
+        """Count a machine in. `ray` is empty while our Ray is being built: then it must ask again."""
+        if self._machine_of.get(node) != machine or self._machines.get(machine) != socket:
+            self._machine_of[node] = machine
+            self._machines[machine] = socket
+            self._tell_machines()
+        supervisor = self._ray.living()
+        life = f"{supervisor.pid}-{supervisor.started_ns}" if supervisor else ""
+        place = self._ray.place
+        return {
+            "machine": machine,
+            "ray": f"{place.address}:{place.port}" if life and self._writer is not None else "",
+            "life": life,
+            "token": keep_token(self._ray.directory),
+        }
+
+    def dismiss(self, machine: str) -> None:
+        self._machines.pop(machine, None)
+        for node in [node for node, its in self._machine_of.items() if its == machine]:
+            del self._machine_of[node]
+            self._hellos.pop(node, None)
+        self._tell_machines()
 
     async def watch(self) -> AsyncIterator[NodeUp | NodeDown | Report]:
         while (event := await self._events.get()) is not None:
@@ -159,7 +188,7 @@ class RayEngine:
                 await self._live_once()
             except OSError as error:
                 log.error("Ray cannot be started: %s", error)
-            for machine in self._machines:
+            for machine in list(self._machines):
                 await self._lost(machine, "the head has lost Ray")
             wait_s = RETRY_S_MIN if time.monotonic() - begun > READY_S else min(RETRY_S_MAX, wait_s * 2)
             await asyncio.sleep(wait_s)
@@ -171,6 +200,8 @@ class RayEngine:
             if not self._borrowed:
                 self._ray.place = replace(self._ray.place, port=free_port(self._address))
             supervisor = await asyncio.to_thread(self._ray.start)
+        elif not self._borrowed:
+            self._ray.place = replace(self._ray.place, port=self._ray.port())  # of the head before this one
         ended = asyncio.create_task(wait_end(supervisor.pid))
         listening = asyncio.create_task(self._open_bridge())
         try:

@@ -41,6 +41,7 @@ ENVIRONMENT = {
     "RAY_task_events_report_interval_ms": "0",
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
     "RAY_worker_niceness": "0",
+    "RAY_DEFAULT_PYTHON_VERSION_MATCH_LEVEL": "minor",
     "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
     "RAY_health_check_initial_delay_ms": "5000",
     "RAY_health_check_period_ms": "2000",
@@ -156,8 +157,13 @@ class Raylet:
             )
         pid = self._child.pid
         found = Process(pid, usage.start_ticks(pid), process.boot_id(), time.time_ns())
+        (self.directory / "port").write_text(str(self.place.port))
         (self.directory / "pid").write_bytes(found.encode())
         return found
+
+    def port(self) -> int:
+        """Where the GCS that lives here listens, whoever started it."""
+        return int((self.directory / "port").read_text())
 
     def _words(self) -> list[str]:
         place = self.place

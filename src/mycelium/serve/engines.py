@@ -1,0 +1,52 @@
+"""Which engine a site runs on, chosen by name: the only place where the name means anything."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from fastapi import FastAPI
+
+from mycelium.base.errors import Refused
+from mycelium.engine.local.engine import LocalEngine
+from mycelium.engine.seam import Engine
+from mycelium.head.settings import SiteSettings
+from mycelium.nodes.model import Nodes
+from mycelium.serve.http.invites import new_site_token
+from mycelium.serve.http.machines import Opened
+
+ENGINES = ("local", "ray")
+
+
+def make_engine(settings: SiteSettings, home: Path, nodes: Nodes) -> Engine:
+    """Errors: `Refused` for an engine that is not there, and for numbers of nodes that other machines have."""
+    if settings.engine not in ENGINES:
+        raise Refused(f"no engine is called {settings.engine!r}", hint=f"there are: {', '.join(ENGINES)}")
+    taken = [node for node in list(nodes.by_id.values())[: settings.nodes] if node.machine]
+    if taken:
+        raise Refused(
+            f"{settings.nodes} nodes here would be one too many: {taken[0].id} is another machine",
+            hint="start with as many as before",
+        )
+    if settings.engine == "local":
+        return LocalEngine(home, settings.nodes)
+    if not settings.address:
+        raise Refused("other machines need an address of this one", hint="say it with --address, for example 10.0.0.1")
+    try:
+        from mycelium.engine.ray.engine import RayEngine
+
+        return RayEngine(home, settings.nodes, address=settings.address)
+    except ImportError:
+        raise Refused("the engine for many machines needs Ray", hint="`pip install 'mycelium[ray]'`") from None
+
+
+def open_entrance(app: FastAPI, engine: Engine, home: Path) -> None:
+    """Let machines ask to join, when this engine has any use for them."""
+    if isinstance(engine, LocalEngine):
+        return
+    path = home / "tokens" / "join"
+    path.parent.mkdir(mode=0o700, exist_ok=True)
+    if not path.exists():
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+            file.write(new_site_token() + "\n")
+    app.state.opened = Opened(engine, path.read_text().strip())  # type: ignore[arg-type]

@@ -1,0 +1,211 @@
+"""The doors for machines that join: ask to be a node, drain, leave; and for admins: approve, invite.
+
+A machine is known by a key that it makes itself and shows as its bearer token; the site keeps the key's hash. It asks
+again and again: to learn that it was approved, and later that the site has changed. What the engine needs for it to
+take part is passed on unread.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Request
+from fastapi.responses import Response
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from msgspec import Struct
+
+import mycelium
+from mycelium.base.errors import Denied, Refused, Unknown
+from mycelium.base.limits import CLOCK_AHEAD_S, NAME_LENGTH_MAX
+from mycelium.base.units import S_NS, format_time_ms
+from mycelium.engine.orders import WIRE_VERSION
+from mycelium.engine.seam import Entrance
+from mycelium.head import views
+from mycelium.head.loop import Head
+from mycelium.nodes.model import Devices, Node, NodeState
+from mycelium.nodes.rules import Approve, Ask, Drain, Remove, of_machine
+from mycelium.serve.http import invites
+from mycelium.serve.http.auth import TheAdmin, TheHead, hash_token
+from mycelium.serve.http.schema import flat
+from mycelium.serve.http.wire import ERRORS, answer, fields, read_document
+
+router = APIRouter(tags=["machines"], responses=ERRORS)
+
+LABELS_MAX = 64
+_key = HTTPBearer(auto_error=False, description="the key of a machine: `myc join` makes it")
+TEXT: dict[str, Any] = {"type": "string", "maxLength": NAME_LENGTH_MAX}
+TEXTS: dict[str, Any] = {"type": "object", "additionalProperties": TEXT, "maxProperties": LABELS_MAX}
+COUNT: dict[str, Any] = {"type": "integer", "minimum": 0, "maximum": 1 << 53}
+MENDS = {
+    "mycelium": "on this machine, `pip install mycelium=={}`",
+    "python": "on this machine, `uv python install {}` and install mycelium with it",
+    "ray": "on this machine, `pip install 'ray=={}'`",
+}
+
+
+class Opened(Struct):
+    """What the site needs to let machines in."""
+
+    entrance: Entrance
+    site_token: str
+
+
+def the_entrance(request: Request) -> Opened:
+    opened: Opened | None = getattr(request.app.state, "opened", None)
+    if opened is None:
+        raise Refused("this site runs on one machine alone", hint="start it with `myc up --engine ray --address IP`")
+    return opened
+
+
+def the_machine(credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_key)]) -> str:
+    """The hash of the key that the machine shows."""
+    if credentials is None or len(credentials.credentials) < 32:
+        raise Unknown("no key was shown", hint="machines join with `myc join`")
+    return hash_token(credentials.credentials)
+
+
+TheEntrance = Annotated[Opened, Depends(the_entrance)]
+TheMachine = Annotated[str, Depends(the_machine)]
+
+
+@router.post(
+    "/machines",
+    summary="Ask to be a node, or whether anything has changed",
+    openapi_extra={
+        "requestBody": flat(
+            ["name", "versions", "time_ns"],
+            name={**TEXT, "minLength": 1},
+            versions=TEXTS,
+            time_ns=COUNT,
+            address=TEXT,
+            socket={"type": "string", "maxLength": 107},
+            objects=TEXT,
+            devices={"type": "object", "additionalProperties": COUNT, "maxProperties": 3},
+            labels=TEXTS,
+            token={"type": "string", "maxLength": 256},
+        )
+    },
+)
+async def ask(request: Request, head: TheHead, opened: TheEntrance, machine: TheMachine) -> Response:
+    """The `token` is looked at only when the site does not know the machine's key yet."""
+    asked = fields(
+        await read_document(request),
+        name=str,
+        versions=dict,
+        time_ns=int,
+        address=str,
+        socket=str,
+        objects=str,
+        devices=dict,
+        labels=dict,
+        token=str,
+    )
+    _check_versions(asked["versions"] or {}, _versions(opened))
+    _check_clock(asked["time_ns"] or 0, head.clock.now_ns())
+    node = of_machine(head.core.site.nodes, machine)
+    if node is None or node.state is NodeState.LEFT:
+        node = await _let_in(head, opened, machine, asked)
+    waits = not node.approved
+    engine = None
+    if not waits and node.state is not NodeState.LEFT:
+        engine = opened.entrance.admit(node.id, machine, asked["address"] or "", asked["socket"] or "")
+    return answer({"node": node.id, "name": node.name, "state": node.state.value, "waits": waits, "engine": engine})
+
+
+async def _let_in(head: Head, opened: Opened, machine: str, asked: dict[str, Any]) -> Node:
+    known = of_machine(head.core.site.nodes, machine)
+    invite = ""
+    if known is None or not known.approved:
+        invite = invites.check(opened.site_token, asked["token"] or "", head.clock.now_ns())
+    name = asked["name"] or ""
+    if not 0 < len(name) <= NAME_LENGTH_MAX or not name.isprintable():
+        raise Refused(f"a node's name has 1 to {NAME_LENGTH_MAX} printable characters", hint="give one with --name")
+    command = Ask(
+        machine,
+        name,
+        _devices(asked["devices"] or {}),
+        _labels(asked["labels"] or {}),
+        asked["address"] or "",
+        approved=bool(invite),
+        invite=invite,
+        reserved=opened.entrance.own_nodes,
+    )
+    return head.core.site.nodes.by_id[await head.ask(command)]
+
+
+def _devices(said: dict[str, Any]) -> Devices:
+    counts = {key: said.get(key, 0) for key in ("cpu_m", "memory_bytes", "gpus")}
+    if not all(isinstance(count, int) and 0 <= count <= 1 << 53 for count in counts.values()):
+        raise Refused("devices must be counts of cpu_m, memory_bytes and gpus")
+    return Devices(**counts)
+
+
+def _labels(said: dict[str, Any]) -> dict[str, str]:
+    texts = all(isinstance(value, str) and len(value) <= NAME_LENGTH_MAX for value in said.values())
+    if not texts or len(said) > LABELS_MAX:
+        raise Refused(f"labels must be at most {LABELS_MAX} texts of at most {NAME_LENGTH_MAX} characters")
+    return said
+
+
+def _versions(opened: Opened) -> dict[str, str]:
+    return {"mycelium": mycelium.__version__, "wire": str(WIRE_VERSION), **opened.entrance.versions}
+
+
+def _check_versions(theirs: dict[str, Any], ours: dict[str, str]) -> None:
+    for what, version in ours.items():
+        if theirs.get(what) != version:
+            said = str(theirs.get(what) or "none")[:64]
+            mend = MENDS.get(what, MENDS["mycelium"]).format(version if what in MENDS else mycelium.__version__)
+            raise Refused(f"this machine has {what} {said}; the site has {version}", hint=mend)
+
+
+def _check_clock(theirs_ns: int, ours_ns: int) -> None:
+    apart_ns = theirs_ns - ours_ns
+    if abs(apart_ns) > CLOCK_AHEAD_S * S_NS:
+        way = "ahead of" if apart_ns > 0 else "behind"
+        raise Refused(
+            f"this machine's clock is {format_time_ms(abs(apart_ns) // 1_000_000)} {way} the site's;"
+            f" at most {CLOCK_AHEAD_S}s are allowed",
+            hint="set it, for example with `timedatectl set-ntp true`",
+        )
+
+
+@router.post(
+    "/machines/drain",
+    summary="This machine wants no more work",
+    openapi_extra={"requestBody": flat([], now={"type": "boolean"})},
+)
+async def drain(request: Request, head: TheHead, opened: TheEntrance, machine: TheMachine) -> Response:
+    now = bool(fields(await read_document(request), now=bool)["now"])
+    node = _known(head, machine)
+    await head.ask(Drain(node.id, node.id, now))
+    return answer(views.node_view(head.core, _known(head, machine)))
+
+
+@router.post("/machines/leave", summary="This machine leaves the site")
+async def leave(head: TheHead, opened: TheEntrance, machine: TheMachine) -> Response:
+    """It must be drained. Its place is kept: it may come again without being approved."""
+    node = _known(head, machine)
+    await head.ask(Remove(node.id, node.id))
+    opened.entrance.dismiss(machine)
+    return answer({"node": node.id, "state": "left"})
+
+
+def _known(head: Head, machine: str) -> Node:
+    node = of_machine(head.core.site.nodes, machine)
+    if node is None:
+        raise Unknown("the site does not know this machine", hint="`myc join` asks to join")
+    if not node.approved:
+        raise Denied(f"{node.id} is not approved")
+    return node
+
+
+@router.post("/nodes/{node}/approve", summary="Let a machine in that asks to join")
+async def approve(node: str, head: TheHead, account: TheAdmin) -> Response:
+    found = await head.ask(Approve(node, account.name))
+    return answer(views.node_view(head.core, head.core.site.nodes.by_id[found]))
+
+
+@router.post("/machines/invite", summary="A token that lets one machine in, without approval")
+async def invite(head: TheHead, opened: TheEntrance, account: TheAdmin) -> Response:
+    return answer({"token": invites.new_invite(opened.site_token, head.clock.now_ns())}, 201)
