@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from mycelium.base.errors import Refused, Unavailable
+from mycelium.base.limits import POOL_DEATHS_MAX
 from mycelium.engine.local.pool.pool import LocalPool
 from mycelium.polymer import verbs as my
 from mycelium.polymer.executor import Executor
@@ -166,7 +167,7 @@ def test_a_call_that_kills_every_worker_is_refused_in_the_end(pool: LocalPool) -
     def doomed(xs: list[int]) -> list[int]:
         return my.map(deadly, xs)
 
-    with pytest.raises(Unavailable, match="kernel deadly: 3 workers died") as raised:
+    with pytest.raises(Unavailable, match=f"kernel deadly: {POOL_DEATHS_MAX} workers died") as raised:
         execute(doomed.module, {"xs": list(range(40))}, on=pool)
     assert "call 5" in raised.value.__notes__[0]
     assert execute(total.module, {"xs": [1, 2]}, on=pool) == 6
@@ -186,8 +187,9 @@ def test_workers_killed_from_outside_change_nothing(pool: LocalPool) -> None:
 
     def kill_now_and_then() -> None:
         while not stop.wait(0.1):
-            for seat in list(pool.seats)[:1]:
-                os.kill(seat.process.pid, signal.SIGKILL)
+            seats = list(pool.seats)
+            if all(seat.ready for seat in seats):
+                os.kill(seats[0].process.pid, signal.SIGKILL)
 
     killer = threading.Thread(target=kill_now_and_then)
     killer.start()

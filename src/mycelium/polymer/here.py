@@ -18,6 +18,7 @@ from mycelium.polymer.program.define import check_inputs
 from mycelium.polymer.program.graph import Module
 from mycelium.polymer.runtime.dataflow import Run, run
 from mycelium.polymer.runtime.interpreter import interpret
+from mycelium.polymer.runtime.memo import MemoryMemo
 from mycelium.polymer.runtime.pool import Pool
 
 PROGRESS_AFTER_S = 2.0
@@ -29,6 +30,7 @@ class _Here:
     make: Callable[[int | None], Any] | None = None
     pool: Any = None
     pid = 0
+    memo = MemoryMemo()
 
 
 _lock = threading.Lock()
@@ -61,7 +63,7 @@ def execute(module: Module, inputs: Mapping[str, Any], *, on: Pool | None = None
     held = on or pool()
     if held is None:
         return interpret(module, inputs)
-    return run(optimise(module) if passes else module, inputs, held, watch=_watcher())
+    return run(optimise(module) if passes else module, inputs, held, watch=_watcher(), memo=_Here.memo)
 
 
 def _watcher() -> Callable[[Run], None] | None:

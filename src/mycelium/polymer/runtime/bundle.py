@@ -6,6 +6,7 @@ A bundle cuts its calls into batches of a size chosen when a worker asks. Never:
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 from mycelium.polymer.kernel import Kernel
@@ -78,8 +79,10 @@ class One(Bundle):
         *,
         each: Kernel | None = None,
         test: Kernel | None = None,
+        keep: Callable[[Any], None] | None = None,
     ) -> None:
         super().__init__(at, kernel, cost)
+        self.keep_result = keep
         self.work: Work | None = Work(how, kernel, values, cost_ns=int(cost.call_ns), place=self, each=each, test=test)
         self.value: list[Any] = []
 
@@ -90,6 +93,8 @@ class One(Bundle):
     def keep(self, work: Work, given: Given) -> None:
         self.cost.measured(1, given.spent_ns)
         self.value.append(given.value)
+        if self.keep_result is not None:
+            self.keep_result(given.value)
 
     def finished(self) -> bool:
         return bool(self.value)
@@ -153,6 +158,37 @@ class Many(Bundle):
 
     def progress(self) -> tuple[int, int]:
         return self.back, self.total
+
+
+class Remembered(Many):
+    """A map of which some results are known already: only the others are calls."""
+
+    def __init__(
+        self,
+        at: int,
+        kernel: Kernel,
+        cost: Cost,
+        columns: list[Any],
+        shared: list[tuple[int, Shared]],
+        known: dict[int, Any],
+        keep: Callable[[int, Any], None],
+    ) -> None:
+        self.missing = [index for index in range(len(columns[0])) if index not in known]
+        super().__init__(at, kernel, cost, [[column[index] for index in self.missing] for column in columns], shared)
+        self.known, self.keep_result = known, keep
+
+    def keep(self, work: Work, given: Given) -> None:
+        super().keep(work, given)
+        for index, value in zip(self.missing[work.first : work.first + work.calls], given.value, strict=True):
+            self.keep_result(index, value)
+
+    def fail(self, work: Work, raised: Raised) -> None:
+        raised.index = self.missing[work.first + raised.index] - work.first
+        super().fail(work, raised)
+
+    def result(self) -> list[Any]:
+        fresh = dict(zip(self.missing, super().result(), strict=True)) | self.known
+        return [fresh[index] for index in range(len(fresh))]
 
 
 class Tree(Many):

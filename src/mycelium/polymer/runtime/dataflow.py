@@ -13,17 +13,21 @@ from typing import Any
 
 from mycelium.base.errors import Unavailable
 from mycelium.base.limits import POOL_DEATHS_MAX, RUN_COPIES_SHARE
+from mycelium.polymer.kernel import Kernel
 from mycelium.polymer.program.graph import Graph, Module, Op
 from mycelium.polymer.runtime import bundle as bundles
+from mycelium.polymer.runtime import memo as memory
 from mycelium.polymer.runtime.costs import Cost
 from mycelium.polymer.runtime.failure import failure
 from mycelium.polymer.runtime.interpreter import equal_lengths, zip_lists
+from mycelium.polymer.runtime.memo import Keys, Memo
 from mycelium.polymer.runtime.plan import Plan, plan
 from mycelium.polymer.runtime.pool import Given, Lost, Outcome, Pool, Raised, Shared, Work
 from mycelium.polymer.runtime.work import elements
 
 NONE, MAYBE, SURE = 0, 1, 2  # whether the result needs an operation: not, perhaps (a side of a select), certainly
 WAITING, READY, LAUNCHED, GIVEN = 0, 1, 2, 3  # the life of an operation
+KNOWN_CALLS = 2  # calls that must have been measured before another one can be called late
 STRAGGLER_NS = 500_000_000
 
 
@@ -42,9 +46,11 @@ class Run:
         speculate: bool = True,
         copies: bool = True,
         heard: Callable[[bundles.Bundle], None] | None = None,
+        memo: Memo | None = None,
     ) -> None:
         self.module, self.graph, self.inputs, self.pool, self.then = module, graph, inputs, pool, then
         self.costs, self.speculate, self.copies, self.heard = costs, speculate, copies, heard
+        self.memo = memo
         self.plan: Plan = plan(graph)
         self.values: dict[int, Any] = {}
         self.uses = list(self.plan.uses)
@@ -281,7 +287,7 @@ class Run:
         kernel, cost = self.module.kernel(op.kernel), self._cost(f"{op.verb} {op.kernel} {op.each}")
         each = self.module.kernel(op.each) if op.each else None
         if op.verb == "call":
-            return bundles.One(at, kernel, cost, "call", tuple(reads))
+            return self._call(at, kernel, cost, tuple(reads))
         if op.verb == "loop":
             return bundles.One(at, kernel, cost, "loop", (reads[0],), test=self.module.kernel(op.test))
         if op.verb == "map":
@@ -291,11 +297,39 @@ class Run:
                 self.news.append((at, []))
                 return None
             shared = [(position, Shared(reads[position])) for position in op.shared]
+            if kernel.cache and self.memo is not None:
+                return self._remembered(at, kernel, cost, columns, shared)
             return bundles.Many(at, kernel, cost, columns, shared)
         xs = elements(reads[0])
         if op.verb == "reduce" and op.associative and len(xs):
             return bundles.Tree(at, kernel, cost, xs, each, self.pool.slots)
         return bundles.One(at, kernel, cost, "scan" if op.verb == "scan" else "fold", (xs, reads[1:]), each=each)
+
+    def _call(self, at: int, kernel: Kernel, cost: Cost, reads: tuple[Any, ...]) -> bundles.Bundle | None:
+        if not kernel.cache or self.memo is None:
+            return bundles.One(at, kernel, cost, "call", reads)
+        key, memo = Keys(kernel).of(reads), self.memo
+        held = memo.get(key)
+        if held is not None:
+            self.news.append((at, memory.read(held)))
+            return None
+        return bundles.One(at, kernel, cost, "call", reads, keep=lambda value: _remember(memo, key, value))
+
+    def _remembered(
+        self, at: int, kernel: Kernel, cost: Cost, columns: list[Any], shared: list[tuple[int, Shared]]
+    ) -> bundles.Bundle | None:
+        """A map of a kernel whose results are kept: what is known is not called again."""
+        memo, keyed = self.memo, Keys(kernel)
+        assert memo is not None
+        common = [part for position, held in shared for part in (position, held.value)]
+        keys = [keyed.of([*common, *xs]) for xs in zip(*columns, strict=True)]
+        known = {index: memory.read(held) for index, key in enumerate(keys) if (held := memo.get(key)) is not None}
+        if len(known) == len(keys):
+            self.news.append((at, [known[index] for index in range(len(keys))]))
+            return None
+        return bundles.Remembered(
+            at, kernel, cost, columns, shared, known, lambda index, value: _remember(memo, keys[index], value)
+        )
 
     def done(self, work: Work, outcome: Outcome, now_ns: int) -> None:
         bundle: bundles.Bundle = work.place
@@ -395,9 +429,7 @@ class Run:
         if copies >= max(1, self.pool.slots // RUN_COPIES_SHARE):
             return None
         for bundle in self.live.values():
-            done, total = bundle.progress()
-            known = bundle.cost.calls >= 4 if isinstance(bundle, bundles.One) else done * 2 >= total
-            if not known:
+            if bundle.cost.calls < KNOWN_CALLS:
                 continue
             for work in bundle.sent.values():
                 late_ns = max(STRAGGLER_NS, int(2 * bundle.cost.call_ns * work.calls))
@@ -439,6 +471,12 @@ class Run:
         return done + self.given, total + len(self.graph.ops)
 
 
+def _remember(memo: Memo, key: str, value: Any) -> None:
+    data = memory.written(value)
+    if data is not None:
+        memo.put(key, data)
+
+
 _FREE = frozenset({"input", "const", "zip", "tuple", "item"})
 
 
@@ -451,6 +489,7 @@ def run(
     speculate: bool = True,
     copies: bool = True,
     costs: dict[str, Cost] | None = None,
+    memo: Memo | None = None,
 ) -> Any:
     """The result of the program's main graph, computed on `pool`. Waits; Ctrl-C ends the run's calls and is raised."""
     ended = threading.Event()
@@ -463,6 +502,7 @@ def run(
         costs={} if costs is None else costs,
         speculate=speculate,
         copies=copies,
+        memo=memo,
     )
     running.start()
     try:

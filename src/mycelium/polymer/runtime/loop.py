@@ -45,6 +45,7 @@ class Loop:
             costs=parent.costs,
             speculate=parent.speculate,
             copies=parent.copies,
+            memo=parent.memo,
         )
         self.running.start()
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import mmap
 import os
 import pickle
 import selectors
@@ -37,8 +38,8 @@ START_S = 30.0
 STARTS_MAX = 5  # workers in a row that end before they are ready, until the pool gives up
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _BOOT = (
-    "import sys; sys.path[:] = eval(sys.argv[3]); sys.argv[3:] = []; "
-    "from mycelium.engine.local.pool import worker; worker.main(int(sys.argv[1]), int(sys.argv[2]))"
+    "import sys; sys.path[:] = eval(sys.argv[4]); "
+    "from mycelium.engine.local.pool import worker; worker.main(*map(int, sys.argv[1:4]))"
 )
 
 
@@ -164,16 +165,19 @@ class LocalPool:
         for end in (ours, theirs):
             end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2 * wire.PACKET_BYTES_MAX)
         ours.setblocking(False)
+        mark = os.memfd_create("mycelium-mark")
+        os.ftruncate(mark, mmap.PAGESIZE)
         path = repr([entry or str(Path.cwd()) for entry in sys.path])
         process = subprocess.Popen(
-            [sys.executable, "-c", _BOOT, str(theirs.fileno()), str(os.getpid()), path],
-            pass_fds=(theirs.fileno(),),
+            [sys.executable, "-c", _BOOT, str(theirs.fileno()), str(mark), str(os.getpid()), path],
+            pass_fds=(theirs.fileno(), mark),
             process_group=0,
             env=_environment(self.count),
             stdin=subprocess.DEVNULL,
         )
         theirs.close()
-        seat = Seat(process, ours)
+        seat = Seat(process, ours, mmap.mmap(mark, mmap.PAGESIZE))
+        os.close(mark)
         self.selector.register(ours, selectors.EVENT_READ, seat)
         return seat
 
@@ -256,6 +260,7 @@ class LocalPool:
         for packet in seat.outbox:
             packet.close()
         begun = seat.begun()
+        seat.mark.close()
         now_ns = time.monotonic_ns()
         for ticket in list(seat.held):
             source, work = seat.take(ticket)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import socket
 import subprocess
 from collections import deque
@@ -16,8 +17,8 @@ AHEAD_COUNT_MAX = 64  # batches that one worker holds at most
 class Seat:
     """`held` maps tickets to batches on the way or running, in the order in which they were sent."""
 
-    def __init__(self, process: subprocess.Popen[bytes], sock: socket.socket) -> None:
-        self.process, self.sock = process, sock
+    def __init__(self, process: subprocess.Popen[bytes], sock: socket.socket, mark: mmap.mmap) -> None:
+        self.process, self.sock, self.mark = process, sock, mark
         self.inbox = wire.Inbox(sock)
         self.ready = False
         self.held: dict[int, tuple[Source | None, Work]] = {}  # a dropped batch has no source any more
@@ -48,8 +49,9 @@ class Seat:
         return source, work
 
     def begun(self) -> set[int]:
-        """Of what is held, what the worker may have begun: it answers in order, so only the oldest."""
-        return {next(iter(self.held))} if self.held and self.ready else set()
+        """What the worker was at when it died: it writes the ticket into memory that outlives it."""
+        (ticket,) = wire.MARK.unpack_from(self.mark)
+        return {ticket} & self.held.keys()
 
     def drop(self, work: Work) -> None:
         if work.ticket in self.held and self.held[work.ticket][1] is work:

@@ -17,6 +17,7 @@ from mycelium.engine.local.pool import memory
 from mycelium.polymer import shipping
 
 HEADER = struct.Struct("<BBHIIQ")  # kind, body in shared memory?, buffers, first ticket, tickets, size of the body
+MARK = struct.Struct("<I")  # the ticket that a worker is at, in memory that it shares with its pool
 PLACE = struct.Struct("<HQQ")  # descriptor, offset, size
 INLINE_BYTES_MAX = 48 * 1024  # a packet must fit a socket's buffer; beyond it shared memory is as fast
 BUFFER_BYTES_MIN = 16 * 1024  # smaller arrays travel inside the body

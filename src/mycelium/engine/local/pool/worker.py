@@ -1,12 +1,14 @@
 """One worker process: reads batches, runs them one after the other, answers with results.
 
-It ends when its pool ends, however that happens. What is imported here is what every worker waits for at its start, so
-it is little: the rest is imported where it is needed first. Never: decides what to run, or talks to anybody but its pool.
+It ends when its pool ends, however that happens. What is imported here is what every worker waits for at its start,
+so it is little: the rest is imported where it is needed first. Never: decides what to run, or talks to anybody but its
+pool.
 """
 
 from __future__ import annotations
 
 import ctypes
+import mmap
 import os
 import signal
 import socket
@@ -23,19 +25,22 @@ REPLY_NS = 1_000_000  # results are sent together until this much time has passe
 _PR_SET_PDEATHSIG = 1
 
 
-def main(fd: int, parent: int) -> None:
-    """Serve the pool at the other end of `fd` until it closes."""
+def main(fd: int, mark_fd: int, parent: int) -> None:
+    """Serve the pool at the other end of `fd` until it closes; `mark_fd` is where it sees what this worker is at."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # it died before it could be watched
         return
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     sock = socket.socket(fileno=fd)
-    _Worker(sock).serve()
+    mark = mmap.mmap(mark_fd, mmap.PAGESIZE)
+    os.close(mark_fd)
+    sys.argv = [""]
+    _Worker(sock, mark).serve()
 
 
 class _Worker:
-    def __init__(self, sock: socket.socket) -> None:
-        self.sock = sock
+    def __init__(self, sock: socket.socket, mark: mmap.mmap) -> None:
+        self.sock, self.mark = sock, mark
         self.inbox = wire.Inbox(sock)
         self.kernels: dict[int, tuple[str, Any]] = {}  # name, and a function or a kernel to be resolved
         self.callables: dict[int, Callable[..., Any]] = {}
@@ -79,6 +84,7 @@ class _Worker:
             self._reply()
             return
         for at, (how, kernel, values, each, test) in enumerate(batch):
+            wire.MARK.pack_into(self.mark, 0, first + at)
             begun_ns = time.perf_counter_ns()
             try:
                 value = self._run(how, kernel, values, each, test)
@@ -90,6 +96,7 @@ class _Worker:
                 self._reply()
         del batch
         self._reply()
+        wire.MARK.pack_into(self.mark, 0, 0)
 
     def _callable(self, number: int) -> Callable[..., Any]:
         known = self.callables.get(number)
@@ -211,7 +218,3 @@ def _carried(told: Any) -> Any:
     except Exception as error:
         return _told(error, "")
     return told
-
-
-if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]))
