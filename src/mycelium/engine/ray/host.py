@@ -1,0 +1,124 @@
+"""What a machine that joined runs: its agent, and its Ray, both kept alive and told by what the head answers.
+
+The head is asked once a second. While it is away everything goes on; when its Ray is another one than before, ours is
+started anew to match, and agent and steps do not notice.
+
+Never: speaks HTTP; how the head is asked comes in as an argument.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib.metadata
+import logging
+import platform
+import signal
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from mycelium.base.errors import Problem, Unavailable
+from mycelium.base.ids import NodeId
+from mycelium.engine.local import door
+from mycelium.engine.local.keeper import Keeper
+from mycelium.engine.ray.raylet import Place, Raylet, Tls, keep_token
+
+ASK_S = 1.0
+STOP_WAIT_S = 10.0
+
+Answer = dict[str, Any]
+log = logging.getLogger(__name__)
+
+
+def versions() -> dict[str, str]:
+    """What must be equal on all machines. Ray's own demand on Python's patch level is lifted: see `raylet`."""
+    return {
+        "ray": importlib.metadata.version("ray"),
+        "python": ".".join(platform.python_version_tuple()[:2]),
+    }
+
+
+def socket_path(home: Path) -> Path:
+    """Where the agent of this machine finds its relay."""
+    return door.place(home)
+
+
+class Host:
+    """`words`: the options of the agent that do not depend on the node's id."""
+
+    def __init__(self, home: Path, address: str, words: Sequence[str], cpus: int, gpus: int, tls: Tls | None) -> None:
+        self._home = home
+        self._address = address
+        self._words = words
+        self._cpus, self._gpus, self._tls = cpus, gpus, tls
+        self._keeper: Keeper | None = None
+        self._keeping: asyncio.Task[None] | None = None
+        self._raylet: Raylet | None = None
+        self._life = ""
+
+    async def run(self, ask: Callable[[], Answer], heard: Callable[[Answer | None], None]) -> None:
+        """Until cancelled, or until the site does not want this machine any more, which is its error.
+
+        `heard` is told every answer; None while the head is away.
+        """
+        while True:
+            try:
+                answer = await asyncio.to_thread(ask)
+            except Unavailable:
+                heard(None)
+            else:
+                heard(answer)
+                if answer["engine"] is not None:
+                    await self._follow(answer["node"], answer["engine"])
+            await asyncio.sleep(ASK_S)
+
+    async def _follow(self, node: NodeId, engine: Answer) -> None:
+        if self._keeper is None:
+            words = ["--home", str(self._home), "--node", node, "--socket", str(socket_path(self._home)), *self._words]
+            self._keeper = Keeper(self._home, node, words)
+            self._keeping = asyncio.create_task(self._keeper.keep())
+        if not engine["ray"]:
+            return  # the head builds its Ray anew just now
+        raylet = self._raylet or self._find(engine)
+        if raylet.living() is None or self._life != engine["life"]:
+            raylet = Raylet(self._place(engine))
+            log.info("Ray starts here, for the head's at %s", engine["ray"])
+            keep_token(raylet.directory, engine["token"])
+            await asyncio.to_thread(raylet.start)
+            (raylet.directory / "life").write_text(engine["life"])
+            self._life = engine["life"]
+        self._raylet = raylet
+
+    def _find(self, engine: Answer) -> Raylet:
+        """Ray as an earlier `myc join` may have left it."""
+        raylet = Raylet(self._place(engine))
+        with contextlib.suppress(OSError):
+            self._life = (raylet.directory / "life").read_text()
+        return raylet
+
+    def _place(self, engine: Answer) -> Place:
+        return Place(
+            self._home / "ray",
+            engine["machine"],
+            self._address,
+            head=engine["ray"],
+            cpus=self._cpus,
+            gpus=self._gpus,
+            tls=self._tls,
+        )
+
+    async def stop(self) -> None:
+        """End the agent and Ray. Steps that still run go on under their shims."""
+        if self._keeping is not None and self._keeper is not None:
+            self._keeping.cancel()
+            await asyncio.gather(self._keeping, return_exceptions=True)
+            agent = self._keeper.living()
+            if agent is not None:
+                agent.signal(signal.SIGTERM)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._keeper.wait_ended(), STOP_WAIT_S)
+            await asyncio.to_thread(self._keeper.kill)
+        if self._raylet is not None:
+            with contextlib.suppress(Problem):
+                await asyncio.to_thread(self._raylet.kill)
