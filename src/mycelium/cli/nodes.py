@@ -99,6 +99,24 @@ def back(node: Node, json: Json = False) -> None:
     show.say(f"{found['id']} is {show.state(found['state'])}")
 
 
+def approve(node: Node, json: Json = False) -> None:
+    """Let a machine in that asks to join: it becomes a node and gets work."""
+    found = connect().post(f"/nodes/{node}/approve")
+    if json:
+        show.document(found)
+        return
+    show.say(f"{found['id']} ({show.clean(found['name'])}) is approved")
+
+
+def invite(json: Json = False) -> None:
+    """Print a token that lets one machine in, within a day and without approval. Give it to `myc join --token-file`."""
+    found = connect().post("/machines/invite")
+    if json:
+        show.document(found)
+        return
+    show.say(found["token"])
+
+
 def remove(node: Node, json: Json = False) -> None:
     """Take a node out of the site. Drain it first; what still runs there is queued again."""
     found = connect().delete(f"/nodes/{node}")

@@ -10,6 +10,8 @@
 | the address of the site | `host` | `MYC_HOST` | `myc up --host` |
 | a database for the log | `log_url` | `MYC_LOG_URL` | `myc up --log-url` |
 | what the site is called | `name` | `MYC_NAME` | `myc up --name` |
+| one machine, or many on Ray | `engine` | `MYC_ENGINE` | `myc up --engine` |
+| where other machines reach this one | `address` | `MYC_ADDRESS` | `myc up --address` |
 
 Who says neither a URL nor a token talks to the site of the last `myc login`, or else to the one on this machine.
 """
@@ -24,7 +26,7 @@ from urllib.parse import urlsplit
 
 from mycelium.base.errors import Refused, Unavailable, Unknown
 
-KEYS = ("home", "url", "token", "port", "nodes", "host", "log_url", "name")
+KEYS = ("home", "url", "token", "port", "nodes", "host", "log_url", "name", "engine", "address")
 
 _flags: dict[str, str] = {}
 

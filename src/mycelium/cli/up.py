@@ -37,6 +37,8 @@ def up(
     home: Annotated[str, typer.Option(metavar="DIR", help="Where the site keeps its state.")] = "",
     log_url: Annotated[str, typer.Option(metavar="URL", help="Keep the log in PostgreSQL instead of SQLite.")] = "",
     name: Annotated[str, typer.Option(metavar="TEXT", help="What the site is called. [mycelium]")] = "",
+    engine: Annotated[str, typer.Option(metavar="NAME", help="local, or ray for many machines. [local]")] = "",
+    address: Annotated[str, typer.Option(metavar="IP", help="Where other machines reach this one.")] = "",
     detach: Annotated[bool, typer.Option("--detach", help="Return when it is ready; it goes on behind.")] = False,
     json: Json = False,
 ) -> None:
@@ -53,7 +55,11 @@ def up(
         "host": host or settings.get("host"),
         "log_url": log_url or settings.get("log_url"),
         "name": name or settings.get("name"),
+        "engine": engine or settings.get("engine"),
+        "address": address or settings.get("address"),
     }
+    if wanted["address"] and not wanted["host"]:
+        wanted["host"] = wanted["address"]
     _refuse_second()
     if detach:
         _start_behind(wanted, json=json)
