@@ -1,6 +1,7 @@
 """Other systems, measured in the same run on the same machine when `--peers` is given.
 
-Never: leaves anything behind, or fails a benchmark: where a peer cannot be had, what was noted before stands in its place.
+Never: leaves anything behind, or fails a benchmark: what was noted before stands in the place of a peer that
+cannot be had.
 """
 
 from __future__ import annotations
