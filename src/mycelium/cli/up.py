@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 PORT = 8700  # tried first, so that a site is found where it was; any other one when it is taken
 READY_S = 30.0
+MANY_READY_S = 120.0  # of an engine for many machines, on a busy one
 LOG_BYTES_MAX = 1 << 20  # the head's own log is begun anew beyond this; the one before is kept
 
 
@@ -67,7 +68,7 @@ def up(
     from mycelium.serve.site import run
 
     begun = time.monotonic()
-    run(_site_settings(wanted), lambda url: _say_ready(url, wanted["nodes"], begun, detached=False, json=json))
+    run(_site_settings(wanted), lambda url: _say_ready(url, wanted, begun, detached=False, json=json))
     show.note("the site has stopped; `myc up` starts it again where it was")
 
 
@@ -118,13 +119,13 @@ def _start_behind(wanted: dict[str, Any], *, json: bool) -> None:
             cwd="/",
             start_new_session=True,
         )
-    url = _wait_ready(child, path, start)
-    _say_ready(url, wanted["nodes"], begun, detached=True, json=json)
+    url = _wait_ready(child, path, start, many=wanted["engine"] not in ("", "local"))
+    _say_ready(url, wanted, begun, detached=True, json=json)
 
 
-def _wait_ready(child: subprocess.Popen[bytes], path: Path, start: int) -> str:
+def _wait_ready(child: subprocess.Popen[bytes], path: Path, start: int, *, many: bool) -> str:
     """The URL, when it answers. Errors: what the site itself said before it ended."""
-    until = time.monotonic() + READY_S
+    until = time.monotonic() + (MANY_READY_S if many else READY_S)
     while time.monotonic() < until:
         if child.poll() is not None:
             _raise_as(child.returncode, path, start)
@@ -159,8 +160,8 @@ def _rotate(path: Path) -> None:
 # What people see.
 
 
-def _say_ready(url: str, nodes: int, begun: float, *, detached: bool, json: bool) -> None:
-    home = settings.home()
+def _say_ready(url: str, wanted: dict[str, Any], begun: float, *, detached: bool, json: bool) -> None:
+    home, nodes = settings.home(), wanted["nodes"]
     if json:
         pid = settings.running().get("pid")
         show.document(
@@ -171,6 +172,9 @@ def _say_ready(url: str, nodes: int, begun: float, *, detached: bool, json: bool
     after = show.paint(f"ready after {time.monotonic() - begun:.1f}s", "2")
     show.say(f"{show.paint('●', '32')} site at {show.paint(url, '1')} with {show.counted(nodes, 'node')}  {after}")
     show.facts((("  home", home), ("  token", settings.token_path()), ("  API", f"{url}/docs")))
+    if wanted["engine"] not in ("", "local"):
+        show.say(f"  join    myc join {url.partition('//')[2]} --token-file FILE")
+        show.say(f"          on other machines, where FILE is a copy of {home / 'tokens' / 'join'}")
     cores = len(os.sched_getaffinity(0))
     if nodes > cores:
         said = f"{nodes} virtual nodes offer {nodes} cpus together; this machine has {cores}, so steps share them"
