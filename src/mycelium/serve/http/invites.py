@@ -1,4 +1,4 @@
-"""Tokens that let machines in: the site's own, after which somebody must approve, and one-time tokens, which need nobody.
+"""Tokens that let machines in: the site's own, after which somebody must approve, and one-time tokens.
 
 A one-time token is signed with the site's, so that nothing needs to be kept: which ones were used is in the log.
 """

@@ -1,0 +1,266 @@
+"""`myc join`: this machine becomes a node of a site, for as long as the command runs."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import secrets
+import signal
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+import typer
+
+import mycelium
+from mycelium.base.errors import Conflict, Denied, Refused, Unavailable
+from mycelium.base.limits import DISK_RESERVE_BYTES
+from mycelium.cli import settings, show
+from mycelium.cli.client import Client
+
+TOKEN_BYTES_MAX = 1024
+LOOK_S = 0.2
+
+
+def join(
+    site: Annotated[str, typer.Argument(metavar="HOST:PORT", help="Where the site listens.")],
+    token_file: Annotated[
+        str, typer.Option(metavar="FILE", help="The site's tokens/join, or a one-time token; - reads it from stdin.")
+    ] = "",
+    name: Annotated[str, typer.Option(metavar="TEXT", help="What the node is called. [the host's name]")] = "",
+    address: Annotated[str, typer.Option(metavar="IP", help="Where other nodes reach this one.")] = "",
+    label: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="A label that jobs can ask for.")] = None,
+    home: Annotated[str, typer.Option(metavar="DIR", help="Where this node keeps its state.")] = "",
+) -> None:
+    """Make this machine a node of the site. A new machine waits until somebody there approves it.
+
+    Ctrl-C drains the node and leaves when its work has ended; a second one stops its work; a third goes at once. The
+    machine keeps its place: `myc join` again, and it has the same node and gets its work back.
+    """
+    if home:
+        settings.also_told(home=home)
+    place = settings.home()
+    with _held(place):
+        member = _Member(_url(site), place, name, address, label or [])
+        token = _token(token_file) if token_file or not member.key_known else ""
+        asyncio.run(_stay(member, token))
+    show.note("this machine has left the site; `myc join` brings it back")
+
+
+class _Member:
+    """What this machine is, and how it speaks with the head."""
+
+    def __init__(self, url: str, home: Path, name: str, address: str, labels: list[str]) -> None:
+        from mycelium.agent import probes
+        from mycelium.nodes.model import Devices
+
+        path = home / "machine.key"
+        self.key_known = path.exists()
+        self.client = Client(url, _key(path))
+        self.home = home
+        self.name = name or socket.gethostname()
+        self.address = address or _address_towards(url)
+        self.labels = labels
+        self.devices = Devices(len(probes.cores()) * 1000, probes.memory_bytes(), len(probes.nvidia_gpus()))
+        self.words = ["--name", self.name, "--address", self.address]
+        for each in labels:
+            self.words += ["--label", each]
+
+    def ask(self, token: str = "") -> dict[str, Any]:
+        from mycelium.agent import probes
+        from mycelium.engine.orders import WIRE_VERSION
+        from mycelium.engine.ray.host import socket_path, versions
+
+        given: dict[str, str] = {}
+        for each in self.labels:
+            key, _, value = each.partition("=")
+            given[key] = value
+        devices = self.devices
+        return self.client.post(
+            "/machines",
+            {
+                "name": self.name,
+                "versions": {"mycelium": mycelium.__version__, "wire": str(WIRE_VERSION), **versions()},
+                "time_ns": time.time_ns(),
+                "address": self.address,
+                "socket": str(socket_path(self.home)),
+                "devices": {
+                    "cpu_m": devices.cpu_m,
+                    "memory_bytes": devices.memory_bytes,
+                    "gpus": devices.gpus,
+                },
+                "labels": probes.labels() | given,
+                **({"token": token} if token else {}),
+            },
+        )
+
+
+async def _stay(member: _Member, token: str) -> None:
+    """From the first question to the leave-taking."""
+    from mycelium.engine.ray.host import Host
+
+    first = await asyncio.to_thread(member.ask, token)
+    _say_first(first, member)
+    host = Host(member.home, member.address, member.words, member.devices.cpu_m // 1000, member.devices.gpus, None)
+    wishes: asyncio.Queue[int] = asyncio.Queue()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, wishes.put_nowait, 1)
+    news = _News(first)
+    running = asyncio.create_task(host.run(member.ask, news.heard))
+    leaving = asyncio.create_task(_leave(member, wishes, news))
+    try:
+        await asyncio.wait((running, leaving), return_when=asyncio.FIRST_COMPLETED)
+        if running.done():
+            running.result()
+    finally:
+        for task in (running, leaving):
+            task.cancel()
+        await asyncio.gather(running, leaving, return_exceptions=True)
+        await host.stop()
+
+
+class _News:
+    """Says what has changed for this machine, once."""
+
+    def __init__(self, first: dict[str, Any]) -> None:
+        self.state = str(first["state"])
+        self.waits = bool(first["waits"])
+        self._away = False
+
+    def heard(self, answer: dict[str, Any] | None) -> None:
+        if answer is None:
+            if not self._away:
+                show.note("the site does not answer; what runs here goes on")
+            self._away = True
+            return
+        if self._away:
+            show.note("the site answers again")
+        self._away = False
+        if self.waits and not answer["waits"]:
+            show.say(f"{answer['node']} is approved")
+        if answer["state"] == "up" != self.state:
+            show.say(f"{show.paint('●', '32')} {answer['node']} is up")
+        self.state, self.waits = str(answer["state"]), bool(answer["waits"])
+        sys.stdout.flush()
+
+
+async def _leave(member: _Member, wishes: asyncio.Queue[int], news: _News) -> None:
+    """Return when this machine may go: drained, or told three times."""
+    await wishes.get()
+    if news.waits:
+        return
+    show.note("draining: Ctrl-C again stops what runs here, a third time goes at once")
+    for now in (False, True):
+        with contextlib.suppress(Denied):
+            await _until_answered(member, "/machines/drain", {"now": now})
+        while wishes.empty():
+            if news.state == "drained":
+                await _until_answered(member, "/machines/leave", {})
+                return
+            await asyncio.sleep(LOOK_S)
+        wishes.get_nowait()
+
+
+async def _until_answered(member: _Member, path: str, document: dict[str, Any]) -> None:
+    client = Client(member.client.url, member.client.token)  # the other one may be in the middle of a question
+    with contextlib.closing(client):
+        for _ in range(20):
+            try:
+                await asyncio.to_thread(client.post, path, document)
+            except Unavailable:
+                await asyncio.sleep(1)
+            except Conflict:
+                return
+            else:
+                return
+
+
+def _say_first(first: dict[str, Any], member: _Member) -> None:
+    show.say(f"this machine is {show.paint(first['node'], '1')} ({member.name}) at {member.address}")
+    if first["waits"]:
+        show.say(f"  it waits for approval: `myc node approve {first['node']}` on the site's side")
+    sys.stdout.flush()
+
+
+# What lies on this machine.
+
+
+@contextlib.contextmanager
+def _held(home: Path) -> Iterator[None]:
+    """Be the only `myc join` here. Errors: `Conflict`, `Unavailable`, `Exhausted` when the disk is full."""
+    from mycelium.store.disk import check_room
+
+    if (home / "site.db").exists():
+        raise Conflict(f"a site lives in {home}", hint="choose another directory with --home")
+    try:
+        home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        home.chmod(0o700)
+        lock = os.open(home / "join.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise Unavailable(f"{home} cannot be used: {error.strerror}", hint="choose another with --home") from None
+    try:
+        check_room(home, DISK_RESERVE_BYTES)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Conflict(f"this machine has joined already, from {home}", hint="`myc leave` ends that") from None
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+        yield
+    finally:
+        os.close(lock)
+
+
+def _key(path: Path) -> str:
+    """This machine's identity: whoever has the file is this machine."""
+    with contextlib.suppress(FileNotFoundError):
+        return path.read_text().strip()
+    key = secrets.token_urlsafe(32)
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        file.write(key + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.replace(path)
+    return key
+
+
+def _token(path: str) -> str:
+    """Errors: `Refused`."""
+    if not path:
+        if not sys.stdin.isatty():
+            raise Refused("this machine is new to the site: a token is needed", hint="give one with --token-file FILE")
+        import getpass
+
+        return getpass.getpass("token of the site: ").strip()
+    try:
+        with open(0 if path == "-" else path, "rb") as file:
+            said = file.read(TOKEN_BYTES_MAX + 1)
+    except OSError as error:
+        raise Refused(f"{path} cannot be read: {error.strerror}") from None
+    token = said.decode(errors="replace").strip()
+    if not token or len(said) > TOKEN_BYTES_MAX or not token.isprintable():
+        raise Refused(f"{path} holds no token", hint="it is the site's tokens/join, or what `myc node invite` printed")
+    return token
+
+
+def _url(site: str) -> str:
+    return settings.check_url(site if "://" in site else f"http://{site}")
+
+
+def _address_towards(url: str) -> str:
+    """Our own address on the way to the head. No packet is sent."""
+    parts = urlsplit(url)
+    try:
+        info = socket.getaddrinfo(parts.hostname, parts.port or 80, type=socket.SOCK_DGRAM)[0]
+        with socket.socket(info[0], socket.SOCK_DGRAM) as trial:
+            trial.connect(info[4])
+            return str(trial.getsockname()[0])
+    except OSError as error:
+        raise Unavailable(f"no way leads to {parts.hostname}: {error.strerror}", hint="check the address") from None
