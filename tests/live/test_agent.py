@@ -13,12 +13,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from mycelium.base.errors import Missing
-from mycelium.base.ids import Digest, NodeId, StepId
+from mycelium.base.ids import Digest, StepId
 from mycelium.base.units import MIB
 from mycelium.engine.local.engine import LocalEngine
-from mycelium.engine.orders import Reason, Sandbox, Start, Step
-from mycelium.sandbox import process, usage
+from mycelium.engine.orders import Reason, Sandbox
+from mycelium.sandbox import usage
 from mycelium.store.collect import collect
 from mycelium.store.directory import DirectoryObjects
 from mycelium.store.unpack import unpack
@@ -140,7 +139,7 @@ def test_a_step_whose_name_is_a_path_is_ignored(home: Path) -> None:
             await site.start(msgspec.structs.replace(shell("job-1-a1-r0", "touch here"), id=StepId(name)))
         await site.start(shell("job-2-a1-r0", "true"))
         assert (await site.exited("job-2-a1-r0")).exit_code == 0
-        assert os.listdir(site.directory("job-2-a1-r0").parent) == ["job-2-a1-r0"]
+        assert [path.name for path in site.directory("job-2-a1-r0").parent.iterdir()] == ["job-2-a1-r0"]
 
     play(home, script)
 
@@ -148,7 +147,8 @@ def test_a_step_whose_name_is_a_path_is_ignored(home: Path) -> None:
 def test_a_fork_server_that_is_killed_costs_no_step(home: Path) -> None:
     async def script(site: Site) -> None:
         for number in range(1, 4):
-            (server,) = usage.descendants(site.agent().pid)
+            agent = site.agent().pid
+            (server,) = (pid for pid, parent in usage.parents().items() if parent == agent)
             os.kill(server, signal.SIGKILL)
             await site.start(shell(f"job-{number}-a1-r0", "exit 4"))
             assert (await site.exited(f"job-{number}-a1-r0")).exit_code == 4
@@ -214,7 +214,11 @@ def test_a_step_may_leave_a_directory_that_is_hard_to_remove(home: Path) -> None
 
     async def script(site: Site) -> None:
         deep = "import os\nfor _ in range(3000):\n    os.mkdir('d' * 200)\n    os.chdir('d' * 200)\n"
-        text = f"mkdir -p a/b && touch a/b/c && chmod 0 a/b a; touch -- '-rf' \"$(printf 'new\\nline')\"; python3 -c \"{deep}\""
+        text = f"""
+            mkdir -p a/b && touch a/b/c && chmod 0 a/b a
+            touch -- '-rf' "$(printf 'new\\nline')"
+            python3 -c "{deep}"
+            """
         await site.start(shell("job-1-a1-r0", text, disk_bytes=1 << 30))
         ended = await site.exited("job-1-a1-r0")
         assert ended.exit_code == 0, site.text(ended.stderr)

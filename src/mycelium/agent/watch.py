@@ -67,7 +67,8 @@ class Watch:
         if not self._boxed:
             return "/proc", below(), []
         root = f"/proc/{init_pid}/root"
-        return f"{root}/proc", sandboxed(init_pid), [f"{root}/tmp", f"{root}/dev/shm"]
+        members = sandboxed(init_pid)
+        return f"{root}/proc", members, [f"{root}/tmp", f"{root}/dev/shm"] if members else []
 
     def _memory_excess(self, used: usage.Used) -> tuple[str, str] | None:
         self.peak_bytes = max(self.peak_bytes, min(used.memory_bytes, self._memory_bytes_max))
