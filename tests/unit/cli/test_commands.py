@@ -1,14 +1,19 @@
 from __future__ import annotations
 
 import json
+import sys
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+import typer
 
-from mycelium.cli.commands import COMMANDS, GROUPS, HEADINGS
+from mycelium.cli.commands import COMMANDS, GROUPS, HEADINGS, Command
 from mycelium.cli.lazy import load
 from mycelium.cli.main import build, run
 from mycelium.jobs.request import KEYS
 
+WITHOUT_RESULT = {"join", "leave"}  # they are a node's stay at a site, and its end
 NOT_IN_A_JOB = {"detach", "dry_run", "json", "help"}  # options of `myc run` that say how to run it, not what
 
 
@@ -19,9 +24,33 @@ def test_every_command_of_the_table_is_there_and_explains_itself(name: str):
     assert all(param.help for param in command.params if param.name != "help" and param.param_type_name == "option")
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+def leaves(command: Any) -> list[Any]:
+    below = getattr(command, "commands", None)
+    return [leaf for one in below.values() for leaf in leaves(one)] if below else [command]
+
+
+@pytest.mark.parametrize("name", [name for name in COMMANDS if name not in WITHOUT_RESULT])
 def test_every_command_that_prints_takes_json(name: str):
-    assert "json" in {param.name for param in load(COMMANDS[name]).params}
+    for leaf in leaves(load(COMMANDS[name])):
+        assert "json" in {param.name for param in leaf.params}, leaf.name
+
+
+def test_an_app_of_its_own_is_mounted_like_a_command(monkeypatch: pytest.MonkeyPatch):
+    app = typer.Typer(help="Things of another kind.")
+    seen: list[int] = []
+
+    @app.command()
+    def one(number: int) -> None:
+        seen.append(number)
+
+    @app.command()
+    def two() -> None: ...
+
+    monkeypatch.setitem(sys.modules, "mycelium.cli.trial", SimpleNamespace(app=app))  # type: ignore[arg-type]
+    monkeypatch.setitem(COMMANDS, "trial", Command("trial:app", "Trials", "things of another kind"))
+    assert run(["trial", "one", "7"]) == 0
+    assert seen == [7]
+    assert run(["trial", "one", "seven"]) == 2
 
 
 def test_the_table_is_sound():
@@ -31,7 +60,8 @@ def test_the_table_is_sound():
 
 def test_the_options_of_run_are_the_keys_of_a_job():
     options = {param.name for param in load(COMMANDS["run"]).params}
-    assert options - NOT_IN_A_JOB == set(KEYS)
+    assert options - WITHOUT_RESULT = {"join", "leave"}  # they are a node's stay at a site, and its end
+NOT_IN_A_JOB == set(KEYS)
 
 
 def test_the_help_names_every_command(capsys: pytest.CaptureFixture[str]):
