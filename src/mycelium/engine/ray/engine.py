@@ -38,6 +38,7 @@ READY_S = 90.0  # a busy machine starts Ray slowly; only a broken one takes this
 STOP_MARGIN_S = 5.0
 UNSENT_BYTES_MAX = 4 * FRAME_BYTES_MAX  # towards a bridge that does not read
 RETRY_S_MIN, RETRY_S_MAX = 0.2, 5.0
+LABEL_LENGTH = 32  # of a machine's name in Ray, whose labels have 63 characters at most
 HEAD = "head"  # the name of the head's own machine
 
 log = logging.getLogger(__name__)
@@ -106,6 +107,7 @@ class RayEngine:
 
     def admit(self, node: NodeId, machine: str, address: str, socket: str) -> dict[str, Any]:
         """Count a machine in. `ray` is empty while our Ray is being built: then it must ask again."""
+        machine = machine[:LABEL_LENGTH]
         if self._machine_of.get(node) != machine or self._machines.get(machine) != socket:
             self._machine_of[node] = machine
             self._machines[machine] = socket
@@ -121,6 +123,7 @@ class RayEngine:
         }
 
     def dismiss(self, machine: str) -> None:
+        machine = machine[:LABEL_LENGTH]
         self._machines.pop(machine, None)
         for node in [node for node, its in self._machine_of.items() if its == machine]:
             del self._machine_of[node]

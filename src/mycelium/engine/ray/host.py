@@ -14,6 +14,7 @@ import importlib.metadata
 import logging
 import platform
 import signal
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from mycelium.engine.ray.raylet import Place, Raylet, Tls, keep_token
 
 ASK_S = 1.0
 STOP_WAIT_S = 10.0
+RESTART_S = 3.0  # between two starts of Ray: one that cannot start must not keep the machine busy
 
 Answer = dict[str, Any]
 log = logging.getLogger(__name__)
@@ -56,6 +58,7 @@ class Host:
         self._keeping: asyncio.Task[None] | None = None
         self._raylet: Raylet | None = None
         self._life = ""
+        self._not_before = 0.0
 
     async def run(self, ask: Callable[[], Answer], heard: Callable[[Answer | None], None]) -> None:
         """Until cancelled, or until the site does not want this machine any more, which is its error.
@@ -82,6 +85,9 @@ class Host:
             return  # the head builds its Ray anew just now
         raylet = self._raylet or self._find(engine)
         if raylet.living() is None or self._life != engine["life"]:
+            if time.monotonic() < self._not_before:
+                return
+            self._not_before = time.monotonic() + RESTART_S
             raylet = Raylet(self._place(engine))
             log.info("Ray starts here, for the head's at %s", engine["ray"])
             keep_token(raylet.directory, engine["token"])
