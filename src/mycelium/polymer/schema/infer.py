@@ -90,7 +90,8 @@ def of_annotation(hint: Any, depth: int = 0) -> Type:
         return _jaxtyping(hint)
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if origin is typing.Annotated:
-        return of_annotation(args[0], depth + 1)
+        said = next((one for one in hint.__metadata__ if isinstance(one, Tensor)), None)
+        return said or of_annotation(args[0], depth + 1)
     if origin in (typing.Union, types.UnionType):
         return Union(tuple(of_annotation(option, depth + 1) for option in args))
     if getattr(origin, "__name__", "") == "ndarray":

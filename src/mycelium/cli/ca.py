@@ -1,0 +1,79 @@
+"""`myc ca …`: the site's own authority, which vouches for those who sign programs.
+
+Kept in `$MYC_HOME/ca`: the authority's key (mode 0600), its certificate, and the list of what it took back.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mycelium.base.errors import Conflict, Missing
+from mycelium.cli import settings, show
+from mycelium.cli.polymer import read_bytes, write_bytes
+
+app = typer.Typer(help="The authority that vouches for signers of programs.", no_args_is_help=True)
+
+KEY, CERTIFICATE, REVOKED = "authority.key", "authority.pem", "revoked.pem"
+KIND = typer.Option("--kind", metavar="p256|ed25519", help="The kind of key.")
+
+
+def home() -> Path:
+    return Path(settings.get("home") or "~/.local/state/mycelium").expanduser() / "ca"
+
+
+def _held() -> tuple[bytes, bytes]:
+    if not (home() / KEY).exists():
+        raise Missing(f"there is no authority in {home()}", hint="make one with `myc ca init`")
+    return read_bytes(home() / KEY), read_bytes(home() / CERTIFICATE)
+
+
+@app.command()
+def init(
+    name: Annotated[str, typer.Option(help="What the authority is called.")] = "mycelium site",
+    kind: Annotated[str, KIND] = "p256",
+) -> None:
+    """Make the site's authority, once."""
+    from mycelium.polymer.container import authority
+
+    if (home() / KEY).exists():
+        raise Conflict(f"there is an authority in {home()} already", hint="issue certificates with `myc ca issue`")
+    made = authority.create(name, dt.datetime.now(dt.UTC), kind)
+    home().mkdir(parents=True, exist_ok=True, mode=0o700)
+    write_bytes(home() / CERTIFICATE, made.certificate_pem)
+    write_bytes(home() / KEY, made.key_pem, 0o600)
+    show.say(str(home() / CERTIFICATE))
+
+
+@app.command()
+def issue(
+    name: Annotated[str, typer.Argument(help="Who signs.")],
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Where to write key and certificate.")],
+    days: Annotated[int, typer.Option(help="How long it is valid.")] = 365,
+    kind: Annotated[str, KIND] = "p256",
+) -> None:
+    """Issue a key and a certificate for one who signs programs; prints the serial number."""
+    from mycelium.polymer.container import authority
+
+    made = authority.issue(*_held(), name, dt.datetime.now(dt.UTC), days=days, kind=kind)
+    output.mkdir(parents=True, exist_ok=True)
+    write_bytes(output / "signer.key", made.key_pem, 0o600)
+    write_bytes(output / "signer.pem", made.certificate_pem)
+    show.note(f"wrote {output / 'signer.key'} and {output / 'signer.pem'}")
+    show.say(made.serial)
+
+
+@app.command()
+def revoke(
+    serials: Annotated[list[str], typer.Argument(metavar="SERIAL...", help="As `myc ca issue` printed.")],
+) -> None:
+    """Take certificates back: what they signed counts no more."""
+    from mycelium.polymer.container import authority
+
+    held = home() / REVOKED
+    before = read_bytes(held) if held.exists() else None
+    write_bytes(held, authority.revoke(*_held(), before, serials, dt.datetime.now(dt.UTC)))
+    show.say(str(held))

@@ -1,0 +1,269 @@
+"""`myc polymer …`: programs as files: compile, show, check, sign, verify, run, and watch the passes.
+
+Needs no site. Never: runs a stranger's Python without `--trust`.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import importlib.util
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from mycelium.base.errors import Denied, Missing, Refused
+from mycelium.base.limits import CONTAINER_BYTES_MAX
+from mycelium.base.units import format_size
+from mycelium.cli import show
+from mycelium.cli.options import Json
+
+app = typer.Typer(help="Programs of typed kernels: compile, check, sign and run them.", no_args_is_help=True)
+
+Source = Annotated[str, typer.Argument(metavar="FILE:PROGRAM", help="A Python file and the program in it.")]
+Packed = Annotated[Path, typer.Argument(metavar="FILE.pmr", help="A compiled program.")]
+Authorities = Annotated[
+    list[Path], typer.Option("--ca", metavar="PEM", help="An authority that is trusted; repeatable.")
+]
+Revoked = Annotated[
+    list[Path], typer.Option("--crl", metavar="PEM", help="A list of revoked certificates; repeatable.")
+]
+
+
+def load(source: str) -> Any:
+    """The program `FILE:PROGRAM`. Errors: `Missing`, and `Refused` with what the file itself raised."""
+    name, _, wanted = source.rpartition(":")
+    path = Path(name or source)
+    if not name or not path.is_file():
+        raise Missing(f"there is no file {path}", hint="name a program as FILE.py:PROGRAM")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise Refused(f"{path} is no Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module
+    sys.path.insert(0, str(path.parent))
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:  # whatever somebody's file raises
+        raise Refused(f"{path} cannot be loaded: {type(error).__name__}: {error}") from error
+    from mycelium.polymer.program.define import ProgramFunction
+
+    found = getattr(module, wanted, None)
+    if not isinstance(found, ProgramFunction):
+        known = [title for title, value in vars(module).items() if isinstance(value, ProgramFunction)]
+        raise Missing(f"{path} has no program {wanted}", hint=f"it has {', '.join(known) or 'none'}")
+    return found
+
+
+def read_bytes(path: Path) -> bytes:
+    try:
+        size = path.stat().st_size
+        if size > CONTAINER_BYTES_MAX:
+            raise Refused(f"{path} has {size} bytes; at most {CONTAINER_BYTES_MAX}")
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise Missing(f"there is no file {path}") from None
+
+
+def write_bytes(path: Path, data: bytes, mode: int = 0o644) -> None:
+    """All or nothing, so that a full disk leaves no half file."""
+    import os
+    import tempfile
+
+    held, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with open(held, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).chmod(mode)
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+@app.command("compile")
+def compile_(
+    source: Source,
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE.pmr", help="Where to write it.")],
+) -> None:
+    """Write a program with all its kernels into one portable file."""
+    from mycelium.polymer.container import pmr
+    from mycelium.polymer.forms.seal import seal
+
+    data = pmr.pack(seal(load(source).module))
+    write_bytes(output, data)
+    show.note(f"wrote {output}: {format_size(len(data))}, forms {', '.join(pmr.read(data).manifest.forms) or 'none'}")
+
+
+@app.command("show")
+def show_(file: Packed, json: Json = False) -> None:
+    """Print a compiled program as text: its kernels, its operations, its frames."""
+    from mycelium.polymer.container import pmr
+    from mycelium.polymer.program.text import write
+
+    held = pmr.read(read_bytes(file))
+    if json:
+        import msgspec
+
+        show.document(msgspec.to_builtins(held.manifest))
+        return
+    for line in write(held.module).text.split("\n"):
+        show.say(show.clean(line) if sys.stdout.isatty() else line)
+    for number, frame in enumerate(held.manifest.frames, 1):
+        show.say(f"frame {number}: " + " ".join(f"%{at}" for at in frame))
+
+
+@app.command()
+def check(file: Packed, json: Json = False) -> None:
+    """Check a compiled program to the last byte, and say whether it needs trust in its author."""
+    from mycelium.polymer.container import pmr
+    from mycelium.polymer.forms.verify import needs_trust, verify
+
+    held = pmr.read(read_bytes(file))
+    faults = [fault for kernel in held.module.kernels.values() for fault in verify(kernel)]
+    if faults:
+        raise Refused("; ".join(map(str, faults)))
+    trusted = [kernel.name for kernel in held.module.kernels.values() if needs_trust(kernel)]
+    if json:
+        show.document({"ok": True, "needs_trust": trusted, "forms": list(held.manifest.forms)})
+        return
+    show.say(f"{file} is whole: program {held.manifest.name}({held.manifest.inputs}) -> {held.manifest.result}")
+    if trusted:
+        show.say(f"needs trust in its author, for the Python of {', '.join(trusted)}")
+
+
+@app.command()
+def sign(
+    file: Packed,
+    key: Annotated[Path, typer.Option(metavar="PEM", help="The signer's key.")],
+    cert: Annotated[Path, typer.Option(metavar="PEM", help="The signer's certificate.")],
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Where to write it; default: in place.")] = None,
+) -> None:
+    """Sign a compiled program."""
+    from mycelium.polymer.container import signing
+
+    write_bytes(output or file, signing.sign(read_bytes(file), read_bytes(key), read_bytes(cert)))
+    show.note(f"signed {output or file}")
+
+
+@app.command()
+def verify(file: Packed, ca: Authorities = [], crl: Revoked = [], json: Json = False) -> None:  # noqa: B006
+    """Say who signed a compiled program, or why no signature counts."""
+    from mycelium.polymer.container import pmr
+
+    signers = _signers(pmr.read(read_bytes(file)), ca, crl)
+    if json:
+        import msgspec
+
+        show.document({"signers": msgspec.to_builtins(signers)})
+        return
+    for signer in signers:
+        show.say(f"signed by {show.clean(signer.subject)}, serial {signer.serial}, until {signer.not_after}")
+
+
+def _signers(container: Any, ca: list[Path], crl: list[Path]) -> Any:
+    from mycelium.cli.ca import CERTIFICATE, REVOKED, home
+    from mycelium.polymer.container import signing
+
+    if not ca and (home() / CERTIFICATE).exists():
+        ca = [home() / CERTIFICATE]
+        crl = [*crl, *([home() / REVOKED] if (home() / REVOKED).exists() else [])]
+    authorities, revoked = [read_bytes(path) for path in ca], [read_bytes(path) for path in crl]
+    return signing.verify(container, authorities, revoked, dt.datetime.now(dt.UTC))
+
+
+@app.command()
+def run(
+    file: Packed,
+    inputs: Annotated[
+        list[str], typer.Option("--input", metavar="NAME=VALUE", help="JSON, or @FILE with JSON, text or .npy.")
+    ] = [],  # noqa: B006
+    trust: Annotated[bool, typer.Option("--trust", help="Run its Python though nobody vouches for it.")] = False,
+    ca: Authorities = [],  # noqa: B006
+    crl: Revoked = [],  # noqa: B006
+) -> None:
+    """Run a compiled program on this machine and print its result as JSON."""
+    from mycelium.polymer.container import pmr
+    from mycelium.polymer.forms.verify import needs_trust
+    from mycelium.polymer.forms.verify import verify as verify_kernel
+
+    held = pmr.read(read_bytes(file))
+    faults = [fault for kernel in held.module.kernels.values() for fault in verify_kernel(kernel)]
+    if faults:
+        raise Refused("; ".join(map(str, faults)))
+    if not trust and any(needs_trust(kernel) for kernel in held.module.kernels.values()):
+        try:
+            _signers(held, ca, crl)
+        except Denied as denied:
+            raise Denied(
+                f"the program holds Python, and {denied.message}", hint="have it signed, or say --trust if you wrote it"
+            ) from None
+    import mycelium
+    from mycelium.polymer.here import execute
+
+    _ = mycelium.map  # so that the pool of this machine is offered
+    given = dict(_input(one, held.module) for one in inputs)
+    show.say(json.dumps(_shown(execute(held.module, given)), ensure_ascii=False))
+
+
+def _input(text: str, module: Any) -> tuple[str, Any]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise Refused(f"{text!r:.60} is no input", hint="write --input NAME=VALUE or --input NAME=@FILE")
+    kind = next((param.type for param in module.main.inputs() if param.name == name), None)
+    if value.startswith("@"):
+        path = Path(value[1:])
+        data = read_bytes(path)
+        if path.suffix == ".npy":
+            import numpy
+
+            return name, numpy.load(path, allow_pickle=False)
+        if path.suffix != ".json":
+            return name, data if str(kind) == "bytes" else data.decode()
+        value = data.decode()
+    from mycelium.polymer.schema.convert import from_json
+
+    if str(kind) == "str" and not value.startswith('"'):
+        return name, value
+    try:
+        return name, from_json(kind, json.loads(value), name)
+    except (ValueError, RecursionError) as error:
+        raise Refused(f"input {name} is no JSON: {error}", hint="quote strings inside lists") from None
+
+
+def _shown(value: Any) -> Any:
+    """A result as JSON can hold it."""
+    import msgspec
+
+    if hasattr(value, "dtype") and hasattr(value, "tolist"):
+        return value.tolist()
+    if isinstance(value, dict):
+        return {key if isinstance(key, str) else str(key): _shown(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_shown(one) for one in value]
+    if isinstance(value, bytes):
+        import base64
+
+        return base64.b64encode(value).decode()
+    return value if isinstance(value, int | float | str | None) else msgspec.to_builtins(value, enc_hook=str)
+
+
+@app.command()
+def passes(
+    source: Annotated[str, typer.Argument(metavar="FILE.pmr|FILE:PROGRAM", help="A program.")],
+    off: Annotated[list[str], typer.Option("--off", metavar="PASS", help="Leave this pass out; repeatable.")] = [],  # noqa: B006
+) -> None:
+    """Print the program after each pass of the compiler."""
+    from mycelium.polymer.compiler.compile import steps
+    from mycelium.polymer.container import pmr
+    from mycelium.polymer.program.graph import Module
+    from mycelium.polymer.program.text import write
+
+    module = pmr.read(read_bytes(Path(source))).module if source.endswith(".pmr") else load(source).module
+    for name, after in [("as written", module), *steps(module, off)]:
+        body = write(Module(after.graphs, {})).text.partition("\n")[2]
+        show.say(f"-- {name}: {len(after.kernels)} kernels\n{body}")
