@@ -5,11 +5,11 @@ Never: looks anything up: what a sentence needs is in the event, or comes in as 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from mycelium.accounts.events import AccountAdded, TokenReplaced
-from mycelium.base.ids import task_id
+from mycelium.base.ids import AccountId, task_id
 from mycelium.base.units import format_size, format_time_ms
 from mycelium.jobs.events import (
     JobArchived,
@@ -59,10 +59,12 @@ ENDS: dict[Reason, str] = {
 }
 
 
-def say(event: Any, array: bool = False) -> str:
-    """The sentence for an event. `array`: its tasks are named by their index."""
-    teller = SENTENCES[event.__class__]
-    said = teller(event)
+def say(event: Any, array: bool = False, names: Mapping[AccountId, str] | None = None) -> str:
+    """The sentence for an event. `array`: its tasks are named by their index. `names`: what accounts are called."""
+    said = SENTENCES[event.__class__](event)
+    account = getattr(event, "account", None)
+    if names and account in names:
+        said = said.replace(account, names[account], 1)
     index = getattr(event, "index", None)
     return f"{task_id(event.job, index)}: {said}" if array and index is not None else said
 
