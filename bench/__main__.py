@@ -123,9 +123,10 @@ def median(outcomes: list[Outcome]) -> Outcome:
 
 
 def missed(outcomes: list[Outcome]) -> list[str]:
-    """A line for each goal that was missed: what, by how much, and how to see it again."""
+    """A line for each goal that was missed: what, by how much, what was possible, and how to see it again."""
     return [
-        f"{row.what}: {quantity(row.figure, row.unit)}, goal {row.limit}, missed {row.miss:.3g} times ({row.command})"
+        f"{row.what}: {quantity(row.figure, row.unit)}, goal {row.limit}, missed {row.miss:.3g} times"
+        f"{f'; bound: {row.bound}' if row.bound else ''} ({row.command})"
         for outcome in outcomes
         for row in outcome.rows
         if row.reached is False

@@ -79,9 +79,7 @@ async def through_the_engine(count: int, bound: str) -> list[Row]:
     begun = time.perf_counter()
     await engine.start()
     try:
-        async for event in engine.watch():
-            if isinstance(event, NodeUp):
-                break
+        event = await anext(event async for event in engine.watch() if isinstance(event, NodeUp))
         rows = [Row("a node is up", (time.perf_counter() - begun) * 1000, "ms")]
         doing(f"{count} steps without a sandbox")
         naked = Run(engine, 1, count, AT_ONCE, Sandbox.NONE)
@@ -141,9 +139,8 @@ def run(small: bool = False) -> list[Row]:
     if shutil.which("bwrap"):
         alone_ms = bwrap_ms(max(10, count // 10))
         parts.append(Row("of which bubblewrap, alone", alone_ms, "ms"))
-        bound = (
-            f"{os.cpu_count()} cpus, each with one bubblewrap after the other: {os.cpu_count() * 1000 / alone_ms:.0f}/s"
-        )
+        cpus = os.cpu_count() or 1
+        bound = f"one bubblewrap after the other on each of {cpus} cpus: {cpus * 1000 / alone_ms:.0f}/s"
     return [*asyncio.run(through_the_engine(count, bound)), *parts]
 
 

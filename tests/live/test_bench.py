@@ -67,13 +67,13 @@ def test_a_benchmark_that_breaks_says_why() -> None:
     assert "No module named bench.no_such_benchmark" in outcome.error
 
 
-def test_a_missed_goal_is_told_with_how_much_it_lacks_and_how_to_see_it_again() -> None:
-    slow = Row("submits", 150, "/s", 300, command="python -m bench.head")
+def test_a_missed_goal_is_told_with_how_much_it_lacks_what_was_possible_and_how_to_see_it() -> None:
+    slow = Row("submits", 150, "/s", 300, bound="the disk 200/s", command="python -m bench.head")
     large = Row("memory", 2048, "MiB", 1024, "less", command="python -m bench.head")
     well = Row("start", 4, "s", 5, "less")
     free = Row("read", 4, "s")
     assert missed([Outcome("head", "the head", [slow, large, well, free], 1)]) == [
-        "submits: 150/s, goal ≥ 300/s, missed 2 times (python -m bench.head)",
+        "submits: 150/s, goal ≥ 300/s, missed 2 times; bound: the disk 200/s (python -m bench.head)",
         "memory: 2,048 MiB, goal ≤ 1,024 MiB, missed 2 times (python -m bench.head)",
     ]
 
