@@ -173,6 +173,16 @@ def test_a_site_that_shrinks_ends_the_steps_of_the_nodes_it_no_longer_has(home: 
     assert processes_of(home) == {}
 
 
+def test_stopping_a_site_that_is_still_starting_leaves_nothing(home: Path) -> None:
+    async def script(wait_s: float) -> None:
+        async with running(LocalEngine(home, 2), home, stop_steps=True):
+            await asyncio.sleep(wait_s)
+
+    for wait_s in (0, 0.05, 0.15, 0.3):
+        asyncio.run(script(wait_s))
+        assert processes_of(home) == {}
+
+
 def test_what_a_killed_head_left_at_the_socket_is_replaced(home: Path) -> None:
     home.mkdir()
     with socket.socket(socket.AF_UNIX) as dead:

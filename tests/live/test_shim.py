@@ -25,7 +25,7 @@ from tests.live.conformance.play import processes_of
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small disk")
 
 
-def prepare(directory: Path, script: str, **more: Any) -> Path:
+def prepare(directory: Path, script: str, *, cgroup: str | None = None, **more: Any) -> Path:
     """A naked step's directory, ready for a shim."""
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "work").mkdir()
@@ -46,7 +46,7 @@ def prepare(directory: Path, script: str, **more: Any) -> Path:
         "gpus": None,
         "disk_bytes": GIB,
         "path": "/usr/bin:/bin",
-        "cgroup": None,
+        "cgroup": cgroup,
     }
     record.write_whole(str(directory / record.SPEC), json.dumps(spec).encode())
     return directory

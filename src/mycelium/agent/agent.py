@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import logging
 import os
 import signal
@@ -62,6 +63,7 @@ from mycelium.store.disk import check_room
 
 FORGOTTEN_KEPT = 10_000  # names of forgotten steps, against an order to start that comes late
 PREPARE_AT_ONCE = 8
+HOSTNAME_LENGTH_MAX = 64  # Linux's own bound
 FORGET_WAIT_S = 10.0  # how long a follower may take to read the last of a log
 
 log = logging.getLogger(__name__)
@@ -85,6 +87,8 @@ class Agent:
         self._beats = 0
         self._prefixes = probes.python_prefixes()
         self._path = ":".join((*(f"{prefix}/bin" for prefix in self._prefixes), *SYSTEM_PATH))
+        # Several sites may share the machine's control groups.
+        self._site = hashlib.sha256(os.fsencode(settings.home)).hexdigest()[:8]
         self._finished = asyncio.Event()
 
     async def run(self) -> None:
@@ -302,9 +306,9 @@ class Agent:
             "prefixes": self._prefixes,
             "etc": str(self.etc),
             "hidden": [str(self.settings.home)],
-            "hostname": self.settings.name,
+            "hostname": self.settings.name[:HOSTNAME_LENGTH_MAX],
             "bwrap": self.offer.bwrap,
-            "cgroup": str(group / f"mycelium-{self.settings.node}-{step.id}") if group else None,
+            "cgroup": str(group / f"mycelium-{self._site}-{self.settings.node}-{step.id}") if group else None,
         }
 
     async def _launch(self, held: Held, lease_fd: int) -> None:

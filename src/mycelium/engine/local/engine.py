@@ -103,7 +103,7 @@ class LocalEngine:
                 await self.send(node, Shutdown(stop_steps, grace_ms))
         keepers = self._keepers.values()
         for keeper in keepers:
-            keeper.wake()
+            keeper.wake(hears=keeper.node in self._writers)
         patience_s = (grace_ms / 1000 if stop_steps else 0) + STOP_MARGIN_S
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(asyncio.gather(*(keeper.wait_ended() for keeper in keepers)), patience_s)

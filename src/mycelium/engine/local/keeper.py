@@ -87,11 +87,13 @@ class Keeper:
         if self._child is not None:
             self._child.poll()
 
-    def wake(self) -> None:
-        """Let a stopped agent hear what it is told."""
+    def wake(self, *, hears: bool) -> None:
+        """Let a stopped agent hear what it is told; one that is not connected is told by a signal."""
         agent = self.living()
         if agent is not None:
             agent.signal(signal.SIGCONT)
+            if not hears:
+                agent.signal(signal.SIGTERM)
 
     def kill(self) -> None:
         agent = self.living()
