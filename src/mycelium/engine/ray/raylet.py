@@ -208,8 +208,24 @@ class Raylet:
         shutil.rmtree(self._temporary(), ignore_errors=True)
 
     def processes(self) -> list[int]:
+        """All of this Ray: what carries the mark, and what is of the supervisor's session, living or dead.
+
+        Some of Ray's processes write their title over their environment, others make sessions of their own.
+        """
         mark = os.fsencode(f"{MARK}={self.directory}") + b"\0"
-        return [pid for pid in usage.pids() if pid != os.getpid() and _carries(pid, mark)]
+        session = self._session()
+        return [
+            pid
+            for pid in usage.pids()
+            if pid != os.getpid() and usage.start_ticks(pid) and (_is_of(pid, session) or _carries(pid, mark))
+        ]
+
+    def _session(self) -> int:
+        """The session that the last supervisor made; 0 when its number may mean another one by now."""
+        found = process.read(str(self.directory / "pid"))
+        if found is None or found.boot != process.boot_id() or usage.start_ticks(found.pid) not in (0, found.ticks):
+            return 0
+        return found.pid
 
     def said(self) -> str:
         """The last words of Ray's log."""
@@ -229,6 +245,11 @@ _PORTS = (
     "min-worker-port",
     "max-worker-port",
 )
+
+
+def _is_of(pid: int, session: int) -> bool:
+    fields = usage.stat_fields(pid)
+    return bool(session and fields) and int(fields[3]) == session
 
 
 def _carries(pid: int, mark: bytes) -> bool:
