@@ -5,10 +5,11 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+TYPE_CHECKING = False  # as in typing, whose import would take longer than everything else here
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from mycelium.polymer.executor import Executor as Executor
     from mycelium.polymer.function import kernel as kernel
     from mycelium.polymer.program.define import program as program
@@ -33,9 +34,8 @@ _EXPORTS = {
 def __getattr__(name: str) -> Any:
     if name not in _EXPORTS:
         raise AttributeError(f"module 'mycelium' has no attribute {name!r}")
-    from mycelium.polymer import here
+    import importlib
 
-    here.offer(_local_pool)
     value = getattr(importlib.import_module(_EXPORTS[name]), name)
     globals()[name] = value
     return value
@@ -45,7 +45,8 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *_EXPORTS})
 
 
-def _local_pool(workers: int | None) -> Any:
+def local_pool(workers: int | None) -> Any:
+    """The pool of this machine, for programs that no site runs: where Polymer meets an engine."""
     from mycelium.engine.local.pool.pool import LocalPool
 
     return LocalPool(workers)

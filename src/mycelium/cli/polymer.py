@@ -202,10 +202,8 @@ def run(
             raise Denied(
                 f"the program holds Python, and {denied.message}", hint="have it signed, or say --trust if you wrote it"
             ) from None
-    import mycelium
     from mycelium.polymer.here import execute
 
-    _ = mycelium.map  # so that the pool of this machine is offered
     given = dict(_input(one, held.module) for one in inputs)
     show.say(json.dumps(_shown(execute(held.module, given)), ensure_ascii=False))
 

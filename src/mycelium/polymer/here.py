@@ -1,6 +1,6 @@
-"""Running programs in this process's surroundings: on the pool that an engine offers, or in order where there is none.
+"""Running programs in this process's surroundings: on the pool of this machine, which all of them share.
 
-The one place that remembers a pool between calls. Never: makes a pool by itself; `offer` says how.
+The one place that remembers a pool between calls. Never: makes a pool by itself; the package's top says how.
 """
 
 from __future__ import annotations
@@ -12,12 +12,11 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from mycelium.base.errors import Unavailable
+import mycelium
 from mycelium.polymer.compiler.compile import optimise
 from mycelium.polymer.program.define import check_inputs
 from mycelium.polymer.program.graph import Module
 from mycelium.polymer.runtime.dataflow import Run, run
-from mycelium.polymer.runtime.interpreter import interpret
 from mycelium.polymer.runtime.memo import MemoryMemo
 from mycelium.polymer.runtime.pool import Pool
 
@@ -27,7 +26,7 @@ PROGRESS_AFTER_S = 2.0
 class _Here:
     """What this process knows: how a pool is made, and the one that is shared, with the process that made it."""
 
-    make: Callable[[int | None], Any] | None = None
+    make: Callable[[int | None], Any] = mycelium.local_pool
     pool: Any = None
     pid = 0
     memo = MemoryMemo()
@@ -42,16 +41,12 @@ def offer(make: Callable[[int | None], Any]) -> None:
 
 
 def make_pool(workers: int | None = None) -> Any:
-    if _Here.make is None:
-        raise Unavailable("no engine offers a pool here", hint="import mycelium, not a part of it")
     return _Here.make(workers)
 
 
-def pool() -> Pool | None:
-    """The pool that programs share here, started at the first use; None where no engine offers one."""
+def pool() -> Pool:
+    """The pool that programs share here, started at the first use."""
     with _lock:
-        if _Here.make is None:
-            return None
         if _Here.pid != os.getpid() or _Here.pool.closing:
             _Here.pool, _Here.pid = _Here.make(None), os.getpid()
         return _Here.pool
@@ -60,10 +55,7 @@ def pool() -> Pool | None:
 def execute(module: Module, inputs: Mapping[str, Any], *, on: Pool | None = None, passes: bool = True) -> Any:
     """The program's result, on `on` or on the shared pool. Inputs are checked against the program's types first."""
     check_inputs(module, dict(inputs))
-    held = on or pool()
-    if held is None:
-        return interpret(module, inputs)
-    return run(optimise(module) if passes else module, inputs, held, watch=_watcher(), memo=_Here.memo)
+    return run(optimise(module) if passes else module, inputs, on or pool(), watch=_watcher(), memo=_Here.memo)
 
 
 def _watcher() -> Callable[[Run], None] | None:

@@ -55,7 +55,7 @@ class Run:
         self.values: dict[int, Any] = {}
         self.uses = list(self.plan.uses)
         self.need = bytearray(len(graph.ops))
-        self.missing = [len(op.reads) for op in graph.ops]
+        self.missing = [len(set(op.reads)) for op in graph.ops]
         self.state = bytearray(len(graph.ops))
         self.news: list[tuple[int, Any]] = []  # values that their readers do not know of yet
         self.given = 0
@@ -198,7 +198,7 @@ class Run:
                         self._demand(op.reads[1] if value else op.reads[2], self.need[user])
                     self._select(user, op)
                     continue
-                self.missing[user] -= op.reads.count(at) if len(op.reads) > 1 else 1
+                self.missing[user] -= 1
                 if self.missing[user] == 0 and self.need[user] and self.state[user] == WAITING:
                     self._begin(user)
             self._release(ops[at])
