@@ -57,6 +57,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--socket", type=Path, required=True, help="where the head listens")
     parser.add_argument("--name", default=socket.gethostname())
     parser.add_argument("--address", default="127.0.0.1", help="where other nodes reach this one")
+    parser.add_argument("--way", type=Path, help="the file that says how other machines' objects are fetched")
+    parser.add_argument("--porter", default="", help="the address of this machine's own porter")
     parser.add_argument("--share", default="0/1", metavar="I/N", help="the i-th of n equal shares of this machine")
     parser.add_argument("--devices", metavar="CPU_M,BYTES,GPUS", help="say that the node has this, whatever it has")
     parser.add_argument("--label", action="append", default=[], metavar="KEY=VALUE")
@@ -82,6 +84,8 @@ def _settings(options: argparse.Namespace) -> Settings:
         gpus=tuple(gpus),
         labels=probes.labels() | given,
         address=options.address,
+        way=options.way,
+        porter=options.porter,
     )
 
 

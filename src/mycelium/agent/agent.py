@@ -54,16 +54,19 @@ from mycelium.engine.orders import (
     Tail,
     Untail,
 )
+from mycelium.engine.carry.carried import Carried
 from mycelium.sandbox import process, uids
 from mycelium.sandbox.cgroup import Group
 from mycelium.sandbox.probe import Offer
 from mycelium.sandbox.strays import end_strays
 from mycelium.store.directory import DirectoryObjects
 from mycelium.store.disk import check_room
+from mycelium.store.objects import Objects
 
 FORGOTTEN_KEPT = 10_000  # names of forgotten steps, against an order to start that comes late
 PREPARE_AT_ONCE = 8
 HOSTNAME_LENGTH_MAX = 64  # Linux's own bound
+DELIVER_RETRY_S = 1.0
 FORGET_WAIT_S = 10.0  # how long a follower may take to read the last of a log
 
 log = logging.getLogger(__name__)
@@ -76,7 +79,10 @@ class Agent:
         self.etc = etc
         self.link = link
         self.boot = os.urandom(8).hex()
-        self.objects = DirectoryObjects(settings.objects)
+        self.local = DirectoryObjects(settings.objects)
+        self.objects: Objects = self.local
+        if settings.way is not None:  # on a machine of its own: what is not here is fetched
+            self.objects = Carried(self.local, settings.way, settings.porter)
         self.share = Share(settings.cores, settings.gpus)
         self.launcher = Launcher()
         self.held: dict[StepId, Held] = {}
@@ -374,8 +380,24 @@ class Agent:
         except msgspec.ValidationError as error:
             ended = finish.lost(held.started_ns, time.time_ns(), f"its status cannot be read: {error}")
         if finish.has_leavings(held.step, ended, held.directory):
-            ended = await asyncio.to_thread(finish.keep, held.step, ended, held.directory, self.objects)
+            ended = await asyncio.to_thread(finish.keep, held.step, ended, held.directory, self.local)
+            await self._deliver(ended)
         self._end(held, ended)
+
+    async def _deliver(self, ended: Ended) -> None:
+        """Wait until the head has what the step left: only then its end may be told, because the head commits it."""
+        if not isinstance(self.objects, Carried):
+            return
+        trees = [ended.outputs] if ended.outputs else []
+        plain = [digest for digest in (ended.stdout, ended.stderr) if digest]
+        while True:
+            try:
+                await asyncio.to_thread(self.objects.deliver, trees, plain)
+            except Unavailable as error:
+                log.warning("not delivered yet: %s", error)
+                await asyncio.sleep(DELIVER_RETRY_S)
+            else:
+                return
 
     async def _lose(self, held: Held) -> Ended:
         """No status: the shim was killed. Nothing of the step may be left when we say so."""

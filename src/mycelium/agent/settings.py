@@ -19,6 +19,8 @@ class Settings(Struct, frozen=True):
     gpus: tuple[int, ...] = ()
     labels: dict[str, str] = field(default_factory=dict)
     address: str = "127.0.0.1"
+    way: Path | None = None  # how porters are reached; None: the head's objects are on this machine
+    porter: str = ""  # this machine's own porter
 
     @property
     def directory(self) -> Path:
