@@ -24,6 +24,7 @@ from mycelium.base.errors import Problem, Unavailable
 from mycelium.base.ids import NodeId, node_id
 from mycelium.base.limits import FRAME_BYTES_MAX, GRACE_MS
 from mycelium.engine import frames
+from mycelium.engine.carry.keeper import PorterKeeper, key_of
 from mycelium.engine.local import door
 from mycelium.engine.local.keeper import Keeper, kill_steps, wait_end
 from mycelium.engine.orders import WIRE_VERSION, Hello, Order, Report, Shutdown
@@ -75,6 +76,7 @@ class RayEngine:
         self._bridge: subprocess.Popen[bytes] | None = None
         self._ready = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
+        self._porter: PorterKeeper | None = None
         self._lock_fd = -1
 
     def _keeper(self, number: int, count: int, labels: Sequence[str]) -> Keeper:
@@ -95,6 +97,9 @@ class RayEngine:
             if directory.name not in self._keepers:
                 kill_steps(directory / "steps")
         self._tasks = [asyncio.create_task(keeper.keep()) for keeper in self._keepers.values()]
+        if not self._borrowed:
+            self._porter = PorterKeeper(self._home, self._address, copies=False)
+            self._tasks.append(asyncio.create_task(self._porter.keep(self._porter_key())))
         self._tasks.append(asyncio.create_task(self._keep_ray()))
         try:
             await asyncio.wait_for(self._ready.wait(), READY_S)
@@ -120,7 +125,12 @@ class RayEngine:
             "ray": f"{place.address}:{place.port}" if life and self._writer is not None else "",
             "life": life,
             "token": keep_token(self._ray.directory),
+            "porter": self._porter.address if self._porter else "",
+            "porter_key": self._porter_key(),
         }
+
+    def _porter_key(self) -> str:
+        return key_of(keep_token(self._ray.directory))
 
     def dismiss(self, machine: str) -> None:
         machine = machine[:LABEL_LENGTH]

@@ -21,6 +21,8 @@ from typing import Any
 
 from mycelium.base.errors import Problem, Unavailable
 from mycelium.base.ids import NodeId
+from mycelium.engine.carry import wire
+from mycelium.engine.carry.keeper import PorterKeeper
 from mycelium.engine.local import door
 from mycelium.engine.local.keeper import Keeper
 from mycelium.engine.ray.raylet import Place, Raylet, Tls, keep_token
@@ -56,6 +58,8 @@ class Host:
         self._cpus, self._gpus, self._tls = cpus, gpus, tls
         self._keeper: Keeper | None = None
         self._keeping: asyncio.Task[None] | None = None
+        self._porter = PorterKeeper(home, address, copies=True)
+        self._carrying: asyncio.Task[None] | None = None
         self._raylet: Raylet | None = None
         self._life = ""
         self._not_before = 0.0
@@ -77,8 +81,10 @@ class Host:
             await asyncio.sleep(ASK_S)
 
     async def _follow(self, node: NodeId, engine: Answer) -> None:
+        self._follow_porter(engine)
         if self._keeper is None:
             words = ["--home", str(self._home), "--node", node, "--socket", str(socket_path(self._home)), *self._words]
+            words += ["--way", str(self._home / "way.json"), "--porter", self._porter.address]
             self._keeper = Keeper(self._home, node, words)
             self._keeping = asyncio.create_task(self._keeper.keep())
         if not engine["ray"]:
@@ -95,6 +101,12 @@ class Host:
             (raylet.directory / "life").write_text(engine["life"])
             self._life = engine["life"]
         self._raylet = raylet
+
+    def _follow_porter(self, engine: Answer) -> None:
+        """Our agent fetches from where the head is now; our own porter has the site's key from the start."""
+        wire.keep_way(self._home / "way.json", wire.Way(engine["porter_key"], engine["porter"]))
+        if self._carrying is None:
+            self._carrying = asyncio.create_task(self._porter.keep(engine["porter_key"]))
 
     def _find(self, engine: Answer) -> Raylet:
         """Ray as an earlier `myc join` may have left it."""
@@ -125,6 +137,9 @@ class Host:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._keeper.wait_ended(), STOP_WAIT_S)
             await asyncio.to_thread(self._keeper.kill)
+        if self._carrying is not None:
+            self._carrying.cancel()
+            await asyncio.gather(self._carrying, return_exceptions=True)
         if self._raylet is not None:
             with contextlib.suppress(Problem):
                 await asyncio.to_thread(self._raylet.kill)
