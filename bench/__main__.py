@@ -24,6 +24,7 @@ from threading import Thread
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
 
 from bench.alone import DOING
 from bench.machine import machine
@@ -143,8 +144,10 @@ def sum_up(screen: Console, outcomes: list[Outcome], small: bool) -> None:
         return
     lines, goals = missed(outcomes), sum(row.goal is not None for outcome in outcomes for row in outcome.rows)
     screen.print(f"[bold]goals missed: {len(lines)} of {goals}[/]" if lines else f"No goal of {goals} was missed.")
+    listed = Table.grid(padding=(0, 1))
     for line in lines:
-        screen.print(f"  [red]✗[/] {escape(line)}")
+        listed.add_row(" [red]✗[/]", escape(line))
+    screen.print(listed)
 
 
 def run_all(screen: Console, chosen: list[str], flags: list[str], times: int) -> list[Outcome]:
