@@ -33,6 +33,7 @@ from mycelium.agent.share import Share
 from mycelium.base.errors import Problem, Unavailable
 from mycelium.base.ids import StepId, split_step
 from mycelium.base.limits import BEAT_MS, DISK_RESERVE_BYTES, FOLLOWERS_MAX, STEP_DISK_BYTES
+from mycelium.engine.carry.carried import Carried
 from mycelium.engine.orders import (
     WIRE_VERSION,
     Beat,
@@ -54,7 +55,6 @@ from mycelium.engine.orders import (
     Tail,
     Untail,
 )
-from mycelium.engine.carry.carried import Carried
 from mycelium.sandbox import process, uids
 from mycelium.sandbox.cgroup import Group
 from mycelium.sandbox.probe import Offer

@@ -16,6 +16,7 @@ INPUT_TREES_MAX = 10_000  # outputs of earlier tasks that one job takes in: each
 SELECTOR_TERMS_MAX = 16
 OUTPUT_GLOBS_MAX = 32
 GANG_NODES_MAX = 1_000  # a site is planned for up to 1,000 nodes
+GANG_PORT_FIRST, GANG_PORTS = 20_000, 10_000  # below Linux's ephemeral ports, which begin at 32,768
 RETRIES_MAX = 100
 LOSSES_MAX = 10  # attempts lost to dying nodes before the job itself is suspected of killing them
 TIME_MS_MAX = 30 * DAY_S * 1000

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from mycelium.base.ids import Digest, NodeId, StepId
-from mycelium.base.limits import GRACE_MS
+from mycelium.base.ids import Digest, NodeId, StepId, number_of
+from mycelium.base.limits import GANG_PORT_FIRST, GANG_PORTS, GRACE_MS
 from mycelium.engine.orders import Step
 from mycelium.jobs.model import TASK_ENDED, Job, Site, Task
 from mycelium.nodes.model import Node
@@ -47,6 +47,11 @@ def _environment(site: Site, job: Job, task: Task, rank: int) -> dict[str, str]:
         "MYC_NODE_NAME": nodes[rank].name,
         "MYC_NODE_ADDRESSES": ",".join(node.address for node in nodes),
     }
+    if len(nodes) > 1:
+        # The names that torch.distributed and its like look for, so that a gang finds itself without a word.
+        port = gang_port(job, task)
+        env |= {"MYC_GANG_PORT": port, "MASTER_ADDR": nodes[0].address, "MASTER_PORT": port}
+        env |= {"RANK": str(rank), "WORLD_SIZE": str(len(nodes))}
     array = job.request.array
     if array is not None:
         env["MYC_ARRAY_INDEX"] = str(task.index)
@@ -54,6 +59,15 @@ def _environment(site: Site, job: Job, task: Task, rank: int) -> dict[str, str]:
         env["MYC_ARRAY_LAST"] = str(array.indices[-1])
         env["MYC_ARRAY_COUNT"] = str(len(array.indices))
     return env
+
+
+def gang_port(job: Job, task: Task) -> str:
+    """The port where rank 0 of a gang listens: below those that systems hand out by themselves, so likely to be free.
+
+    Each attempt has another one: what an earlier attempt left there, open or closing, is not in the way.
+    """
+    number = number_of(job.id) * 101 + task.index * 11 + task.attempt
+    return str(GANG_PORT_FIRST + number % GANG_PORTS)
 
 
 def _node(site: Site, node: NodeId) -> Node:
