@@ -181,7 +181,7 @@ class RayEngine:
     async def _end_agents(self, *, stop_steps: bool, grace_ms: int) -> None:
         keepers = self._keepers.values()
         for keeper in keepers:
-            keeper.wake()
+            keeper.wake(hears=keeper.node in self._hellos)
         patience_s = (grace_ms / 1000 if stop_steps else 0) + STOP_MARGIN_S
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(asyncio.gather(*(keeper.wait_ended() for keeper in keepers)), patience_s)
