@@ -47,6 +47,6 @@ def __dir__() -> list[str]:
 
 def local_pool(workers: int | None) -> Any:
     """The pool of this machine, for programs that no site runs: where Polymer meets an engine."""
-    from mycelium.engine.local.pool.pool import LocalPool
+    import importlib
 
-    return LocalPool(workers)
+    return importlib.import_module("mycelium.engine.local.pool.pool").LocalPool(workers)

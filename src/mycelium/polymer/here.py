@@ -16,9 +16,10 @@ import mycelium
 from mycelium.polymer.compiler.compile import optimise
 from mycelium.polymer.program.define import check_inputs
 from mycelium.polymer.program.graph import Module
-from mycelium.polymer.runtime.dataflow import Run, run
+from mycelium.polymer.runtime.dataflow import run
 from mycelium.polymer.runtime.memo import MemoryMemo
 from mycelium.polymer.runtime.pool import Pool
+from mycelium.polymer.runtime.progress import Bar
 
 PROGRESS_AFTER_S = 2.0
 
@@ -55,13 +56,16 @@ def pool() -> Pool:
 def execute(module: Module, inputs: Mapping[str, Any], *, on: Pool | None = None, passes: bool = True) -> Any:
     """The program's result, on `on` or on the shared pool. Inputs are checked against the program's types first."""
     check_inputs(module, dict(inputs))
-    return run(optimise(module) if passes else module, inputs, on or pool(), watch=_watcher(), memo=_Here.memo)
+    bar = _bar()
+    try:
+        return run(optimise(module) if passes else module, inputs, on or pool(), watch=bar, memo=_Here.memo)
+    finally:
+        if bar is not None:
+            bar.close()
 
 
-def _watcher() -> Callable[[Run], None] | None:
+def _bar() -> Bar | None:
     """A progress bar for runs that take long, where somebody is looking."""
     if not (sys.stderr.isatty() and threading.current_thread() is threading.main_thread()):
         return None
-    from mycelium.polymer.runtime.progress import Bar
-
     return Bar(time.monotonic, PROGRESS_AFTER_S)

@@ -14,7 +14,7 @@ from mycelium.polymer.compiler.check import check
 from mycelium.polymer.compiler.compile import optimise, steps
 from mycelium.polymer.forms.seal import seal
 from mycelium.polymer.function import kernel
-from mycelium.polymer.kernel import Kernel, WasmForm, XlaForm
+from mycelium.polymer.kernel import FusedForm, Kernel, Step, WasmForm, XlaForm
 from mycelium.polymer.program.define import program
 from mycelium.polymer.program.graph import Graph, Module, Op
 from mycelium.polymer.program.text import parse, write
@@ -158,6 +158,13 @@ def test_a_module_that_does_not_hold_together_is_refused(module: Module, said: s
     with pytest.raises(Refused) as refused:
         check(module)
     assert said in str(refused.value)
+
+
+def test_a_fused_kernel_that_reads_what_is_not_there_is_refused() -> None:
+    for step in (Step(1, (0,)), Step(0, (1,)), Step(0, (0, 0)), Step(0, (-1,))):
+        fused = Kernel("fused", double.signature, (FusedForm((double.kernel,), (step,)),))
+        with pytest.raises(Refused, match="kernel fused, step 0: it reads or calls what is not there"):
+            check(Module(sums.module.graphs, {**sums.module.kernels, "fused": fused}))
 
 
 def test_a_graph_that_repeats_itself_is_refused() -> None:

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from mycelium.base.errors import Fault, refuse
-from mycelium.base.limits import PROGRAM_KERNELS_MAX, PROGRAM_OPS_MAX
+from mycelium.base.limits import FUSED_STEPS_MAX, PROGRAM_KERNELS_MAX, PROGRAM_OPS_MAX
+from mycelium.polymer.kernel import FusedForm, Kernel
 from mycelium.polymer.program.graph import VERBS, Graph, Module, Op
 from mycelium.polymer.schema.types import ANY, BOOL, Anything, ListOf, Signature, Tensor, TupleOf, Type, Union, element
 from mycelium.polymer.schema.unify import Bindings, apply, mismatch
@@ -30,10 +31,29 @@ def check(module: Module) -> None:
     faults: list[Fault] = []
     if len(module.kernels) > PROGRAM_KERNELS_MAX:
         faults.append(Fault("program", f"{len(module.kernels)} kernels; at most {PROGRAM_KERNELS_MAX}"))
+    for kernel in module.kernels.values():
+        faults += _kernel(kernel)
     for graph in module.graphs.values():
         faults += _graph(module, graph)
     faults += _cycles(module)
     refuse(faults[:20])
+
+
+def _kernel(kernel: Kernel) -> list[Fault]:
+    """What a fused kernel does must be calls of its members on what exists by then."""
+    faults: list[Fault] = []
+    for form in kernel.forms:
+        if not isinstance(form, FusedForm):
+            continue
+        params = len(kernel.signature.params)
+        for number, step in enumerate(form.steps):
+            good = 0 <= step.member < len(form.members) and all(0 <= at < params + number for at in step.arguments)
+            if not good or len(step.arguments) != len(form.members[step.member].signature.params):
+                faults.append(Fault(f"kernel {kernel.name}, step {number}", "it reads or calls what is not there"))
+        if not 1 <= len(form.steps) <= FUSED_STEPS_MAX:
+            faults.append(Fault(f"kernel {kernel.name}", f"{len(form.steps)} fused steps; 1 to {FUSED_STEPS_MAX}"))
+        faults += [fault for member in form.members for fault in _kernel(member)]
+    return faults
 
 
 def _graph(module: Module, graph: Graph) -> list[Fault]:

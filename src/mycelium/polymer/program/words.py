@@ -37,7 +37,8 @@ _TOKEN = re.compile(
     re.VERBOSE,
 )
 _BARE = re.compile(r"[A-Za-z_]\w*")
-INT_DIGITS_MAX = 4_000  # Python's own bound on reading decimal integers is 4,300
+INT_BITS_MAX = 13_000
+INT_DIGITS_MAX = 4_000  # a little more than so many bits need; Python's own bound on reading integers is 4,300
 
 
 def name(text: str) -> str:
@@ -80,10 +81,9 @@ def literal(value: Any, bodies: dict[str, bytes], depth: int = 0) -> str:
     if type(value) is bool:
         return "true" if value else "false"
     if type(value) is int:
-        text = str(value) if abs(value) < 10**INT_DIGITS_MAX else ""
-        if not text:
-            raise Refused(f"a constant has more than {INT_DIGITS_MAX} digits")
-        return text
+        if value.bit_length() > INT_BITS_MAX:
+            raise Refused(f"a constant has {value.bit_length()} bits; at most {INT_BITS_MAX}")
+        return str(value)
     if type(value) is float:
         return "nan" if math.isnan(value) else repr(value)
     if type(value) is str:
