@@ -5,15 +5,19 @@ from __future__ import annotations
 import concurrent.futures
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+import mycelium
 from mycelium.base.errors import Refused, Unavailable
 from mycelium.base.limits import POOL_DEATHS_MAX
 from mycelium.engine.local.pool.pool import LocalPool
@@ -244,6 +248,30 @@ def test_a_pool_ends_its_workers_and_refuses_more() -> None:
         os.kill(pid, 0)
     with pytest.raises(Unavailable, match="closed"):
         execute(total.module, {"xs": [1]}, on=made)
+
+
+def test_a_map_inside_a_kernel_runs_where_the_kernel_runs(executor: Executor) -> None:
+    def outer(x: int) -> list[int]:
+        import mycelium as inside
+
+        return [os.getpid(), *inside.map(lambda y: os.getpid(), [x])]
+
+    here, there = executor.submit(outer, 1).result()
+    assert here == there != os.getpid()
+
+
+def test_threads_may_share_a_pool(pool: LocalPool) -> None:
+    with concurrent.futures.ThreadPoolExecutor(8) as threads:
+        sums = threads.map(lambda n: execute(total.module, {"xs": list(range(n))}, on=pool), range(1, 60))
+    assert list(sums) == [n * (n - 1) for n in range(1, 60)]
+
+
+def test_importing_the_package_imports_nothing_large() -> None:
+    large = ("jax", "numpy", "msgspec", "typing", "asyncio")
+    code = f"import sys, mycelium; print(*(name for name in {large} if name in sys.modules))"
+    done = subprocess.run([sys.executable, "-S", "-c", code], capture_output=True, text=True, check=False,
+                          env={**os.environ, "PYTHONPATH": str(Path(mycelium.__file__).parents[1])})  # fmt: skip
+    assert done.stdout.strip() == "", done.stderr
 
 
 def test_a_pool_of_no_workers_is_refused() -> None:

@@ -17,11 +17,13 @@ from mycelium.polymer.compiler.compile import optimise
 from mycelium.polymer.program.define import check_inputs
 from mycelium.polymer.program.graph import Module
 from mycelium.polymer.runtime.dataflow import run
+from mycelium.polymer.runtime.interpreter import interpret
 from mycelium.polymer.runtime.memo import MemoryMemo
 from mycelium.polymer.runtime.pool import Pool
 from mycelium.polymer.runtime.progress import Bar
 
 PROGRESS_AFTER_S = 2.0
+IN_WORKER = "MYC_POOL_WORKER"  # set in a worker's environment: a map inside a kernel runs there, in order
 
 
 class _Here:
@@ -56,6 +58,8 @@ def pool() -> Pool:
 def execute(module: Module, inputs: Mapping[str, Any], *, on: Pool | None = None, passes: bool = True) -> Any:
     """The program's result, on `on` or on the shared pool. Inputs are checked against the program's types first."""
     check_inputs(module, dict(inputs))
+    if on is None and os.environ.get(IN_WORKER):
+        return interpret(module, inputs)
     bar = _bar()
     try:
         return run(optimise(module) if passes else module, inputs, on or pool(), watch=bar, memo=_Here.memo)

@@ -29,6 +29,7 @@ from mycelium.base.limits import POOL_KERNELS_MAX, POOL_WORKERS_MAX
 from mycelium.engine.local.pool import wire
 from mycelium.engine.local.pool.seat import Seat
 from mycelium.engine.local.pool.worker import Told
+from mycelium.polymer.here import IN_WORKER
 from mycelium.polymer.kernel import Kernel, LivePython
 from mycelium.polymer.runtime.pool import Given, Lost, Raised, Shared, Source, Work
 
@@ -438,7 +439,7 @@ def _environment(workers: int) -> dict[str, str]:
     workers, and large blocks of memory come in large pages: finding small ones takes longer than filling them.
     """
     share = str(max(1, len(os.sched_getaffinity(0)) // workers))
-    return {**dict.fromkeys(_THREADS, share), "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1", **os.environ}
+    return {**dict.fromkeys(_THREADS, share), "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1", **os.environ, IN_WORKER: "1"}
 
 
 def _ending(status: int) -> str:
