@@ -60,7 +60,9 @@ FRAME_BYTES_MAX = 16 * MIB  # one message between head and agent
 INBOX_COMMANDS_MAX = 10_000  # commands waiting for the head; more are answered `exhausted`
 BATCH_COMMANDS_MAX = 1_000  # commands in one transaction of the log
 BEAT_MS = 1_000
-CLOCK_AHEAD_S = 300  # between a machine's clock and the site's: beyond it, times in stories and certificates are nonsense
+CLOCK_AHEAD_S = (
+    300  # between a machine's clock and the site's: beyond it, times in stories and certificates are nonsense
+)
 INVITE_S = DAY_S  # how long a one-time token lets a machine in
 NODE_SUSPECT_S = 3
 NODE_LOST_S = 15

@@ -14,11 +14,13 @@ import msgspec
 
 from mycelium.accounts.events import AccountEvent
 from mycelium.base.errors import Refused
+from mycelium.head.state import State
+from mycelium.inference.events import InferenceEvent
 from mycelium.jobs.events import JobEvent
 from mycelium.jobs.model import Job, Site
 from mycelium.nodes.events import NodeEvent
 
-Event = NodeEvent | AccountEvent | JobEvent
+Event = NodeEvent | AccountEvent | JobEvent | InferenceEvent
 
 KINDS: dict[str, type] = {kind.__name__: kind for kind in get_args(Event)}
 VERSIONS: dict[str, int] = dict.fromkeys(KINDS, 1)
@@ -28,7 +30,7 @@ SNAPSHOT_VERSION = 1
 
 _encoder = msgspec.json.Encoder()
 _decoders = {name: msgspec.json.Decoder(kind) for name, kind in KINDS.items()}
-_site = msgspec.json.Decoder(Site)
+_site = msgspec.json.Decoder(State)
 _job = msgspec.json.Decoder(Job)
 
 
@@ -57,7 +59,7 @@ def encode_site(site: Site) -> bytes:
     return _encoder.encode(site)
 
 
-def decode_site(data: bytes, version: int) -> Site | None:
+def decode_site(data: bytes, version: int) -> State | None:
     """The state of a snapshot; None for another version's: the events are the truth, and the snapshot is made anew."""
     return _site.decode(data) if version == SNAPSHOT_VERSION else None
 

@@ -8,6 +8,7 @@ from mycelium.accounts.rules import AddAccount, ReplaceToken
 from mycelium.base.ids import AccountId, JobId
 from mycelium.engine.orders import Beat, Exited, Hello, Started
 from mycelium.engine.seam import NodeDown, NodeUp
+from mycelium.inference.commands import InferenceCommand
 from mycelium.jobs.model import Request
 from mycelium.nodes.rules import Approve, Ask, Drain, Remove, Return
 
@@ -48,6 +49,7 @@ Command = (
     | Remove
     | AddAccount
     | ReplaceToken
+    | InferenceCommand
     | NodeUp
     | NodeDown
     | Hello

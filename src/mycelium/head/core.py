@@ -35,7 +35,13 @@ from mycelium.engine.orders import Beat, Exited, Forget, Hello, Order, Running, 
 from mycelium.engine.seam import NodeDown, NodeUp
 from mycelium.head import codec
 from mycelium.head.commands import Cancel, Command, StopAll, Submit, Tick
+from mycelium.head.replicas import Replicas
+from mycelium.head.state import State, whole
 from mycelium.head.steps import build_step, step_name
+from mycelium.inference import rules as inference_rules
+from mycelium.inference.commands import InferenceCommand, Report
+from mycelium.inference.events import InferenceEvent
+from mycelium.inference.plan import Load
 from mycelium.jobs import rules as job_rules
 from mycelium.jobs.events import JobArchived, JobEvent, StepEnded, TaskPlaced, TaskStopping
 from mycelium.jobs.index import Index
@@ -97,6 +103,7 @@ class Core:
         self._seen_ns: dict[StepId, int] = {}  # when this head first heard that a step runs
         self._missed: dict[StepId, int] = {}  # beats that lacked a step that was seen
         self._sent_ns: dict[StepId, int] = {}  # when an order about a step was sent last
+        self._replicas = Replicas()
         self._turn: Turn = Turn()
         self._now_ns = now_ns
         self._looked_ns = 0
@@ -137,6 +144,10 @@ class Core:
 
     def heard(self, node: NodeId) -> Heard | None:
         return self._heard.get(node)
+
+    def inference_load(self, now_ns: int) -> Load:
+        """What gateways see of deployments and replicas."""
+        return self._replicas.load(now_ns)
 
     # Deciding: one method a command.
 
@@ -198,6 +209,13 @@ class Core:
         self._emit(account_rules.decide(command, self.site.accounts))
         return account_rules.find(self.site.accounts, command.name).id
 
+    def _inference_command(self, command: InferenceCommand) -> Any:
+        events, answer = inference_rules.decide(command, self.site, self.site.inference, self._now_ns)
+        self._emit(events)
+        if isinstance(command, Report):
+            self._replicas.heard(command, self._now_ns)
+        return answer
+
     def _node_up(self, command: NodeUp) -> None:
         self._hello(command.hello)
 
@@ -245,7 +263,7 @@ class Core:
         the node's clock may be another, and this one may have been set since the step began."""
         seen_ns = self._seen_ns.setdefault(running.step, self._now_ns)
         self._emit(job_rules.decide_started(job, task, rank, running.started_ns))
-        if self._now_ns - seen_ns > job.request.time_ms * MS_NS + OVERTIME_NS:
+        if not job.request.service and self._now_ns - seen_ns > job.request.time_ms * MS_NS + OVERTIME_NS:
             task = self.site.jobs.by_id[job.id].tasks[task.index]
             self._emit(job_rules.decide_stop(job, task, Cause.TIME, "site"))
 
@@ -310,6 +328,9 @@ class Core:
                 }
             busy = self.index.leases.keys()
             self._node_events(plan_nodes(self.site.nodes, self._heard, busy, now_ns, self.settings.patience))
+            if not self._going_down and self.site.inference.deployments:
+                for events in self._replicas.due(self.site, self.index, now_ns):
+                    self._emit(events)
         if self._going_down or not (self._turn.events or now_ns - self._planned_ns >= REPLAN_NS):
             return
         self._planned_ns = now_ns
@@ -386,6 +407,7 @@ class Core:
 
 
 DECIDE: dict[type, Callable[[Core, Any], Any]] = {
+    **dict.fromkeys(inference_rules.DECIDE, Core._inference_command),
     Submit: Core._submit,
     Cancel: Core._cancel,
     StopAll: Core._stop_all,
@@ -406,27 +428,30 @@ DECIDE: dict[type, Callable[[Core, Any], Any]] = {
 }
 
 
-def apply(site: Site, index: Index, event: codec.Event, at_ns: int) -> None:
+def apply(site: State, index: Index, event: codec.Event, at_ns: int) -> None:
     """Change the site by one event of any domain."""
     if isinstance(event, NodeEvent):
         node_rules.apply(site.nodes, event, at_ns)
         index.node_changed(site.nodes.by_id[event.node])
     elif isinstance(event, JobEvent):
         job_rules.apply(site, index, event, at_ns)
+    elif isinstance(event, InferenceEvent):
+        inference_rules.apply(site.inference, event, at_ns)
     else:
         account_rules.apply(site.accounts, event, at_ns)
 
 
-def restore(log: Log) -> tuple[Site, int]:
+def restore(log: Log) -> tuple[State, int]:
     """The newest snapshot and the events after it. Errors: `Refused` when the log was written by a newer Mycelium."""
     snapshot = log.snapshot()
     site = codec.decode_site(snapshot.data, snapshot.version) if snapshot else None
     after = snapshot.seq if snapshot and site else 0
-    return replay(log.read(after), site or Site()), after
+    return replay(log.read(after), site or State()), after
 
 
-def replay(entries: Iterable[Entry], site: Site) -> Site:
+def replay(entries: Iterable[Entry], site: Site) -> State:
     """The state that the entries lead to, from `site` on."""
+    site = whole(site)
     index = Index.of(site)
     for entry in entries:
         apply(site, index, codec.decode(entry.kind, entry.data), entry.time_ns)

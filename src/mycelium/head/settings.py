@@ -15,6 +15,7 @@ class SiteSettings(Struct, frozen=True):
     home: Path
     host: str = "127.0.0.1"
     port: int = 0  # 0: any free port
+    gateway_port: int = 0  # 0: any free port
     nodes: int = 1
     log_url: str = ""
     node_suspect_s: float = NODE_SUSPECT_S

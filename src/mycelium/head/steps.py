@@ -20,7 +20,7 @@ def build_step(site: Site, job: Job, task: Task, rank: int) -> Step:
         id=step_name(job, task, rank),
         command=request.command,
         devices=request.needs,
-        time_ms=request.time_ms,
+        time_ms=0 if request.service else request.time_ms,
         grace_ms=GRACE_MS,
         sandbox=request.sandbox,
         net=request.net,

@@ -1,4 +1,5 @@
-"""Which objects the site still needs: the working directories, outputs and logs of the jobs that it remembers.
+"""Which objects the site still needs: the working directories, outputs and logs of the jobs that it
+remembers, and what models, files and batches hold.
 
 What nobody needs and nobody touched for `SPARE_NS` is removed, once an hour. The archive keeps what happened, not what
 was written.
@@ -13,7 +14,7 @@ from mycelium.base.clock import Clock
 from mycelium.base.ids import Digest
 from mycelium.base.units import DAY_S, HOUR_S, S_NS, format_size
 from mycelium.head.core import Core
-from mycelium.jobs.model import Site
+from mycelium.head.state import State
 from mycelium.store.objects import Objects
 from mycelium.store.tree import reachable
 
@@ -22,10 +23,15 @@ SPARE_NS = DAY_S * S_NS  # an upload may wait this long for the job that refers 
 log = logging.getLogger("mycelium.head")
 
 
-def needed(site: Site) -> tuple[set[Digest], set[Digest]]:
-    """The trees (whose files are needed too) and the plain objects that jobs in memory refer to."""
+def needed(site: State) -> tuple[set[Digest], set[Digest]]:
+    """The trees (whose files are needed too) and the plain objects that anything in memory refers to."""
     trees: set[Digest] = set()
     plain: set[Digest] = set()
+    inference = site.inference
+    trees.update(found.serving.workdir for found in inference.deployments.values() if found.serving.workdir)
+    plain.update(model.digest for model in inference.models.values())
+    plain.update(part for file in inference.files.values() for part in file.parts)
+    plain.update(part for batch in inference.batches.values() for part in (*batch.outputs, *batch.errors))
     for job in site.jobs.by_id.values():
         if job.request.workdir is not None:
             trees.add(job.request.workdir)

@@ -66,6 +66,7 @@ class Request(Struct, frozen=True):
     workdir: Digest | None = None
     outputs: tuple[str, ...] = ()
     sandbox: Sandbox = Sandbox.PROCESS
+    service: bool = False  # runs until it is cancelled: `time_ms` is what plans reckon with, and no limit
 
 
 class JobState(StrEnum):

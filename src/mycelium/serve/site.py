@@ -35,6 +35,7 @@ from mycelium.nodes.plan import Patience
 from mycelium.serve.engines import make_engine, open_entrance
 from mycelium.serve.http.app import build_app
 from mycelium.serve.http.auth import hash_token, new_token
+from mycelium.serve.openai.keeper import GatewayKeeper, access
 from mycelium.store.directory import DirectoryObjects
 
 STOP_MARGIN_S = 5.0  # beyond the grace period, for what was killed to be reported
@@ -80,11 +81,13 @@ async def _serve(settings: SiteSettings, home: Path, log: Log, ready: Callable[[
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, down, "a signal", settings.grace_ms)
     about = {"site": settings.name, "version": mycelium.__version__, "url": url, "started": time_view(clock.now_ns())}
-    server = _Server(uvicorn.Config(build_app(head, objects, about, down), log_level="warning", lifespan="off"))
+    app = build_app(head, objects, about, down, access(home))
+    server = _Server(uvicorn.Config(app, log_level="warning", lifespan="off"))
+    gateway = GatewayKeeper(home, core, settings.host, settings.gateway_port)
     open_entrance(server.config.app, engine, home)  # type: ignore[arg-type]
     await head.start()
     serving = asyncio.create_task(server.serve(sockets))
-    sweeping = asyncio.create_task(sweep_for_ever(core, objects, clock))
+    beside = [asyncio.create_task(sweep_for_ever(core, objects, clock)), asyncio.create_task(gateway.keep())]
     try:
         await _make_admin(head, home)
         await server.listens.wait()
@@ -92,13 +95,16 @@ async def _serve(settings: SiteSettings, home: Path, log: Log, ready: Callable[[
         ready(url)
         await asyncio.wait([goes_down, head.failed, serving], return_when=asyncio.FIRST_COMPLETED)
         if goes_down.done():
+            beside.pop().cancel()
+            await gateway.end(goes_down.result()[1])
             await _wind_down(head, engine, *goes_down.result())
     finally:
         (home / "site.json").unlink(missing_ok=True)
         server.should_exit = True
         server.force_exit = True
-        sweeping.cancel()
-        await asyncio.gather(serving, sweeping, return_exceptions=True)
+        for task in beside:
+            task.cancel()
+        await asyncio.gather(serving, *beside, return_exceptions=True)
         await head.stop()
     if head.failed.done():
         head.failed.result()

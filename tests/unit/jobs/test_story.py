@@ -6,6 +6,7 @@ from mycelium.base.ids import AccountId, JobId, NodeId
 from mycelium.head.codec import KINDS
 from mycelium.jobs.events import JobSubmitted, StepEnded, TaskEnded, TaskPlaced, TaskRequeued
 from mycelium.jobs.model import Array, Cause, Ended, Reason, Request, TaskState
+from mycelium.inference.story import SENTENCES as INFERENCE_SENTENCES
 from mycelium.jobs.story import CAUSES, SENTENCES, say
 from mycelium.nodes.model import Devices
 
@@ -13,7 +14,7 @@ JOB = JobId("job-7")
 
 
 def test_every_kind_of_event_has_a_sentence() -> None:
-    assert {kind.__name__ for kind in SENTENCES} == set(KINDS)
+    assert {kind.__name__ for kind in (*SENTENCES, *INFERENCE_SENTENCES)} == set(KINDS)
 
 
 def test_every_cause_has_words() -> None:

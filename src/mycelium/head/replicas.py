@@ -1,0 +1,102 @@
+"""What the head does for deployments: it keeps what gateways see, asks the plan what is due, and makes events of it.
+
+What gateways see is no event: it is forgotten when a head dies, and they say it again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from mycelium.base.ids import JobId, job_id
+from mycelium.base.units import S_NS
+from mycelium.head.codec import Event
+from mycelium.head.state import State
+from mycelium.inference import events as happened
+from mycelium.inference import launch
+from mycelium.inference import plan as planned
+from mycelium.inference.commands import Queue, Report, Seen
+from mycelium.inference.plan import Load, Scale, plan
+from mycelium.jobs import rules as job_rules
+from mycelium.jobs.events import JobSubmitted
+from mycelium.jobs.index import Index
+
+GATEWAY_GONE_NS = 5 * S_NS  # a gateway that reported nothing for so long counts no more
+
+
+class Replicas:
+    def __init__(self) -> None:
+        self._reports: dict[str, tuple[int, Report]] = {}  # by the life of a gateway
+        self._memories: dict[str, Scale] = {}
+
+    def heard(self, report: Report, now_ns: int) -> None:
+        self._reports[report.boot] = (now_ns, report)
+
+    def load(self, now_ns: int) -> Load:
+        """What the gateways that live see together."""
+        self._reports = {
+            boot: (at, said) for boot, (at, said) in self._reports.items() if now_ns - at < GATEWAY_GONE_NS
+        }
+        queues: dict[str, Queue] = {}
+        seen: dict[JobId, Seen] = {}
+        for _, report in self._reports.values():
+            for queue in report.queues:
+                queues[queue.deployment] = _both(queues.get(queue.deployment), queue)
+            for one in report.seen:
+                seen[one.job] = _best(seen.get(one.job), one)
+        return Load(queues, seen)
+
+    def due(self, site: State, index: Index, now_ns: int) -> Iterator[list[Event]]:
+        """The events of each action that is due. They must be applied before the next ones are asked for."""
+        actions, self._memories = plan(site, site.inference, self.load(now_ns), self._memories, now_ns)
+        for action in actions:
+            yield _events(action, site, index)
+
+
+def _both(one: Queue | None, other: Queue) -> Queue:
+    if one is None:
+        return other
+    return Queue(
+        one.deployment,
+        one.waiting + other.waiting,
+        one.active + other.active,
+        max(one.waited_ms, other.waited_ms),
+        one.batch_lines + other.batch_lines,
+    )
+
+
+def _best(one: Seen | None, other: Seen) -> Seen:
+    """A replica is as silent as the gateway thinks that heard of it last; its work is the sum."""
+    if one is None:
+        return other
+    return Seen(
+        one.job,
+        max(one.attempt, other.attempt),
+        one.ready or other.ready,
+        one.active + other.active,
+        min(one.silent_ms, other.silent_ms),
+        one.tokens_s + other.tokens_s,
+        max(one.ttft_ms, other.ttft_ms),
+        one.requests + other.requests,
+        one.tokens + other.tokens,
+    )
+
+
+def _events(action: planned.Action, site: State, index: Index) -> list[Event]:
+    state = site.inference
+    match action:
+        case planned.Start(name):
+            deployment = state.deployments[name]
+            wanted = launch.request(name, deployment.serving)
+            number = job_id(site.jobs.next_number)
+            return [JobSubmitted(number, deployment.account, wanted), happened.ReplicaStarted(name, number)]
+        case planned.Drain(job, why):
+            return [happened.ReplicaDraining(state.replicas[job].deployment, job, why)]
+        case planned.Stop(job, _):
+            owner = site.accounts.by_id[site.jobs.by_id[job].account]
+            return [*job_rules.decide_cancel(site, index, job, None, owner)]
+        case planned.Bury(job, failed, message):
+            return [happened.ReplicaGone(state.replicas[job].deployment, job, failed, message)]
+        case planned.Aim(name, target, why):
+            return [happened.TargetChanged(name, target, why)]
+        case planned.Leave(name):
+            return [happened.DeploymentGone(name)]

@@ -1,0 +1,1 @@
+"""Language models on the site: what is deployed, who may ask, what was used, which batches are under way."""

@@ -1,0 +1,87 @@
+"""Which replica a request goes to: the one that would have worked it off first.
+
+A replica's cost is the tokens that it has before it, plus those of the prompt that it has not seen lately. So requests
+with a common beginning go where that beginning is in memory, until that replica has more to do than the prefix saves.
+Never: chooses one that is not ready, is draining, or has no place free.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+
+from mycelium.base.ids import JobId
+
+BLOCK_CHARACTERS = 256
+BLOCK_TOKENS = BLOCK_CHARACTERS // 4
+PREFIXES_KEPT = 2_048  # blocks that are remembered of one replica
+
+
+def prefixes(text: str) -> tuple[int, ...]:
+    """The hashes of the text's beginnings, one more block each. Equal beginnings have equal hashes in one process."""
+    found: list[int] = []
+    before = 0
+    for at in range(0, len(text) - BLOCK_CHARACTERS + 1, BLOCK_CHARACTERS):
+        before = hash((before, text[at : at + BLOCK_CHARACTERS]))
+        found.append(before)
+    return tuple(found)
+
+
+class Place:
+    """A replica as the router knows it."""
+
+    def __init__(self, job: JobId, deployment: str, parallel: int) -> None:
+        self.job = job
+        self.deployment = deployment
+        self.parallel = parallel
+        self.ready = False
+        self.draining = False
+        self.active = 0
+        self.tokens = 0  # that it still has to work off, as far as can be told
+        self._seen: OrderedDict[int, None] = OrderedDict()
+
+    def free(self, *, batch: bool) -> bool:
+        """A line of a batch never takes the last place: that is for whoever comes meanwhile."""
+        return self.ready and not self.draining and self.active < self.parallel + (0 if batch else 1)
+
+    def matched(self, blocks: Sequence[int]) -> int:
+        """How many blocks of this beginning it has seen."""
+        count = 0
+        for block in blocks:
+            if block not in self._seen:
+                break
+            count += 1
+        return count
+
+    def begin(self, blocks: Iterable[int], tokens: int) -> None:
+        self.active += 1
+        self.tokens += tokens
+        for block in blocks:
+            self._seen[block] = None
+            self._seen.move_to_end(block)
+        while len(self._seen) > PREFIXES_KEPT:
+            self._seen.popitem(last=False)
+
+    def end(self, tokens: int) -> None:
+        self.active -= 1
+        self.tokens -= tokens
+
+
+def choose(
+    places: Iterable[Place],
+    deployment: str,
+    blocks: Sequence[int],
+    *,
+    batch: bool,
+    avoid: frozenset[JobId] = frozenset(),
+) -> Place | None:
+    """The best replica of this deployment with a free place; None when there is none."""
+    best: Place | None = None
+    best_cost = (0, 0)
+    for place in places:
+        if place.deployment != deployment or place.job in avoid or not place.free(batch=batch):
+            continue
+        cost = (place.tokens - place.matched(blocks) * BLOCK_TOKENS, place.active)
+        if best is None or cost < best_cost:
+            best, best_cost = place, cost
+    return best

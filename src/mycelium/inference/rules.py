@@ -1,0 +1,587 @@
+"""What may happen to models, deployments, keys, files and batches, and what that changes.
+
+`decide` turns a command into events, or refuses; `apply` is the only thing that changes these tables. A line of a batch
+is committed once: by the runner that has the batch now, and never when it is done already.
+Never: reads a clock, makes a key, or opens a file.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from fnmatch import fnmatchcase
+from typing import Any
+
+from msgspec.structs import replace
+
+from mycelium.accounts.model import Account
+from mycelium.accounts.rules import find as find_account
+from mycelium.base.errors import Conflict, Denied, Exhausted, Missing, Refused
+from mycelium.base.ids import AccountId
+from mycelium.base.limits import (
+    BATCH_LINES_MAX,
+    BATCH_WINDOW_S,
+    BATCHES_MAX,
+    CONTEXT_TOKENS_MAX,
+    DEPLOYMENTS_MAX,
+    FILES_MAX,
+    KEYS_MAX,
+    MODELS_MAX,
+    PARALLEL_MAX,
+    REPLICAS_MAX,
+)
+from mycelium.base.units import S_NS
+from mycelium.inference import commands as asked
+from mycelium.inference import events as happened
+from mycelium.inference.events import InferenceEvent
+from mycelium.inference.model import (
+    BATCH_ENDED,
+    ApiKey,
+    Batch,
+    BatchState,
+    Deployment,
+    Inference,
+    Kind,
+    Model,
+    Replica,
+    ReplicaState,
+    Serving,
+    StoredFile,
+    Used,
+)
+from mycelium.inference.spans import count, overlap, union
+from mycelium.jobs.model import Site
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}")
+ENDPOINTS = {
+    "/v1/chat/completions": Kind.CHAT,
+    "/v1/completions": Kind.CHAT,
+    "/v1/embeddings": Kind.EMBEDDING,
+}
+Decided = tuple[list[InferenceEvent], Any]
+
+
+def decide(command: asked.InferenceCommand, site: Site, state: Inference, now_ns: int) -> Decided:
+    """The events that a command leads to, and what its caller is told. Errors: whatever the tables forbid."""
+    return DECIDE[type(command)](command, site, state, now_ns)
+
+
+# People's.
+
+
+def _account(site: Site, account: AccountId) -> Account:
+    return find_account(site.accounts, account)
+
+
+def check_name(name: str, what: str) -> None:
+    if _NAME.fullmatch(name) is None or ".." in name or name.endswith("/"):
+        raise Refused(
+            f"{name[:64]!r} is not a name for a {what}", hint="use letters, digits, dot, dash, slash and underscore"
+        )
+
+
+def _check_owner(account: Account, owner: AccountId, what: str) -> None:
+    if account.id != owner and not account.admin:
+        raise Denied(f"{what} belongs to another account", hint="only its account or an admin may do this")
+
+
+def _add_model(command: asked.AddModel, site: Site, state: Inference, now_ns: int) -> Decided:
+    account = _account(site, command.account)
+    check_name(command.name, "model")
+    known = state.models.get(command.name)
+    if known is not None:
+        if known.digest == command.digest:
+            return [], known.name
+        raise Conflict(f"a model is called {command.name!r} already", hint=f"`myc model remove {command.name}` first")
+    if len(state.models) >= MODELS_MAX:
+        raise Exhausted(f"the site has {MODELS_MAX} models", hint="remove some")
+    added = happened.ModelAdded(
+        command.name, command.digest, command.size_bytes, command.kind, command.source, account.name, account.id
+    )
+    return [added], command.name
+
+
+def _remove_model(command: asked.RemoveModel, site: Site, state: Inference, now_ns: int) -> Decided:
+    account = _account(site, command.account)
+    model = find_model(state, command.name)
+    _check_owner(account, model.account, f"the model {model.name!r}")
+    users = [d.name for d in state.deployments.values() if d.serving.model == model.name]
+    if users:
+        raise Conflict(
+            f"the model {model.name!r} is served as {users[0]!r}", hint=f"`myc serve {users[0]} --stop` first"
+        )
+    return [happened.ModelRemoved(model.name, account.name)], None
+
+
+def find_model(state: Inference, name: str) -> Model:
+    found = state.models.get(name)
+    if found is None:
+        raise Missing(
+            f"no model is called {name[:64]!r}", hint=f"`myc model pull {name[:64]}` fetches it, if it is known"
+        )
+    return found
+
+
+def find_deployment(state: Inference, name: str) -> Deployment:
+    found = state.deployments.get(name)
+    if found is None:
+        raise Missing(f"nothing is served as {name[:64]!r}", hint="`myc models list` lists what is")
+    return found
+
+
+def _deploy(command: asked.Deploy, site: Site, state: Inference, now_ns: int) -> Decided:
+    account = _account(site, command.account)
+    check_name(command.name, "deployment")
+    check_serving(command.serving, state)
+    known = state.deployments.get(command.name)
+    if known is not None:
+        _check_owner(account, known.account, f"the deployment {command.name!r}")
+        if known.leaving:
+            raise Conflict(f"{command.name!r} is being stopped", hint="wait until its replicas are gone")
+    elif len(state.deployments) >= DEPLOYMENTS_MAX:
+        raise Exhausted(f"the site serves {DEPLOYMENTS_MAX} deployments", hint="stop some")
+    serving = command.serving
+    was = known.target if known else serving.replicas_min
+    target = 0 if serving.upstream else min(max(was, serving.replicas_min), serving.replicas_max)
+    return [happened.DeploymentSet(command.name, account.id, account.name, serving, target)], command.name
+
+
+def check_serving(serving: Serving, state: Inference) -> None:
+    """Errors: `Refused`, `Missing`."""
+    if bool(serving.model) == bool(serving.upstream):
+        raise Refused("a deployment has either a model or an upstream")
+    if serving.upstream:
+        if not re.fullmatch(r"https?://[^\s/?#]+(/[^\s?#]*)?", serving.upstream):
+            raise Refused(f"{serving.upstream[:80]!r} is no URL", hint="it looks like http://host:8000/v1")
+        return
+    find_model(state, serving.model)
+    for what, number, low, high in (
+        ("replicas, at least,", serving.replicas_min, 0, REPLICAS_MAX),
+        ("replicas, at most,", serving.replicas_max, 1, REPLICAS_MAX),
+        ("requests at once", serving.parallel, 1, PARALLEL_MAX),
+        ("tokens of context", serving.context, 64, CONTEXT_TOKENS_MAX),
+    ):
+        if not low <= number <= high:
+            raise Refused(f"{number} {what} is out of range: from {low} to {high}")
+    if serving.replicas_min > serving.replicas_max:
+        raise Refused(f"at least {serving.replicas_min} replicas, and at most {serving.replicas_max}")
+
+
+def _undeploy(command: asked.Undeploy, site: Site, state: Inference, now_ns: int) -> Decided:
+    account = _account(site, command.account)
+    found = find_deployment(state, command.name)
+    _check_owner(account, found.account, f"the deployment {found.name!r}")
+    return ([] if found.leaving else [happened.DeploymentLeaving(found.name, account.name)]), None
+
+
+def _create_key(command: asked.CreateKey, site: Site, state: Inference, now_ns: int) -> Decided:
+    account = _account(site, command.account)
+    if not command.name.strip() or len(command.name) > 64 or not command.name.isprintable():
+        raise Refused("a key's name must be 1 to 64 printable characters")
+    if len(state.keys) >= KEYS_MAX:
+        raise Exhausted(f"the site has {KEYS_MAX} keys", hint="revoke some")
+    for what, number in (("rpm", command.rpm), ("tpm", command.tpm)):
+        if not 0 <= number <= 1_000_000_000:
+            raise Refused(f"{what} is {number}; it must be from 0 (no limit) to 1000000000")
+    if len(command.models) > 32 or any(not 1 <= len(pattern) <= 128 for pattern in command.models):
+        raise Refused("at most 32 patterns of 1 to 128 characters name the models of a key")
+    name = f"key-{state.next_key}"
+    made = happened.KeyCreated(
+        name, command.name, account.id, command.hash, account.name, command.rpm, command.tpm, command.models
+    )
+    return [made], name
+
+
+def _revoke_key(command: asked.RevokeKey, site: Site, state: Inference, now_ns: int) -> Decided:
+    account = _account(site, command.account)
+    own = [key for key in state.keys.values() if key.account == account.id or account.admin]
+    named = [key for key in own if command.key == key.id] or [key for key in own if command.key == key.name]
+    if not named:
+        raise Missing(f"no key of yours is called {command.key[:64]!r}", hint="`myc key list` lists them")
+    if len(named) > 1:
+        raise Refused(f"{len(named)} keys are called {command.key[:64]!r}", hint=f"use an id: {named[0].id}")
+    return [happened.KeyRevoked(named[0].id, account.name)], named[0].id
+
+
+def allows(patterns: tuple[str, ...], deployment: str) -> bool:
+    """Whether a key with these patterns may ask this deployment."""
+    return not patterns or any(fnmatchcase(deployment, pattern) for pattern in patterns)
+
+
+# Gateways'.
+
+
+def _report(command: asked.Report, site: Site, state: Inference, now_ns: int) -> Decided:
+    events: list[InferenceEvent] = []
+    for seen in command.seen:
+        replica = state.replicas.get(seen.job)
+        if replica is not None and seen.ready and current_attempt(site, replica) == seen.attempt != replica.attempt:
+            events.append(happened.ReplicaReady(replica.deployment, replica.job, seen.attempt))
+    if command.rows and command.number > state.heard.get(command.boot, 0):
+        rows = command.rows
+        events.append(happened.UsageRecorded(command.boot, command.number, command.from_ns, command.to_ns, rows))
+    return events, None
+
+
+def current_attempt(site: Site, replica: Replica) -> int:
+    """The attempt of a replica's job that holds a lease; 0 when none does."""
+    job = site.jobs.by_id.get(replica.job)
+    task = job.tasks.get(0) if job else None
+    return task.attempt if task is not None and task.live_ranks() else 0
+
+
+def _add_file(command: asked.AddFile, site: Site, state: Inference, now_ns: int) -> Decided:
+    _account(site, command.account)
+    if command.file in state.files:
+        return [], command.file  # said again because the answer was lost
+    if len(state.files) >= FILES_MAX:
+        raise Exhausted(f"the site keeps {FILES_MAX} files", hint="delete some")
+    added = happened.FileAdded(
+        command.file, command.account, command.name, command.purpose, command.size_bytes, command.parts
+    )
+    return [added], command.file
+
+
+def find_file(state: Inference, account: AccountId, file: str) -> StoredFile:
+    """What another account stored is as unknown as what nobody did."""
+    found = state.files.get(file)
+    if found is None or found.account != account:
+        raise Missing(f"no such file: {file[:64]}")
+    return found
+
+
+def find_batch(state: Inference, account: AccountId, batch: str) -> Batch:
+    found = state.batches.get(batch)
+    if found is None or found.account != account:
+        raise Missing(f"no such batch: {batch[:64]}")
+    return found
+
+
+def _remove_file(command: asked.RemoveFile, site: Site, state: Inference, now_ns: int) -> Decided:
+    found = find_file(state, command.account, command.file)
+    for batch in state.batches.values():
+        if batch.input_file == found.id and batch.state not in BATCH_ENDED:
+            raise Conflict(f"{found.id} is the input of {batch.id}", hint="cancel the batch, or wait until it ends")
+    return [happened.FileRemoved(found.id, found.account)], None
+
+
+def _create_batch(command: asked.CreateBatch, site: Site, state: Inference, now_ns: int) -> Decided:
+    if command.batch in state.batches:
+        return [], command.batch
+    find_file(state, command.account, command.input_file)
+    if command.endpoint not in ENDPOINTS:
+        raise Refused(f"{command.endpoint[:64]!r} is no endpoint of a batch", hint=f"one of: {', '.join(ENDPOINTS)}")
+    alive = sum(1 for batch in state.batches.values() if batch.state not in BATCH_ENDED)
+    if alive >= BATCHES_MAX:
+        raise Exhausted(f"the site has {alive} batches that have not ended", hint="wait until some have")
+    made = happened.BatchCreated(
+        command.batch,
+        command.account,
+        command.key,
+        command.endpoint,
+        command.input_file,
+        now_ns + (command.window_s or BATCH_WINDOW_S) * S_NS,
+        command.metadata,
+    )
+    return [made], command.batch
+
+
+def _claim_batch(command: asked.ClaimBatch, site: Site, state: Inference, now_ns: int) -> Decided:
+    batch = _batch(state, command.batch)
+    if batch.state in BATCH_ENDED:
+        raise Conflict(f"{batch.id} has ended")
+    return ([] if batch.runner == command.runner else [happened.BatchClaimed(batch.id, command.runner)]), None
+
+
+def _batch(state: Inference, name: str) -> Batch:
+    found = state.batches.get(name)
+    if found is None:
+        raise Missing(f"no such batch: {name[:64]}")
+    return found
+
+
+def _claimed(state: Inference, name: str, runner: str) -> Batch:
+    """The batch, if this runner has it. Errors: `Conflict` for anybody else: another one does its lines."""
+    batch = _batch(state, name)
+    if batch.runner != runner or batch.state in BATCH_ENDED:
+        raise Conflict(f"{batch.id} is worked on by another gateway, or has ended")
+    return batch
+
+
+def _check_batch(command: asked.CheckBatch, site: Site, state: Inference, now_ns: int) -> Decided:
+    batch = _claimed(state, command.batch, command.runner)
+    if batch.total or batch.mistakes:
+        return [], None
+    if not command.mistakes and not 1 <= command.total <= BATCH_LINES_MAX:
+        raise Refused(f"a batch of {command.total} lines; from 1 to {BATCH_LINES_MAX} are allowed")
+    events: list[InferenceEvent] = [happened.BatchChecked(batch.id, command.total, command.mistakes)]
+    if command.mistakes:
+        events.append(happened.BatchTurned(batch.id, BatchState.FAILED))
+    elif batch.state is BatchState.VALIDATING:
+        events.append(happened.BatchTurned(batch.id, BatchState.IN_PROGRESS))
+    return events, None
+
+
+def _commit_lines(command: asked.CommitLines, site: Site, state: Inference, now_ns: int) -> Decided:
+    batch = _claimed(state, command.batch, command.runner)
+    lines = count(command.done)
+    if overlap(batch.done, command.done):
+        raise Conflict(f"lines of {batch.id} are done already", hint="read again which")
+    if not lines or lines != command.completed + command.failed or command.done[-1][1] > batch.total:
+        raise Refused(f"{lines} lines of {batch.id} do not add up")
+    made = happened.LinesDone(
+        batch.id,
+        command.done,
+        command.completed,
+        command.failed,
+        command.output,
+        command.error,
+        command.sizes_bytes,
+        command.used,
+        command.unrun,
+    )
+    return [made], None
+
+
+def _cancel_batch(command: asked.CancelBatch, site: Site, state: Inference, now_ns: int) -> Decided:
+    batch = find_batch(state, command.account, command.batch)
+    if batch.state in BATCH_ENDED:
+        raise Conflict(f"{batch.id} is {batch.state.value} already")
+    if batch.state in (BatchState.CANCELLING, BatchState.FINALIZING):
+        return [], None
+    return [happened.BatchTurned(batch.id, BatchState.CANCELLING)], None
+
+
+def _end_batch(command: asked.EndBatch, site: Site, state: Inference, now_ns: int) -> Decided:
+    """Completed when every line was run; else cancelled or expired, with what was finished."""
+    batch = _claimed(state, command.batch, command.runner)
+    left = batch.total - count(batch.done)
+    if batch.state is BatchState.CANCELLING:
+        ending = BatchState.CANCELLED
+    elif (left or batch.unrun or not batch.total) and now_ns >= batch.expires_ns:
+        ending = BatchState.EXPIRED
+    elif batch.total and not left:
+        ending = BatchState.COMPLETED
+    else:
+        raise Conflict(f"{batch.id} has {left} lines to do")
+    events: list[InferenceEvent] = []
+    if ending is BatchState.COMPLETED:
+        events.append(happened.BatchTurned(batch.id, BatchState.FINALIZING))
+    names: list[str] = []
+    for word, parts, size_bytes in (
+        ("output", batch.outputs, batch.sizes_bytes[0]),
+        ("error", batch.errors, batch.sizes_bytes[1]),
+    ):
+        names.append(f"file-{batch.id.removeprefix('batch_')}-{word}" if parts else "")
+        if parts:
+            name = f"{batch.id}_{word}.jsonl"
+            events.append(happened.FileAdded(names[-1], batch.account, name, "batch_output", size_bytes, parts))
+    return [*events, happened.BatchTurned(batch.id, ending, names[0], names[1])], ending.value
+
+
+DECIDE: dict[type, Callable[[Any, Site, Inference, int], Decided]] = {
+    asked.AddModel: _add_model,
+    asked.RemoveModel: _remove_model,
+    asked.Deploy: _deploy,
+    asked.Undeploy: _undeploy,
+    asked.CreateKey: _create_key,
+    asked.RevokeKey: _revoke_key,
+    asked.Report: _report,
+    asked.AddFile: _add_file,
+    asked.RemoveFile: _remove_file,
+    asked.CreateBatch: _create_batch,
+    asked.ClaimBatch: _claim_batch,
+    asked.CheckBatch: _check_batch,
+    asked.CommitLines: _commit_lines,
+    asked.CancelBatch: _cancel_batch,
+    asked.EndBatch: _end_batch,
+}
+
+
+# What changes.
+
+
+def apply(state: Inference, event: InferenceEvent, at_ns: int) -> None:
+    """Change the tables by one event. Never refuses."""
+    APPLY[type(event)](state, event, at_ns)
+    if type(event) not in QUIET:
+        state.version += 1
+
+
+# What gateways need not hear of, or hear when they ask: these may come many times a second.
+QUIET = frozenset({happened.UsageRecorded, happened.FileAdded, happened.FileRemoved, happened.LinesDone})
+
+
+def _model_added(state: Inference, event: happened.ModelAdded, at_ns: int) -> None:
+    state.models[event.model] = Model(
+        event.model, event.digest, event.size_bytes, event.kind, event.source, event.by, event.account, at_ns
+    )
+
+
+def _model_removed(state: Inference, event: happened.ModelRemoved, at_ns: int) -> None:
+    state.models.pop(event.model, None)
+
+
+def _deployment_set(state: Inference, event: happened.DeploymentSet, at_ns: int) -> None:
+    known = state.deployments.get(event.deployment)
+    owner = (known.account, known.by) if known else (event.account, event.by)
+    state.deployments[event.deployment] = Deployment(event.deployment, *owner, event.serving, event.target, at_ns)
+
+
+def _deployment_leaving(state: Inference, event: happened.DeploymentLeaving, at_ns: int) -> None:
+    known = state.deployments[event.deployment]
+    state.deployments[event.deployment] = replace(known, leaving=True, target=0, changed_ns=at_ns)
+
+
+def _deployment_gone(state: Inference, event: happened.DeploymentGone, at_ns: int) -> None:
+    state.deployments.pop(event.deployment, None)
+
+
+def _target_changed(state: Inference, event: happened.TargetChanged, at_ns: int) -> None:
+    known = state.deployments[event.deployment]
+    state.deployments[event.deployment] = replace(known, target=event.target, changed_ns=at_ns)
+
+
+def _replica_started(state: Inference, event: happened.ReplicaStarted, at_ns: int) -> None:
+    state.replicas[event.job] = Replica(event.job, event.deployment, ReplicaState.STARTING, at_ns)
+
+
+def _replica_ready(state: Inference, event: happened.ReplicaReady, at_ns: int) -> None:
+    known = state.replicas[event.job]
+    turned = ReplicaState.READY if known.state is ReplicaState.STARTING else known.state
+    state.replicas[event.job] = replace(known, state=turned, ready_ns=at_ns, attempt=event.attempt)
+
+
+def _replica_draining(state: Inference, event: happened.ReplicaDraining, at_ns: int) -> None:
+    known = state.replicas[event.job]
+    state.replicas[event.job] = replace(known, state=ReplicaState.DRAINING, drained_ns=at_ns, why=event.why)
+
+
+def _replica_gone(state: Inference, event: happened.ReplicaGone, at_ns: int) -> None:
+    known = state.replicas.pop(event.job, None)
+    deployment = state.deployments.get(event.deployment)
+    if deployment is None or known is None or not event.failed:
+        return
+    lived_well = known.ready_ns and at_ns - known.ready_ns >= LIVED_WELL_NS
+    state.deployments[event.deployment] = replace(
+        deployment,
+        failures=1 if lived_well else deployment.failures + 1,
+        failed_ns=at_ns,
+        message=event.message,
+    )
+
+
+LIVED_WELL_NS = 60 * S_NS  # a replica that served this long has shown that it can: its end is no sign of a bad one
+
+
+def _key_created(state: Inference, event: happened.KeyCreated, at_ns: int) -> None:
+    state.keys[event.key] = ApiKey(
+        event.key, event.name, event.account, event.hash, at_ns, event.rpm, event.tpm, event.models
+    )
+    state.next_key += 1
+
+
+def _key_revoked(state: Inference, event: happened.KeyRevoked, at_ns: int) -> None:
+    state.keys.pop(event.key, None)
+
+
+def _usage_recorded(state: Inference, event: happened.UsageRecorded, at_ns: int) -> None:
+    state.heard[event.gateway] = event.number
+    while len(state.heard) > 64:  # lives of gateways that ended long ago
+        del state.heard[next(iter(state.heard))]
+    for row in event.rows:
+        _charge(state, row.key, row.account, row.used)
+
+
+def _charge(state: Inference, key: str, account: AccountId, used: Used) -> None:
+    known = state.keys.get(key)
+    if known is not None:
+        state.keys[key] = replace(known, used=known.used + used)
+    state.used[account] = state.used.get(account, Used()) + used
+
+
+def _file_added(state: Inference, event: happened.FileAdded, at_ns: int) -> None:
+    state.files[event.file] = StoredFile(
+        event.file, event.account, event.name, event.purpose, event.size_bytes, event.parts, at_ns
+    )
+
+
+def _file_removed(state: Inference, event: happened.FileRemoved, at_ns: int) -> None:
+    state.files.pop(event.file, None)
+
+
+def _batch_created(state: Inference, event: happened.BatchCreated, at_ns: int) -> None:
+    state.batches[event.batch] = Batch(
+        event.batch,
+        event.account,
+        event.key,
+        event.endpoint,
+        event.input_file,
+        BatchState.VALIDATING,
+        at_ns,
+        event.expires_ns,
+        event.metadata,
+    )
+    ended = [batch.id for batch in state.batches.values() if batch.state in BATCH_ENDED]
+    for name in ended[:-BATCHES_MAX]:  # the oldest leave; what they wrote stays until it is deleted
+        del state.batches[name]
+
+
+def _batch_claimed(state: Inference, event: happened.BatchClaimed, at_ns: int) -> None:
+    state.batches[event.batch] = replace(state.batches[event.batch], runner=event.runner)
+
+
+def _batch_checked(state: Inference, event: happened.BatchChecked, at_ns: int) -> None:
+    known = state.batches[event.batch]
+    state.batches[event.batch] = replace(known, total=event.total, mistakes=event.mistakes)
+
+
+def _lines_done(state: Inference, event: happened.LinesDone, at_ns: int) -> None:
+    known = state.batches[event.batch]
+    state.batches[event.batch] = replace(
+        known,
+        done=union(known.done, event.done),
+        completed=known.completed + event.completed,
+        failed=known.failed + event.failed,
+        outputs=known.outputs + ((event.output,) if event.output else ()),
+        errors=known.errors + ((event.error,) if event.error else ()),
+        sizes_bytes=(known.sizes_bytes[0] + event.sizes_bytes[0], known.sizes_bytes[1] + event.sizes_bytes[1]),
+        used=known.used + event.used,
+        unrun=known.unrun + event.unrun,
+    )
+    _charge(state, known.key, known.account, event.used)
+
+
+def _batch_turned(state: Inference, event: happened.BatchTurned, at_ns: int) -> None:
+    known = state.batches[event.batch]
+    state.batches[event.batch] = replace(
+        known,
+        state=event.state,
+        output_file=event.output_file or known.output_file,
+        error_file=event.error_file or known.error_file,
+        times_ns={**known.times_ns, event.state.value: at_ns},
+    )
+
+
+APPLY: dict[type, Callable[[Inference, Any, int], None]] = {
+    happened.ModelAdded: _model_added,
+    happened.ModelRemoved: _model_removed,
+    happened.DeploymentSet: _deployment_set,
+    happened.DeploymentLeaving: _deployment_leaving,
+    happened.DeploymentGone: _deployment_gone,
+    happened.TargetChanged: _target_changed,
+    happened.ReplicaStarted: _replica_started,
+    happened.ReplicaReady: _replica_ready,
+    happened.ReplicaDraining: _replica_draining,
+    happened.ReplicaGone: _replica_gone,
+    happened.KeyCreated: _key_created,
+    happened.KeyRevoked: _key_revoked,
+    happened.UsageRecorded: _usage_recorded,
+    happened.FileAdded: _file_added,
+    happened.FileRemoved: _file_removed,
+    happened.BatchCreated: _batch_created,
+    happened.BatchClaimed: _batch_claimed,
+    happened.BatchChecked: _batch_checked,
+    happened.LinesDone: _lines_done,
+    happened.BatchTurned: _batch_turned,
+}

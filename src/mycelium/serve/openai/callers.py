@@ -1,0 +1,85 @@
+"""Who is asking the gateway, what they may ask, and how much of it."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections import OrderedDict
+
+from mycelium.inference.buckets import Limits
+from mycelium.inference.rules import allows
+from mycelium.serve.openai.errors import ApiError, no_model, too_many
+from mycelium.serve.openai.exchange import Exchange
+from mycelium.serve.openai.table import CallerRow, DeploymentRow, Table
+
+HASHES_KEPT = 4_096
+
+
+class Callers:
+    def __init__(self) -> None:
+        self._rows: dict[str, CallerRow] = {}
+        self._limits: dict[str, Limits] = {}
+        self._hashes: OrderedDict[str, str] = (
+            OrderedDict()
+        )  # hashing a key anew for each request would be half its cost
+
+    def told(self, table: Table) -> None:
+        self._rows = {row.hash: row for row in table.callers}
+        known = {row.key: row for row in table.callers}
+        for key, limits in list(self._limits.items()):
+            row = known.get(key)
+            if row is None or (row.rpm, row.tpm) != (limits.rpm, limits.tpm):
+                del self._limits[key]
+
+    def who(self, exchange: Exchange) -> CallerRow:
+        """Errors: `ApiError` 401."""
+        kind, _, shown = exchange.header("authorization").partition(" ")
+        if kind.lower() != "bearer" or not shown.strip():
+            raise _unknown("You didn't provide an API key: send the header 'Authorization: Bearer KEY'.")
+        row = self._rows.get(self._hash(shown.strip()))
+        if row is None:
+            raise _unknown("Incorrect API key provided.")
+        return row
+
+    def _hash(self, secret: str) -> str:
+        found = self._hashes.get(secret)
+        if found is None:
+            found = hashlib.sha256(secret.encode("latin-1", "replace")).hexdigest()
+            if found in self._rows:
+                self._hashes[secret] = found
+                while len(self._hashes) > HASHES_KEPT:
+                    self._hashes.popitem(last=False)
+        return found
+
+    def may_ask(self, row: CallerRow, deployment: DeploymentRow | None, name: str) -> DeploymentRow:
+        """The deployment, if it is there for this caller; one that is not looks as if there were none."""
+        if deployment is None or not allows(row.models, name):
+            raise no_model(name)
+        return deployment
+
+    def take(self, row: CallerRow, tokens: int) -> None:
+        """One request and so many tokens of this minute. Errors: `ApiError` 429, with the time to wait."""
+        if not row.rpm and not row.tpm:
+            return
+        now_s = time.monotonic()
+        short, wait_s = self._of(row, now_s).ask(tokens, now_s)
+        if short:
+            limit = row.rpm if short == "requests" else row.tpm
+            raise too_many(
+                f"Rate limit reached: {limit} {short} per minute. Try again in {wait_s:.1f}s.", wait_s, short
+            )
+
+    def settle(self, row: CallerRow, taken: int, used: int) -> None:
+        if row.tpm:
+            now_s = time.monotonic()
+            self._of(row, now_s).settle(taken, used, now_s)
+
+    def _of(self, row: CallerRow, now_s: float) -> Limits:
+        found = self._limits.get(row.key)
+        if found is None:
+            found = self._limits[row.key] = Limits(row.rpm, row.tpm, now_s)
+        return found
+
+
+def _unknown(message: str) -> ApiError:
+    return ApiError(401, message, code="invalid_api_key", headers={"www-authenticate": "Bearer"})

@@ -1,0 +1,256 @@
+"""The replicas as this gateway sees them: who waits for a place, who has one, and which replicas answer.
+
+Never: speaks HTTP with a client, or believes that a replica lives because the head says so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Sequence
+
+from mycelium.base.ids import JobId
+from mycelium.base.limits import QUEUE_KEY_REQUESTS_MAX, QUEUE_REQUESTS_MAX
+from mycelium.inference.commands import Queue, Seen
+from mycelium.inference.fair import FairQueue
+from mycelium.inference.router import Place, choose
+from mycelium.serve.openai.errors import too_many
+from mycelium.serve.openai.http1 import Broken, Client, Target, target_of
+from mycelium.serve.openai.table import DeploymentRow, ReplicaRow, Table
+
+PROBE_S, PROBE_READY_S = 0.15, 2.0
+PROBE_TIMEOUT_S = 5.0
+RATE_OVER_S = 5.0
+
+
+class Member(Place):
+    """A replica, or the upstream of a deployment that has none of its own (then `attempt` is 0)."""
+
+    def __init__(self, row: ReplicaRow | None, deployment: DeploymentRow) -> None:
+        super().__init__(row.job if row else JobId(f"upstream {deployment.name}"), deployment.name, deployment.parallel)
+        self.attempt = row.attempt if row else 0
+        self.target = Target(row.socket) if row else target_of(deployment.upstream)
+        self.heard_s = time.monotonic()
+        self.probed_s = 0.0
+        self.requests = 0
+        self.generated = 0
+        self.rate = 0.0  # tokens a second, lately
+        self.ttft_ms = 0.0
+        self._rate_at = time.monotonic()
+
+    def count(self, tokens: int) -> None:
+        now = time.monotonic()
+        self.generated += tokens
+        self.rate = self.rate * 0.5 ** ((now - self._rate_at) / RATE_OVER_S) + tokens * 0.693 / RATE_OVER_S
+        self._rate_at = now
+
+    def rate_now(self) -> float:
+        return self.rate * 0.5 ** ((time.monotonic() - self._rate_at) / RATE_OVER_S)
+
+
+class Waiter:
+    def __init__(self, blocks: Sequence[int], tokens: int, batch: bool, avoid: frozenset[JobId]) -> None:
+        self.blocks = blocks
+        self.tokens = tokens
+        self.batch = batch
+        self.avoid = avoid
+        self.granted: asyncio.Future[Member] = asyncio.get_running_loop().create_future()
+        self.since = time.monotonic()
+
+
+class Fleet:
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self.deployments: dict[str, DeploymentRow] = {}
+        self.members: dict[JobId, Member] = {}
+        self._queues: dict[str, FairQueue[Waiter]] = {}
+        self._batch_active: dict[str, int] = {}
+        self._probing: set[asyncio.Task[None]] = set()
+        self._oldest: dict[str, dict[int, float]] = {}
+
+    def told(self, table: Table) -> None:
+        """The table has changed."""
+        self.deployments = {row.name: row for row in table.deployments}
+        rows = {row.job: row for row in table.replicas if row.deployment in self.deployments}
+        for job, member in list(self.members.items()):
+            row = rows.get(job)
+            deployment = self.deployments.get(member.deployment)
+            same = row is not None and row.attempt == member.attempt
+            upstream = (
+                deployment is not None and member.attempt == 0 and target_of(deployment.upstream) == member.target
+            )
+            if not (same or (upstream and not row)):
+                del self.members[job]
+                self._client.forget(member.target)
+                member.ready = False
+        for job, row in rows.items():
+            member = self.members.get(job)
+            if member is None:
+                member = self.members[job] = Member(row, self.deployments[row.deployment])
+            member.draining = row.draining
+            member.parallel = self.deployments[row.deployment].parallel
+        for deployment in self.deployments.values():
+            job = JobId(f"upstream {deployment.name}")
+            if deployment.upstream and job not in self.members:
+                self.members[job] = Member(None, deployment)
+                self.members[job].ready = True
+        for name in list(self._queues):
+            self.pump(name)
+
+    # Places.
+
+    @contextlib.asynccontextmanager
+    async def place(
+        self, key: str, deployment: str, blocks: Sequence[int], tokens: int, *, batch: bool, avoid: frozenset[JobId]
+    ) -> AsyncIterator[Member]:
+        """A place on a replica, for as long as the context lasts. Errors: `ApiError` 429 when the queue is full."""
+        member = await self._wait(key, deployment, Waiter(blocks, tokens, batch, avoid))
+        try:
+            yield member
+        finally:
+            member.end(tokens)
+            if batch:
+                self._batch_active[deployment] -= 1
+            self.pump(deployment)
+
+    async def _wait(self, key: str, deployment: str, waiter: Waiter) -> Member:
+        queue = self._queues.setdefault(deployment, FairQueue())
+        if len(queue) == 0 and (not waiter.batch or not queue.batch_lines):
+            found = self._take(deployment, waiter)
+            if found is not None:
+                return found
+        if not waiter.batch and len(queue) >= QUEUE_REQUESTS_MAX:
+            raise too_many(f"{len(queue)} requests wait for {deployment}; try again later", 2.0)
+        if not waiter.batch and queue.waiting_of(key) >= QUEUE_KEY_REQUESTS_MAX:
+            raise too_many(f"{queue.waiting_of(key)} requests of this key wait already", 2.0)
+        number = queue.push(key, waiter.tokens, waiter, batch=waiter.batch)
+        since = self._oldest.setdefault(deployment, {})
+        if not waiter.batch:
+            since[number] = waiter.since
+        try:
+            return await waiter.granted
+        except asyncio.CancelledError:
+            if waiter.granted.done() and not waiter.granted.cancelled():
+                self._give_back(deployment, waiter)  # it was granted a place in the moment in which it gave up
+            else:
+                queue.drop(number, key, batch=waiter.batch)
+            raise
+        finally:
+            since.pop(number, None)
+
+    def _give_back(self, deployment: str, waiter: Waiter) -> None:
+        waiter.granted.result().end(waiter.tokens)
+        if waiter.batch:
+            self._batch_active[deployment] -= 1
+        self.pump(deployment)
+
+    def _take(self, deployment: str, waiter: Waiter) -> Member | None:
+        mine = [member for member in self.members.values() if member.deployment == deployment]
+        found = choose(mine, deployment, waiter.blocks, batch=waiter.batch, avoid=waiter.avoid)
+        if found is None and waiter.avoid:  # better the one that failed than none, once it answers again
+            found = choose(mine, deployment, waiter.blocks, batch=waiter.batch)
+        if not isinstance(found, Member):
+            return None
+        found.begin(waiter.blocks, waiter.tokens)
+        if waiter.batch:
+            self._batch_active[deployment] = self._batch_active.get(deployment, 0) + 1
+        return found
+
+    def pump(self, deployment: str) -> None:
+        """Give free places to those who are next."""
+        queue = self._queues.get(deployment)
+        if queue is None:
+            return
+        mine = [member for member in self.members.values() if member.deployment == deployment]
+        while True:
+            for_batch = any(member.free(batch=True) for member in mine)
+            if not for_batch and not any(member.free(batch=False) for member in mine):
+                return
+            waiter = queue.pop(batch_too=for_batch)
+            if waiter is None:
+                return
+            if waiter.granted.done():
+                continue
+            found = self._take(deployment, waiter)
+            assert found is not None, "a free place was seen a moment ago"
+            waiter.granted.set_result(found)
+
+    # Health.
+
+    def suspect(self, member: Member) -> None:
+        """It broke off: nobody is sent there until it answers again."""
+        if member.attempt:
+            member.ready = False
+            member.probed_s = 0.0
+
+    async def probe_for_ever(self) -> None:
+        while True:
+            now = time.monotonic()
+            for member in self.members.values():
+                wait_s = PROBE_READY_S if member.ready else PROBE_S
+                if member.attempt and now - member.probed_s >= wait_s:
+                    member.probed_s = now + PROBE_TIMEOUT_S  # not again before this one has ended
+                    task = asyncio.create_task(self._probe(member))
+                    self._probing.add(task)
+                    task.add_done_callback(self._probing.discard)
+            await asyncio.sleep(PROBE_S / 2)
+
+    async def _probe(self, member: Member) -> None:
+        good = False
+        with contextlib.suppress(Broken, TimeoutError):
+            async with asyncio.timeout(PROBE_TIMEOUT_S):
+                reply = await self._client.send(member.target, "GET", "/health")
+                try:
+                    await reply.read(1 << 16)
+                    good = reply.status == 200
+                finally:
+                    reply.close()
+        now = time.monotonic()
+        member.probed_s = now
+        if good:
+            member.heard_s = now
+        elif member.active and member.ready:
+            return  # busy, perhaps: its requests will tell
+        if self.members.get(member.job) is member and member.ready != good:
+            member.ready = good
+            self.pump(member.deployment)
+
+    # What the head wants to know.
+
+    def queues(self) -> tuple[Queue, ...]:
+        now = time.monotonic()
+        told: list[Queue] = []
+        for name in self.deployments:
+            queue = self._queues.get(name)
+            active = sum(member.active for member in self.members.values() if member.deployment == name)
+            lines = self._batch_active.get(name, 0)
+            since = self._oldest.get(name) or {}
+            told.append(
+                Queue(
+                    name,
+                    len(queue) if queue else 0,
+                    active - lines,
+                    round((now - min(since.values())) * 1000) if since else 0,
+                    lines + (queue.batch_lines if queue else 0),
+                )
+            )
+        return tuple(told)
+
+    def seen(self) -> tuple[Seen, ...]:
+        now = time.monotonic()
+        return tuple(
+            Seen(
+                member.job,
+                member.attempt,
+                member.ready,
+                member.active,
+                round((now - member.heard_s) * 1000),
+                round(member.rate_now(), 2),
+                round(member.ttft_ms),
+                member.requests,
+                member.generated,
+            )
+            for member in self.members.values()
+            if member.attempt
+        )

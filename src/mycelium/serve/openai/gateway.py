@@ -1,0 +1,86 @@
+"""The gateway as a whole: its parts, what it hears from the head, and what it reports."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from pathlib import Path
+
+from mycelium.base.errors import Problem
+from mycelium.inference.commands import Report
+from mycelium.serve.openai.batches import Batches
+from mycelium.serve.openai.callers import Callers
+from mycelium.serve.openai.completions import Completions
+from mycelium.serve.openai.files import Files
+from mycelium.serve.openai.fleet import Fleet
+from mycelium.serve.openai.http1 import Client
+from mycelium.serve.openai.link import Link
+from mycelium.serve.openai.metering import Meter
+from mycelium.serve.openai.relay import Relay
+from mycelium.serve.openai.runner import Runner
+from mycelium.serve.openai.table import Table
+from mycelium.store.directory import DirectoryObjects
+
+REPORT_S = 1.0
+REPORT_CHANGED_S = 0.1  # when something waits or became ready, the head hears of it sooner
+LAST_REPORT_S = 3.0
+
+
+class Gateway:
+    def __init__(self, home: Path) -> None:
+        self.boot = os.urandom(8).hex()
+        self.url = ""
+        self.client = Client()
+        self.link = Link(home, self.client)
+        self.fleet = Fleet(self.client)
+        self.callers = Callers()
+        self.meter = Meter()
+        self.relay = Relay(self.fleet, self.client)
+        self.completions = Completions(self.fleet, self.relay, self.callers, self.meter)
+        self.objects = DirectoryObjects(home / "objects")
+        self.files = Files(self.link, self.objects)
+        self.batches = Batches(self.link, self.files)
+        self.runner = Runner(self.boot, self.link, self.objects, self.fleet, self.completions)
+        self.told_once = asyncio.Event()
+
+    def told(self, table: Table) -> None:
+        self.callers.told(table)
+        self.fleet.told(table)
+        self.runner.told(table)
+        self.told_once.set()
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.link.follow(self.told))
+            group.create_task(self.fleet.probe_for_ever())
+            group.create_task(self.runner.run())
+            group.create_task(self._report_for_ever())
+
+    async def _report_for_ever(self) -> None:
+        loop = asyncio.get_running_loop()
+        said, said_at = None, 0.0
+        while True:
+            now = (
+                self.fleet.queues(),
+                [(seen.job, seen.attempt, seen.ready, seen.active > 0) for seen in self.fleet.seen()],
+            )
+            if now != said or loop.time() - said_at >= REPORT_S:
+                said, said_at = now, loop.time()
+                with contextlib.suppress(Problem):
+                    await self._report()
+            await asyncio.sleep(REPORT_CHANGED_S)
+
+    async def _report(self, *, last: bool = False) -> None:
+        window = self.meter.window(now=last)
+        report = Report(self.boot, self.url, self.fleet.queues(), self.fleet.seen(), *window)
+        await self.link.do(report)
+        self.meter.told(report)
+
+    async def say_the_last(self) -> None:
+        """What was used and not yet told, before the process ends."""
+        with contextlib.suppress(Problem, TimeoutError):
+            async with asyncio.timeout(LAST_REPORT_S):
+                while not self.meter.empty():
+                    await self._report(last=True)

@@ -1,0 +1,207 @@
+"""A small HTTP/1.1 client for asyncio: to replicas over Unix sockets, to the head and to upstreams over TCP.
+
+Connections are kept and used again. What comes is bounded, and handed on in the pieces in which it comes.
+Never: follows a redirect, or repeats a request of which a byte may have been worked on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import ssl
+from collections.abc import AsyncIterator, Mapping
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+HEAD_BYTES_MAX = 64 * 1024
+PIECE_BYTES = 64 * 1024
+KEPT_PER_TARGET = 64
+CONNECT_S = 5.0
+
+
+class Broken(Exception):
+    """The other side did not answer, or stopped in the middle, or spoke no HTTP."""
+
+
+class Target(NamedTuple):
+    """Where to: the path of a Unix socket, or host and port. `prefix` comes before every path."""
+
+    socket: str = ""
+    host: str = "replica"
+    port: int = 0
+    tls: bool = False
+    prefix: str = ""
+
+
+def target_of(url: str) -> Target:
+    parts = urlsplit(url)
+    tls = parts.scheme == "https"
+    return Target("", parts.hostname or "", parts.port or (443 if tls else 80), tls, parts.path.rstrip("/"))
+
+
+Pair = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+class Reply:
+    """An answer whose head has come. `pieces` or `read` takes its body; `close` leaves it and the connection."""
+
+    def __init__(self, client: Client, target: Target, pair: Pair, status: int, headers: Mapping[str, str]) -> None:
+        self.status = status
+        self.headers = headers
+        self._client = client
+        self._target = target
+        self._pair = pair
+        self._whole = False
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        """The body as it comes. Errors: `Broken` when it ends before its end."""
+        reader = self._pair[0]
+        try:
+            if self.status in (204, 304):
+                pass
+            elif "chunked" in self.headers.get("transfer-encoding", "").lower():
+                async for piece in _chunks(reader):
+                    yield piece
+            elif "content-length" in self.headers:
+                left = int(self.headers["content-length"])
+                while left > 0:
+                    piece = await reader.read(min(left, PIECE_BYTES))
+                    if not piece:
+                        raise Broken("the answer ended early")
+                    left -= len(piece)
+                    yield piece
+            else:
+                while piece := await reader.read(PIECE_BYTES):
+                    yield piece
+                return  # the connection is its end, and cannot be used again
+        except (OSError, ValueError, asyncio.IncompleteReadError, asyncio.LimitOverrunError) as error:
+            raise Broken(f"the answer broke off: {type(error).__name__}") from None
+        self._whole = True
+
+    async def read(self, bytes_max: int) -> bytes:
+        """The whole body. Errors: `Broken`, also when there is more than `bytes_max`."""
+        body = bytearray()
+        async for piece in self.pieces():
+            body += piece
+            if len(body) > bytes_max:
+                raise Broken(f"the answer has more than {bytes_max} bytes")
+        return bytes(body)
+
+    def close(self) -> None:
+        """Keep the connection for the next request if this one was read to its end, else cut it."""
+        if self._whole and self.headers.get("connection", "").lower() != "close":
+            self._client.keep(self._target, self._pair)
+        else:
+            _cut(self._pair)
+
+
+async def _chunks(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
+    while True:
+        line = await reader.readuntil(b"\r\n")
+        left = int(line.split(b";", 1)[0], 16)
+        if left == 0:
+            while await reader.readuntil(b"\r\n") != b"\r\n":
+                pass  # trailers
+            return
+        while left > 0:
+            piece = await reader.read(min(left, PIECE_BYTES))
+            if not piece:
+                raise Broken("the answer ended early")
+            left -= len(piece)
+            yield piece
+        await reader.readexactly(2)
+
+
+class Client:
+    def __init__(self) -> None:
+        self._kept: dict[Target, list[Pair]] = {}
+        self._tls = ssl.create_default_context()
+
+    async def send(
+        self, target: Target, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None
+    ) -> Reply:
+        """The head of the answer. Errors: `Broken`."""
+        lines = [f"{method} {target.prefix}{path} HTTP/1.1", f"host: {target.host}"]
+        lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
+        if body or method != "GET":
+            lines.append(f"content-length: {len(body)}")
+        wire = "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + body
+        while (pair := self._take(target)) is not None:
+            # A kept connection may have been closed meanwhile: then nothing was worked on, and another one is tried.
+            with contextlib.suppress(Broken, OSError):
+                return await self._exchange(target, pair, wire)
+            _cut(pair)
+        pair = await self._connect(target)
+        try:
+            return await self._exchange(target, pair, wire)
+        except OSError as error:
+            _cut(pair)
+            raise Broken(f"no answer: {error}") from None
+        except BaseException:
+            _cut(pair)
+            raise
+
+    async def _exchange(self, target: Target, pair: Pair, wire: bytes) -> Reply:
+        reader, writer = pair
+        try:
+            writer.write(wire)
+            await writer.drain()
+            head = await reader.readuntil(b"\r\n\r\n")
+            while head.startswith(b"HTTP/1.1 1"):
+                head = await reader.readuntil(b"\r\n\r\n")  # 100 Continue and its like
+            first, *rest = head[:-4].decode("latin-1").split("\r\n")
+            status = int(first.split(" ", 2)[1])
+        except (asyncio.IncompleteReadError, asyncio.LimitOverrunError, ValueError, IndexError) as error:
+            raise Broken(f"no answer: {type(error).__name__}") from None
+        except asyncio.CancelledError:
+            _cut(pair)  # so that the other side stops working on it
+            raise
+        pairs = (line.partition(":") for line in rest)
+        return Reply(self, target, pair, status, {name.strip().lower(): value.strip() for name, _, value in pairs})
+
+    async def _connect(self, target: Target) -> Pair:
+        try:
+            async with asyncio.timeout(CONNECT_S):
+                if not target.socket:
+                    tls = self._tls if target.tls else None
+                    return await asyncio.open_connection(target.host, target.port, ssl=tls, limit=HEAD_BYTES_MAX)
+                return await _open_unix(target.socket)
+        except (OSError, TimeoutError) as error:
+            raise Broken(f"no connection: {error}") from None
+
+    def _take(self, target: Target) -> Pair | None:
+        kept = self._kept.get(target)
+        while kept:
+            pair = kept.pop()
+            if not pair[0].at_eof() and not pair[1].is_closing():
+                return pair
+            _cut(pair)
+        return None
+
+    def keep(self, target: Target, pair: Pair) -> None:
+        kept = self._kept.setdefault(target, [])
+        if len(kept) >= KEPT_PER_TARGET:
+            _cut(pair)
+        else:
+            kept.append(pair)
+
+    def forget(self, target: Target) -> None:
+        """Nobody is there any more."""
+        for pair in self._kept.pop(target, []):
+            _cut(pair)
+
+
+def _cut(pair: Pair) -> None:
+    with contextlib.suppress(Exception):
+        pair[1].transport.abort()
+
+
+async def _open_unix(path: str) -> Pair:
+    """A step's directory may lie deeper than the 107 bytes that the address of a Unix socket can hold."""
+    directory, _, name = path.rpartition("/")
+    held = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        return await asyncio.open_unix_connection(f"/proc/self/fd/{held}/{name}", limit=HEAD_BYTES_MAX)
+    finally:
+        os.close(held)

@@ -1,0 +1,230 @@
+"""Sends a request to a replica and its answer back: retried elsewhere while no byte has come, metered, cut off when the
+client leaves.
+
+An answer that is streamed passes through event by event; one that is not is read whole, so that a replica that dies in
+the middle costs the client nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from typing import Any
+
+import msgspec
+
+from mycelium.base.ids import JobId
+from mycelium.base.limits import ANSWER_BYTES_MAX, REPLICA_TRIES_MAX
+from mycelium.inference.asking import Asked
+from mycelium.inference.model import Used
+from mycelium.inference.router import prefixes
+from mycelium.serve.openai import errors
+from mycelium.serve.openai.fleet import Fleet, Member
+from mycelium.serve.openai.http1 import Broken, Client, Reply
+from mycelium.serve.openai.table import DeploymentRow
+
+EVENT_BYTES_MAX = 4 << 20
+DONE = b"data: [DONE]\n\n"
+HEADERS = {"content-type": "application/json"}
+
+
+class Answer:
+    """A whole answer, and what it used."""
+
+    def __init__(self, status: int, body: bytes, used: Used) -> None:
+        self.status = status
+        self.body = body
+        self.used = used
+
+
+class Relay:
+    def __init__(self, fleet: Fleet, client: Client) -> None:
+        self._fleet = fleet
+        self._client = client
+
+    async def whole(self, key: str, row: DeploymentRow, asked: Asked, *, batch: bool = False) -> Answer:
+        """The answer in one piece. Errors: `ApiError`, also for what the backend refused."""
+        body = msgspec.json.encode(wire_body(row, asked))
+        blocks = prefixes(asked.text)
+        avoid: frozenset[JobId] = frozenset()
+        for _ in range(REPLICA_TRIES_MAX):
+            async with self._fleet.place(key, row.name, blocks, asked.tokens, batch=batch, avoid=avoid) as member:
+                try:
+                    reply = await self._client.send(member.target, "POST", _path(member, asked), body, HEADERS)
+                    try:
+                        data = await reply.read(ANSWER_BYTES_MAX)
+                    finally:
+                        reply.close()
+                except Broken:
+                    self._fleet.suspect(member)
+                    avoid |= {member.job}
+                    continue
+                self._heard(member)
+                if reply.status == 503:  # it is loading, or shutting down
+                    self._fleet.suspect(member)
+                    avoid |= {member.job}
+                    continue
+                if reply.status != 200:
+                    raise errors.of_backend(reply.status, data)
+                used = _usage(data, asked)
+                member.count(used.completion_tokens or used.prompt_tokens)
+                return Answer(200, data, used)
+        raise errors.unavailable(f"the replicas of {row.name} do not answer")
+
+    async def stream(self, key: str, row: DeploymentRow, asked: Asked, tally: Tally) -> AsyncGenerator[bytes, None]:
+        """The events of a streamed answer, the usage event only if it was asked for.
+
+        `tally` holds what was used so far, at every moment. Errors: `ApiError`.
+        """
+        body = msgspec.json.encode(wire_body(row, asked))
+        blocks = prefixes(asked.text)
+        avoid: frozenset[JobId] = frozenset()
+        for _ in range(REPLICA_TRIES_MAX):
+            async with self._fleet.place(key, row.name, blocks, asked.tokens, batch=False, avoid=avoid) as member:
+                tally.member = member
+                try:
+                    reply = await self._client.send(member.target, "POST", _path(member, asked), body, HEADERS)
+                except Broken:
+                    self._fleet.suspect(member)
+                    avoid |= {member.job}
+                    continue
+                try:
+                    if reply.status == 503:
+                        self._fleet.suspect(member)
+                        avoid |= {member.job}
+                        continue
+                    if reply.status != 200:
+                        raise errors.of_backend(reply.status, await _read(reply))
+                    async for event in self._events(member, reply, asked, tally):
+                        yield event
+                    return
+                except Broken:
+                    self._fleet.suspect(member)
+                    if tally.events:
+                        raise errors.unavailable("the replica that was answering is gone; ask again") from None
+                    avoid |= {member.job}
+                finally:
+                    reply.close()
+        raise errors.unavailable(f"the replicas of {row.name} do not answer")
+
+    async def _events(self, member: Member, reply: Reply, asked: Asked, tally: Tally) -> AsyncIterator[bytes]:
+        done = False
+        async for event in _split(reply.pieces()):
+            if event.startswith(b":"):
+                continue
+            data = event.partition(b"data:")[2].strip()
+            if data == b"[DONE]":
+                done = True
+                yield DONE
+                continue
+            if not tally.events:
+                self._heard(member)
+                tally.first_s = time.monotonic()
+                member.ttft_ms += (tally.ttft_ms() - member.ttft_ms) * (0.2 if member.requests else 1.0)
+            tally.events += 1
+            if b'"error"' in data[:10]:
+                raise errors.of_backend(500, bytes(data))
+            usage = _chunk_usage(data) if b'"usage":{' in data or b'"usage": {' in data else None
+            if usage is not None:
+                tally.usage = usage
+                if not asked.include_usage and b'"choices":[]' in data.replace(b" ", b""):
+                    continue
+            else:
+                tally.tokens += 1
+                member.count(1)
+            yield event + b"\n\n"
+        if not done:
+            raise Broken("the stream ended before its end")
+
+    def _heard(self, member: Member) -> None:
+        member.heard_s = time.monotonic()
+        member.requests += 1
+
+
+class Tally:
+    """What a streamed answer has used so far, whether or not it comes to its end."""
+
+    def __init__(self, asked: Asked, begun_s: float) -> None:
+        self._asked = asked
+        self._begun_s = begun_s
+        self.member: Member | None = None
+        self.events = 0
+        self.tokens = 0
+        self.first_s = 0.0
+        self.usage: dict[str, Any] | None = None
+
+    def ttft_ms(self) -> float:
+        return (self.first_s - self._begun_s) * 1000
+
+    def used(self, *, failed: bool) -> Used:
+        """By the backend's own count when it came to give it, else by the events that were sent: one token each."""
+        if not self.events:
+            return Used(1, int(failed))
+        counted = max(0, self.tokens - 2 * self._asked.choices)  # the first and the last event of a choice hold no text
+        prompt = int((self.usage or {}).get("prompt_tokens") or self._asked.prompt_tokens)
+        said = int((self.usage or {}).get("completion_tokens") or 0)
+        return Used(1, int(failed), prompt, max(said, counted), round(self.ttft_ms()), 1)
+
+
+def wire_body(row: DeploymentRow, asked: Asked) -> Mapping[str, Any]:
+    """What is sent: the request, with a usage event asked for, because every token is accounted for."""
+    if asked.path == "/v1/embeddings" and not row.upstream:
+        return {**asked.body, "encoding_format": "float"}
+    if not asked.stream:
+        return asked.body
+    options = asked.body.get("stream_options") or {}
+    return {**asked.body, "stream_options": {**options, "include_usage": True}}
+
+
+def _path(member: Member, asked: Asked) -> str:
+    """An upstream's URL ends with /v1 already."""
+    return asked.path if member.attempt else asked.path.removeprefix("/v1")
+
+
+async def _read(reply: Reply) -> bytes:
+    return await reply.read(ANSWER_BYTES_MAX)
+
+
+async def _split(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The events of a stream, without the empty lines between them. Errors: `Broken` for one without end."""
+    waiting = b""
+    async for piece in pieces:
+        waiting += piece.replace(b"\r\n", b"\n") if b"\r" in piece else piece
+        if b"\n\n" not in waiting:
+            if len(waiting) > EVENT_BYTES_MAX:
+                raise Broken("an event without end")
+            continue
+        *events, waiting = waiting.split(b"\n\n")
+        for event in events:
+            if event:
+                yield event
+
+
+def _chunk_usage(data: bytes) -> dict[str, Any] | None:
+    try:
+        usage = msgspec.json.decode(data).get("usage")
+    except (msgspec.DecodeError, AttributeError):
+        return None
+    return usage if isinstance(usage, dict) else None
+
+
+class _Usage(msgspec.Struct):
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+
+class _Whole(msgspec.Struct):
+    usage: _Usage | None = None
+
+
+_whole = msgspec.json.Decoder(_Whole)
+
+
+def _usage(data: bytes, asked: Asked) -> Used:
+    try:
+        usage = _whole.decode(data).usage
+    except msgspec.DecodeError:
+        usage = None
+    if usage is None:
+        return Used(1, 0, asked.prompt_tokens, len(data) // 8)  # a backend that does not say: guessed from the answer
+    return Used(1, 0, usage.prompt_tokens, usage.completion_tokens)

@@ -1,0 +1,112 @@
+"""What the head tells every gateway, again whenever it changes: who may ask, for what, and which replicas there are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from msgspec import Struct
+
+from mycelium.base.ids import AccountId, JobId
+from mycelium.head.state import State
+from mycelium.head.steps import step_name
+from mycelium.inference.launch import SOCKET
+from mycelium.inference.model import BATCH_ENDED, Backend, BatchState, Kind, ReplicaState
+from mycelium.inference.rules import current_attempt
+
+
+class DeploymentRow(Struct, frozen=True):
+    name: str
+    kind: Kind
+    backend: Backend
+    upstream: str
+    parallel: int
+    context: int
+    by: str
+    changed_s: int
+
+
+class ReplicaRow(Struct, frozen=True):
+    """A replica whose step may run. `socket` is where it listens, on the machine of the head."""
+
+    job: JobId
+    deployment: str
+    attempt: int
+    draining: bool
+    socket: str
+
+
+class CallerRow(Struct, frozen=True):
+    """Who shows what has this hash: a key, or an account's own token (then `key` is empty and there is no limit)."""
+
+    hash: str
+    key: str
+    account: AccountId
+    rpm: int = 0
+    tpm: int = 0
+    models: tuple[str, ...] = ()
+
+
+class BatchRow(Struct, frozen=True):
+    """A batch that has not ended. How far it is, its runner asks for."""
+
+    id: str
+    account: AccountId
+    key: str
+    endpoint: str
+    input_file: str
+    state: BatchState
+    expires_ns: int
+
+
+class Table(Struct, frozen=True):
+    deployments: tuple[DeploymentRow, ...] = ()
+    replicas: tuple[ReplicaRow, ...] = ()
+    callers: tuple[CallerRow, ...] = ()
+    batches: tuple[BatchRow, ...] = ()
+
+
+def mark(state: State) -> tuple[object, ...]:
+    """Differs whenever `table_of` does."""
+    replicas = tuple(current_attempt(state, replica) for replica in state.inference.replicas.values())
+    return (state.inference.version, replicas, frozenset(state.accounts.by_token))
+
+
+def table_of(state: State, home: Path) -> Table:
+    inference = state.inference
+    deployments = tuple(
+        DeploymentRow(
+            name,
+            known.serving.kind,
+            known.serving.backend,
+            known.serving.upstream,
+            known.serving.parallel,
+            known.serving.context,
+            known.by,
+            known.changed_ns // 1_000_000_000,
+        )
+        for name, known in inference.deployments.items()
+        if not known.leaving
+    )
+    keys = [CallerRow(key.hash, key.id, key.account, key.rpm, key.tpm, key.models) for key in inference.keys.values()]
+    own = [CallerRow(token, "", account) for token, account in state.accounts.by_token.items()]
+    batches = tuple(
+        BatchRow(one.id, one.account, one.key, one.endpoint, one.input_file, one.state, one.expires_ns)
+        for one in inference.batches.values()
+        if one.state not in BATCH_ENDED
+    )
+    return Table(deployments, tuple(_replicas(state, home)), (*keys, *own), batches)
+
+
+def _replicas(state: State, home: Path) -> list[ReplicaRow]:
+    rows: list[ReplicaRow] = []
+    for replica in state.inference.replicas.values():
+        attempt = current_attempt(state, replica)
+        if not attempt:
+            continue
+        job = state.jobs.by_id[replica.job]
+        task = job.tasks[0]
+        step = step_name(job, task, 0)
+        socket = home / "nodes" / task.nodes[0] / "steps" / step / "work" / SOCKET
+        draining = replica.state is ReplicaState.DRAINING or job.cancelled or task.state.value == "stopping"
+        rows.append(ReplicaRow(replica.job, replica.deployment, attempt, draining, str(socket)))
+    return rows
