@@ -21,7 +21,9 @@ PREFIX = "myct"
 _numbers = itertools.count(1)
 
 needs_rig = pytest.mark.skipif(
-    os.geteuid() != 0 or shutil.which("ip") is None or subprocess.run(["unshare", "-n", "true"], check=False).returncode,
+    os.geteuid() != 0
+    or shutil.which("ip") is None
+    or subprocess.run(["unshare", "-n", "true"], check=False).returncode,
     reason="network namespaces need root and iproute2",
 )
 

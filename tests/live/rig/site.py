@@ -80,9 +80,9 @@ class RigSite:
     def post(self, path: str, document: Any = None) -> Any:
         return self.call("POST", path, document or {})
 
-    def call(self, method: str, path: str, document: Any = None) -> Any:
+    def call(self, method: str, path: str, document: Any = None, token: str = "") -> Any:
         url = json.loads((self.home(0) / "site.json").read_text())["url"]
-        token = (self.home(0) / "tokens" / "admin").read_text().strip()
+        token = token or (self.home(0) / "tokens" / "admin").read_text().strip()
         asked = json.dumps([method, url, path, token, document, str(self.home(0) / "tls" / "ca.pem")])
         caller = self._caller()
         assert caller.stdin is not None
@@ -130,7 +130,7 @@ class RigSite:
 
     def join(self, host: int, *words: str, token_file: str = "", **env: str) -> None:
         """Without waiting."""
-        words = (f"--token-file={token_file or self.token_file}", f"--name=host{host}", *words)
+        words = (f"--token-file={token_file or self.token_file}", f"--name=host{host}", "--label=edge", *words)
         self.begin(host, "join", f"{self.net.address(0)}:8700", *words, **env)
 
     def join_up(self, *hosts: int) -> None:

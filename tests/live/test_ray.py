@@ -1,0 +1,255 @@
+"""A site over three hosts with addresses of their own: joining, work, objects, gangs; and what all of it survives."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.live.rig.net import needs_rig
+from tests.live.rig.site import RigSite, rig_site
+from tests.live.site import wait_for
+
+pytest.importorskip("ray", reason="the extra `ray` is not installed")
+pytestmark = [needs_rig, pytest.mark.timeout(600)]
+
+LONG = os.environ.get("MYC_TEST_LONG") == "1"  # the whole length of what CI runs in short
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RigSite]:
+    with rig_site(tmp_path_factory.mktemp("rig") / "s", 3) as site:
+        site.up()
+        site.join_up(1, 2)
+        yield site
+
+
+@pytest.fixture(autouse=True)
+def whole(site: RigSite) -> None:
+    """Every test begins with all three hosts up, whatever the one before did."""
+    wait_for(lambda: all(site.state(name) == "up" for name in ("node-1", "host1", "host2")), "all hosts to be up")
+
+
+# Joining.
+
+
+def test_nodes_have_the_addresses_of_their_hosts(site: RigSite) -> None:
+    nodes = site.nodes()
+    assert [nodes[name]["address"] for name in ("node-1", "host1", "host2")] == [site.net.address(n) for n in range(3)]
+
+
+def test_a_machine_that_asked_is_nobody_until_it_is_approved(site: RigSite) -> None:
+    key = "k" * 40
+    asked = ask(site, key, token=Path(site.token_file).read_text().strip())
+    assert (asked["state"], asked["waits"], asked["engine"]) == ("joining", True, None)
+    assert site.myc("node", "remove", asked["node"]).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"token": "mycjoin_wrong"}, "the token does not let machines into this site"),
+        ({"versions": {"python": "3.9"}}, "this machine has python 3.9; the site has 3."),
+        ({"versions": {"mycelium": "0.0.1"}}, "this machine has mycelium 0.0.1; the site has "),
+        ({"versions": {"ray": "2.1.0"}}, "pip install 'ray=="),
+        ({"time_ns": time.time_ns() - 3600 * 10**9}, "clock is 1h behind the site's"),
+        ({"time_ns": time.time_ns() + 3600 * 10**9}, "ahead of the site's; at most 300s are allowed"),
+        ({"name": "host1"}, "another node is called 'host1'"),
+    ],
+)
+def test_a_machine_that_cannot_join_is_told_why_and_what_to_do(site: RigSite, wrong: dict, says: str) -> None:
+    token = Path(site.token_file).read_text().strip()
+    with pytest.raises(AssertionError) as refused:
+        ask(site, "x" * 40, **({"token": token} | wrong))
+    assert re.search(re.escape(says), str(refused.value)), refused.value
+
+
+def ask(site: RigSite, key: str, **more: object) -> dict:
+    from mycelium import __version__
+    from mycelium.engine.orders import WIRE_VERSION
+    from mycelium.engine.ray.host import versions
+
+    ours = {"mycelium": __version__, "wire": str(WIRE_VERSION), **versions()} | more.pop("versions", {})  # type: ignore[operator]
+    document = {"name": "stranger", "versions": ours, "time_ns": time.time_ns(), **more}
+    return site.call("POST", "/machines", document, token=key)
+
+
+def test_a_token_that_is_wrong_ends_myc_join_with_the_answer(site: RigSite, tmp_path: Path) -> None:
+    (tmp_path / "wrong").write_text("mycjoin_wrong\n")
+    address = f"{site.net.address(0)}:8700"
+    joined = site.myc("join", address, f"--token-file={tmp_path / 'wrong'}", f"--home={tmp_path / 'h'}", check=False)
+    assert (joined.returncode, "does not let machines into" in joined.stderr) == (4, True)
+
+
+def test_a_one_time_token_lets_one_machine_in_and_no_other(site: RigSite) -> None:
+    token = site.myc("node", "invite").stdout.strip()
+    first = ask(site, "a" * 40, token=token, name="guest")
+    assert (first["waits"], first["state"]) == (False, "joining")
+    with pytest.raises(AssertionError, match=f"this one-time token has let in {first['node']}"):
+        ask(site, "b" * 40, token=token, name="second guest")
+    site.myc("node", "remove", first["node"])
+
+
+# Work.
+
+
+def test_an_array_runs_on_all_hosts_and_its_logs_come_to_the_head(site: RigSite) -> None:
+    job = site.submit("sh", "-c", "echo $MYC_NODE_NAME; sleep 0.3", array="0-11", cpus=1)
+    assert site.wait(job)["state"] == "done"
+    shown = site.myc("logs", job).stdout
+    assert {"host1", "host2"} <= set(shown.split())
+
+
+def test_a_directory_goes_to_every_host_of_a_gang_and_its_outputs_come_back(site: RigSite, tmp_path: Path) -> None:
+    work = tmp_path / "work"
+    work.mkdir()
+    (work / "large").write_bytes(os.urandom(5 << 20))
+    for number in range(30):
+        (work / f"small{number}").write_text("x" * number)
+    words = ("--nodes=3", "--sandbox=none", "--outputs=sum-*", "--", "sh", "-c", "cat * | sha256sum > sum-$RANK")
+    site.myc("run", *words, cwd=str(work))
+    job = site.get("/jobs?all=true&limit=1")["jobs"][0]["id"]
+    site.myc("outputs", job, str(tmp_path / "out"))
+    sums = [path.read_text() for path in sorted((tmp_path / "out").rglob("sum-*"))]
+    assert (len(sums), len(set(sums))) == (3, 1)
+
+
+def test_a_gang_finds_itself_and_sums_over_the_network(site: RigSite) -> None:
+    """What torch.distributed does at its start: rank 0 listens at MASTER_ADDR, the others connect, all reduce."""
+    job = site.submit("python3", "-c", ALL_REDUCE, nodes=3, net=True)
+    assert site.wait(job)["state"] == "done", site.story(job)
+    shown = site.myc("logs", job).stdout
+    addresses = ",".join(sorted(site.net.address(host) for host in range(3)))
+    assert shown.count(f"sum 6 of {addresses}") == 3, shown
+
+
+ALL_REDUCE = """
+import json, os, socket, time
+rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+place = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+mine = os.environ["MYC_NODE_ADDRESSES"].split(",")[rank]
+if rank == 0:
+    server = socket.create_server(place)
+    peers = [server.accept() for _ in range(size - 1)]
+    files = [peer.makefile("rw") for peer, _ in peers]
+    said = [json.loads(file.readline()) for file in files] + [[1, mine]]
+    assert sorted(a for _, a in said[:-1]) == sorted(address[0] for _, address in peers), (said, peers)
+    total = [sum(n for n, _ in said), ",".join(sorted(a for _, a in said))]
+    for file in files:
+        print(json.dumps(total), file=file, flush=True)
+else:
+    for _ in range(300):
+        try:
+            peer = socket.create_connection(place, source_address=(mine, 0))
+            break
+        except ConnectionRefusedError:
+            time.sleep(0.1)
+    file = peer.makefile("rw")
+    print(json.dumps([rank + 1, mine]), file=file, flush=True)
+    total = json.loads(file.readline())
+print("sum", total[0], "of", total[1])
+"""
+
+
+# Kills, each in the middle of an array.
+
+
+def kill_agent(site: RigSite) -> None:
+    assert site.agent(1).signal(signal.SIGKILL)
+
+
+def kill_relay(site: RigSite) -> None:
+    for relay in site.find(1, "Relay"):
+        relay.kill()
+
+
+def kill_raylet(site: RigSite) -> None:
+    for raylet in site.find(1, "/raylet/raylet"):
+        raylet.kill()
+
+
+def kill_bridge(site: RigSite) -> None:
+    for bridge in site.find(0, "ray.bridge"):
+        bridge.kill()
+
+
+def kill_gcs(site: RigSite) -> None:
+    for gcs in site.find(0, "gcs_server"):
+        gcs.kill()
+
+
+def kill_join(site: RigSite) -> None:
+    site.kill(1)
+    site.join(1)
+
+
+def kill_head(site: RigSite) -> None:
+    site.kill(0)
+    site.up()
+
+
+@pytest.mark.parametrize(
+    "strike",
+    [kill_agent, kill_relay, kill_raylet, kill_bridge, kill_join, kill_head, kill_gcs],
+    ids=lambda f: f.__name__,
+)
+def test_an_array_ends_whole_and_each_task_is_committed_once(
+    site: RigSite, strike: Callable[[RigSite], None], tmp_path: Path
+) -> None:
+    job = site.submit("sh", "-c", f"sleep 1; echo $MYC_ARRAY_INDEX >> {tmp_path}/ran", array="0-11", cpus=1)
+    wait_for(lambda: (tmp_path / "ran").exists(), "the first task to end")
+    strike(site)
+    assert site.wait(job)["state"] == "done", site.story(job)
+    committed = [said for said in site.story(job) if "was committed" in said]
+    assert len(committed) == 12
+    assert {int(line) for line in (tmp_path / "ran").read_text().split()} == set(range(12))
+
+
+def test_a_host_cut_off_for_longer_than_patience_loses_its_job_and_its_old_attempt_commits_nothing(
+    site: RigSite,
+) -> None:
+    job = site.submit("sh", "-c", "test $MYC_ATTEMPT != 1 && exec sleep 1; sleep 600; exit 9", on="edge")
+    node = site.wait(job, "running")["nodes"][0]
+    host = int(site.nodes()[node]["name"].removeprefix("host"))
+    site.net.pull(host)
+    try:
+        wait_for(lambda: site.state(node) == "lost", "the node to be lost")
+        assert site.wait(job)["attempt"] == 2
+    finally:
+        site.net.plug(host)
+    wait_for(lambda: site.state(node) == "up", "the node to be back")
+    ended = site.job(job)
+    assert (ended["state"], ended["exit_code"], ended["attempt"]) == ("done", 0, 2)
+    assert sum("was committed" in said for said in site.story(job)) == 1
+    wait_for(lambda: not site.nodes()[node]["steps"], "the old attempt to be stopped")
+
+
+@pytest.mark.parametrize("times", [20 if LONG else 2])
+def test_a_flapping_link_evicts_nobody_and_loses_no_job(site: RigSite, times: int) -> None:
+    before = site.nodes()["host1"]["lost_count"]
+    job = site.submit("sleep", str(times * 7), on="edge", array="0-1", cpus=1)
+    site.wait(job, "running")
+    for _ in range(times):
+        site.net.pull(1)
+        time.sleep(2)
+        site.net.plug(1)
+        time.sleep(5)
+    assert site.wait(job)["state"] == "done"
+    assert site.nodes()["host1"]["lost_count"] == before
+    assert not any("attempt 2" in said for said in site.story(job))
+
+
+def test_nothing_is_left_on_a_host_that_has_left_or_gone_down(site: RigSite) -> None:
+    site.stop(2)
+    assert "this machine has left the site" in site.said(2)
+    assert site.left().get(2, []) == []
+    assert json.loads(site.myc("nodes", "--json").stdout)["nodes"]
+    site.stop(1)
+    site.stop(0)
+    assert site.left() == {}
