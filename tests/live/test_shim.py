@@ -172,7 +172,7 @@ def test_the_payload_dies_with_its_shim(tmp_path: Path) -> None:
         wait_for(step / "work" / "here")
         shim = process.read(str(step / record.PID))
         assert shim is not None
-        (payload,) = usage.descendants(shim.pid)
+        (payload,) = (pid for pid, parent in usage.parents().items() if parent == shim.pid)
         fd = os.pidfd_open(payload)
         os.kill(shim.pid, signal.SIGKILL)
         poll = select.poll()

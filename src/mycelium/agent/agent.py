@@ -279,10 +279,10 @@ class Agent:
                 await self._launch(held, lease_fd)
         except Problem as error:
             hint = f" ({error.hint})" if error.hint else ""
-            self._end(held, self._not_started(Reason.FAILED_START, f"{error.message}{hint}"))
+            self._fail_start(held, f"{error.message}{hint}")
         except Exception as error:  # the top of this step's task: a strange step must not take the agent along
             log.exception("%s could not be prepared", held.step.id)
-            self._end(held, self._not_started(Reason.FAILED_START, f"could not prepare the step: {error}"))
+            self._fail_start(held, f"could not prepare the step: {error}")
         finally:
             if lease_fd >= 0:
                 os.close(lease_fd)
@@ -293,6 +293,16 @@ class Agent:
             prepare.fill(step, held.directory, self.objects, uid)
         else:
             await asyncio.to_thread(prepare.fill, step, held.directory, self.objects, uid)
+
+    def _fail_start(self, held: Held, message: str) -> None:
+        """The step ends here, unless a shim has it: a fork server may die after it has forked, before it says so."""
+        shim = None
+        with contextlib.suppress(OSError):  # there is not even a directory, or it is full and nothing can begin in it
+            shim = record.fence(held.path)
+        if shim is not None:
+            self._mind(held, shim.pid)
+        else:
+            self._end(held, self._not_started(Reason.FAILED_START, message))
 
     def _not_started(self, reason: Reason, message: str) -> Ended:
         now_ns = time.time_ns()
@@ -365,39 +375,21 @@ class Agent:
     async def _collect(self, held: Held) -> None:
         """The shim is gone: read what it wrote down, and keep what the step leaves."""
         shim = process.read(str(held.directory / record.PID))
-        if shim is not None and shim.lives():
+        if shim is None:
+            self._fail_start(held, "its shim could not begin; the agent's log says why")
+            return
+        if shim.lives():
             self._mind(held, shim.pid)  # a fork server died as it answered: the shim that we knew came second
             return
         held.phase = Phase.COLLECTING
         status = record.read_json(str(held.directory / record.STATUS))
         try:
-            if status is not None:
-                ended = finish.from_status(status)
-            elif shim is None:
-                ended = self._not_started(Reason.FAILED_START, "its shim could not begin; the agent's log says why")
-            else:
-                ended = await self._lose(held)
+            ended = finish.from_status(status) if status is not None else await self._lose(held)
         except msgspec.ValidationError as error:
             ended = finish.lost(held.started_ns, time.time_ns(), f"its status cannot be read: {error}")
         if finish.has_leavings(held.step, ended, held.directory):
-            ended = await asyncio.to_thread(finish.keep, held.step, ended, held.directory, self.local)
-            await self._deliver(ended)
+            ended = await asyncio.to_thread(finish.keep, held.step, ended, held.directory, self.objects)
         self._end(held, ended)
-
-    async def _deliver(self, ended: Ended) -> None:
-        """Wait until the head has what the step left: only then its end may be told, because the head commits it."""
-        if not isinstance(self.objects, Carried):
-            return
-        trees = [ended.outputs] if ended.outputs else []
-        plain = [digest for digest in (ended.stdout, ended.stderr) if digest]
-        while True:
-            try:
-                await asyncio.to_thread(self.objects.deliver, trees, plain)
-            except Unavailable as error:
-                log.warning("not delivered yet: %s", error)
-                await asyncio.sleep(DELIVER_RETRY_S)
-            else:
-                return
 
     async def _lose(self, held: Held) -> Ended:
         """No status: the shim was killed. Nothing of the step may be left when we say so."""
@@ -434,27 +426,27 @@ class Agent:
         for step_id in prepare.sweep(self.settings.steps):
             directory = self.settings.steps / step_id
             found = prepare.read_step(directory)
-            if found is None or not record.is_claimed(str(directory)):
+            shim = record.fence(str(directory)) if found is not None else None
+            if found is None or shim is None:
                 # Never begun: the head does not find it in our beats, and orders it again.
                 prepare.remove(directory)
-                continue
-            self._adopt(Held(found[0], directory), found[1])
+            else:
+                self._adopt(Held(found[0], directory), found[1], shim)
         # Sandboxes that an earlier life began still show the /etc that it made.
         in_use = {str(self.etc), *(held.spec["etc"] for held in self.held.values())}
         for path in self.settings.directory.glob("etc.*"):
             if str(path) not in in_use:
                 prepare.remove(path)
 
-    def _adopt(self, held: Held, spec: dict[str, Any]) -> None:
+    def _adopt(self, held: Held, spec: dict[str, Any], shim: process.Process) -> None:
         held.spec = spec
+        held.started_ns = shim.started_ns
         self.held[held.step.id] = held
         self.share.hold(held.step.devices, spec["cores"], spec["gpus"] or ())
-        shim = process.read(str(held.directory / record.PID))
-        held.started_ns = shim.started_ns if shim else 0
         ended = finish.read_ended(held.directory)
         if ended is not None:
             self._end(held, ended)
-        elif shim is not None and shim.lives():
+        elif shim.lives():
             self._mind(held, shim.pid)
         else:
             held.phase = Phase.COLLECTING

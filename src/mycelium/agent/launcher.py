@@ -12,6 +12,7 @@ from pathlib import Path
 from mycelium.agent import forkserver
 from mycelium.base.errors import Unavailable
 
+TRIES_MAX, RETRY_S = 5, 0.1
 SOURCES = str(Path(__file__).parents[2])
 # No site-packages: nothing that is installed there may slow or break the start of every step.
 BOOT = "import sys; sys.path.insert(0, sys.argv[1]); import runpy; runpy.run_module(sys.argv[2], run_name='__main__')"
@@ -26,14 +27,15 @@ class Launcher:
     async def launch(self, directory: Path, *fds: int) -> int:
         """The pid of a new shim for this step. `fds`: see `forkserver`; they stay the caller's too."""
         async with self._turn:
-            for _ in range(2):
+            for tries in range(TRIES_MAX):
                 if self._door is None:
                     self.open()
                 try:
                     return await self._ask(directory, fds)
                 except (ConnectionError, EOFError):
                     self.close()
-        raise Unavailable("the fork server died twice while it started a step")
+                    await asyncio.sleep(tries * RETRY_S)
+        raise Unavailable(f"the fork server died {TRIES_MAX} times while it started a step")
 
     async def _ask(self, directory: Path, fds: tuple[int, ...]) -> int:
         assert self._door is not None

@@ -14,7 +14,7 @@ Standard library only: the shim uses it too.
 
 
 # Paths are strings here, because this runs at the start of every step.
-# ruff: noqa: PTH104, PTH108, PTH110, PTH118
+# ruff: noqa: PTH104, PTH108, PTH118
 
 from __future__ import annotations
 
@@ -54,8 +54,19 @@ def read_json(path: str) -> dict[str, Any] | None:
 
 def claim(directory: str, started_ns: int) -> bool:
     """Enter this process as the one that runs the step. False: another one was first, and this one must not run it."""
+    return _enter(directory, process.this(started_ns))
+
+
+def fence(directory: str) -> process.Process | None:
+    """Make sure that no shim begins this step from now on, and return the one that already has, if any."""
+    _enter(directory, process.NOBODY)
+    found = process.read(os.path.join(directory, PID))
+    return None if found == process.NOBODY else found
+
+
+def _enter(directory: str, who: process.Process) -> bool:
     draft = os.path.join(directory, f"{PID}.{os.getpid()}")
-    write_whole(draft, process.this(started_ns).encode())
+    write_whole(draft, who.encode())
     try:
         os.link(draft, os.path.join(directory, PID))
     except FileExistsError:
@@ -63,10 +74,6 @@ def claim(directory: str, started_ns: int) -> bool:
     finally:
         os.unlink(draft)
     return True
-
-
-def is_claimed(directory: str) -> bool:
-    return os.path.exists(os.path.join(directory, PID))
 
 
 def reserve_status(directory: str) -> None:

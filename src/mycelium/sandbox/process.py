@@ -55,6 +55,9 @@ class Process(NamedTuple):
         return json.dumps(self._asdict()).encode()
 
 
+NOBODY = Process(0, 0, "", 0)
+
+
 def this(started_ns: int) -> Process:
     me = os.getpid()
     return Process(me, start_ticks(me), boot_id(), started_ns)

@@ -6,14 +6,24 @@ from pathlib import Path
 import pytest
 
 from mycelium.agent import record
+from mycelium.sandbox import process
 
 
 def test_a_step_is_claimed_once(tmp_path: Path) -> None:
-    assert not record.is_claimed(str(tmp_path))
     assert record.claim(str(tmp_path), 5)
     assert not record.claim(str(tmp_path), 6)
-    assert record.is_claimed(str(tmp_path))
     assert [path.name for path in tmp_path.iterdir()] == [record.PID]
+
+
+def test_a_fence_names_whoever_has_the_step_and_keeps_out_whoever_comes_later(tmp_path: Path) -> None:
+    taken, free = tmp_path / "taken", tmp_path / "free"
+    for directory in (taken, free):
+        directory.mkdir()
+    assert record.claim(str(taken), 5)
+    assert record.fence(str(taken)) == process.this(5)
+    assert record.fence(str(free)) is None
+    assert record.fence(str(free)) is None
+    assert not record.claim(str(free), 5)
 
 
 def test_a_status_fits_into_the_place_that_was_reserved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
