@@ -11,7 +11,6 @@ import ast
 import json
 import os
 import signal
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -111,15 +110,15 @@ def interrupt(child: subprocess.Popen[str]) -> None:
 
 
 def median(outcomes: list[Outcome]) -> Outcome:
-    """Several runs of one benchmark as one: the median of each figure."""
-    broken = [outcome for outcome in outcomes if outcome.error]
-    if broken or len(outcomes) == 1:
-        return (broken or outcomes)[0]
-    figures: dict[str, list[float]] = {}
-    for row in (row for outcome in outcomes for row in outcome.rows):
-        figures.setdefault(row.what, []).append(row.figure)
+    """Several runs of one benchmark as one: of each figure the middle one, with the peers and bounds of its own run."""
+    for outcome in outcomes:
+        if outcome.error:
+            return outcome
     first = outcomes[0]
-    rows = [replace(row, figure=statistics.median(figures[row.what])) for row in first.rows]
+    found = {row.what: [row] for row in first.rows}
+    for row in (row for outcome in outcomes[1:] for row in outcome.rows):
+        found.setdefault(row.what, []).append(row)
+    rows = [sorted(same, key=lambda row: row.figure)[(len(same) - 1) // 2] for same in found.values()]
     return replace(first, rows=rows, took_s=sum(outcome.took_s for outcome in outcomes))
 
 
@@ -154,13 +153,11 @@ def run_all(screen: Console, chosen: list[str], flags: list[str], times: int) ->
     outcomes: list[Outcome] = []
     columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
     for number, name in enumerate(chosen, 1):
-        # The peers are measured once: their figures stand in the first run's rows.
-        later = [flag for flag in flags if flag != "--peers"]
         with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
             if not progress.console.is_terminal:
                 progress.console.print(f"{number}/{len(chosen)} {name}", highlight=False)
             progress.add_task(name)
-            outcome = median([measure(name, later if again else flags, progress) for again in range(times)])
+            outcome = median([measure(name, flags, progress) for _ in range(times)])
         if outcome.rows:
             print_table(screen, f"{outcome.title}  [{number}/{len(chosen)}, {outcome.took_s:.0f} s]", outcome.rows)
         outcomes.append(outcome)

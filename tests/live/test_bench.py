@@ -78,9 +78,12 @@ def test_a_missed_goal_is_told_with_how_much_it_lacks_what_was_possible_and_how_
     ]
 
 
-def test_several_runs_give_the_median_of_each_figure() -> None:
-    runs = [Outcome("log", "the log", [Row("a", a, "/s"), Row("b", b, "s")], 1) for a, b in ((1, 9), (5, 7), (3, 8))]
-    assert [row.figure for row in median(runs).rows] == [3, 8]
+def test_several_runs_give_the_median_of_each_figure_with_what_was_measured_beside_it() -> None:
+    figures = ((1, 9), (5, 7), (3, 8))
+    runs = [Outcome("log", "the log", [Row("a", a, "/s", bound=f"{a}"), Row("b", b, "s")], 1) for a, b in figures]
+    found = median(runs)
+    assert [(row.figure, row.bound) for row in found.rows] == [(3, "3"), (8, "")]
+    assert found.took_s == 3
 
 
 def test_a_run_that_broke_is_not_hidden_by_the_others() -> None:
