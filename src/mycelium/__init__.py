@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from mycelium.polymer.executor import Executor as Executor
     from mycelium.polymer.function import kernel as kernel
+    from mycelium.polymer.function import wasm as wasm
     from mycelium.polymer.program.define import program as program
     from mycelium.polymer.verbs import loop as loop
     from mycelium.polymer.verbs import map as map
@@ -25,6 +26,7 @@ __version__ = "0.1.0"
 
 _EXPORTS = {
     "kernel": "mycelium.polymer.function",
+    "wasm": "mycelium.polymer.function",
     "program": "mycelium.polymer.program.define",
     "Executor": "mycelium.polymer.executor",
     **dict.fromkeys(("map", "zip", "reduce", "scan", "select", "loop", "ref"), "mycelium.polymer.verbs"),

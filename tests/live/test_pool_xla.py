@@ -4,14 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
 from mycelium.base.errors import Refused
+from mycelium.engine.local.pool.pool import LocalPool
+from mycelium.polymer.compiler.compile import optimise
+from mycelium.polymer.container import pmr
 from mycelium.polymer.forms.resolve import resolve
-from mycelium.polymer.forms.seal import seal_kernel
+from mycelium.polymer.forms.seal import seal, seal_kernel
 from mycelium.polymer.forms.verify import verify
+from mycelium.polymer.function import KernelFunction
 from mycelium.polymer.kernel import FusedForm, Kernel, LiveXla, Step, XlaForm
+from mycelium.polymer.program.trace import trace
+from mycelium.polymer.runtime.dataflow import run
+from mycelium.polymer.runtime.interpreter import interpret
 from mycelium.polymer.schema.types import Param, Signature, Tensor
 
 jax = pytest.importorskip("jax")
@@ -36,6 +44,15 @@ def squash(x: Any) -> Any:
 
 def tensor_kernel(function: Any, signature: Signature = UNARY) -> Kernel:
     return Kernel(function.__name__, signature, (LiveXla(function),))
+
+
+def tensor_function(function: Any) -> KernelFunction[..., Any]:
+    made = KernelFunction(function, name=function.__name__, forms=("xla",), cache=False, retries=0, extra=())
+    made.kernel = msgspec.structs.replace(made.kernel, signature=UNARY)
+    return made
+
+
+scale_kernel, squash_kernel = tensor_function(scale), tensor_function(squash)
 
 
 @pytest.fixture(scope="module")
@@ -110,3 +127,25 @@ def test_a_result_that_is_not_as_promised_is_refused() -> None:
     wrong = Signature((Param("x", VECTOR),), Tensor("float64", ("n",)))
     with pytest.raises(Refused, match=r"promises float64\[n\] and gives float32\[n\]"):
         seal_kernel(tensor_kernel(scale, wrong))
+
+
+def test_a_container_of_tensor_kernels_runs_and_any_altered_byte_is_refused() -> None:
+    module = optimise(trace(lambda x: squash_kernel(scale_kernel(x)), "chain", [Param("x", VECTOR)]))
+    assert [op.verb for op in module.main.ops] == ["input", "call"], "the two calls are one module"
+    packed = pmr.pack(seal(module))
+    assert b"pickle" not in packed
+    x = np.linspace(-1, 1, 99, dtype=np.float32)
+    np.testing.assert_array_equal(interpret(pmr.read(packed).module, {"x": x}), interpret(module, {"x": x}))
+    for at in range(len(packed)):
+        altered = bytearray(packed)
+        altered[at] ^= 1 << (at % 8)
+        with pytest.raises(Refused):
+            pmr.read(bytes(altered))
+
+
+def test_tensor_programs_run_on_a_pool() -> None:
+    module = trace(lambda x: squash_kernel(scale_kernel(x)), "chain", [Param("x", VECTOR)])
+    x = np.linspace(-1, 1, 100_000, dtype=np.float32)
+    with LocalPool(1) as pool:
+        on_pool = run(optimise(module), {"x": x}, pool)
+    np.testing.assert_array_equal(on_pool, interpret(module, {"x": x}))

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Generic, ParamSpec, TypeVar, overload
 
 from mycelium.base.errors import Refused
+from mycelium.base.limits import WASM_FUEL_DEFAULT, WASM_MEMORY_BYTES_DEFAULT
 from mycelium.polymer.kernel import Form, Kernel, LivePython, LiveXla, WasmForm
 from mycelium.polymer.schema.infer import signature as infer_signature
 from mycelium.polymer.schema.types import Signature
@@ -54,10 +55,32 @@ class KernelFunction(Generic[P, R]):
 
         if current() is not None or traced(args) or (kwargs and traced(kwargs.values())):
             return call(self, args, kwargs)
+        if not any(isinstance(form, LivePython | LiveXla) for form in self.kernel.forms):
+            from mycelium.polymer.forms.resolve import resolve
+
+            return resolve(self.kernel)(*args, **kwargs)
         return self.function(*args, **kwargs)
 
     def __repr__(self) -> str:
         return f"<kernel {self.kernel.name}{self.kernel.signature}>"
+
+
+def wasm(
+    module: bytes | str,
+    entry: str,
+    *,
+    fuel: int = WASM_FUEL_DEFAULT,
+    memory_bytes: int = WASM_MEMORY_BYTES_DEFAULT,
+) -> WasmForm:
+    """A WebAssembly body for `kernel(wasm=...)`: a module as bytes, or its text form, and the function to call in it.
+
+    Units: `fuel` is about one per instruction; a call that needs more of it or of memory ends as `Exhausted`.
+    """
+    if isinstance(module, str):
+        from mycelium.polymer.forms.wasm import binary
+
+        module = binary(module)
+    return WasmForm(module, entry, fuel, memory_bytes)
 
 
 def _optional(function: Callable[..., Any]) -> int:
@@ -74,28 +97,35 @@ def _optional(function: Callable[..., Any]) -> int:
 def kernel(function: Callable[P, R]) -> KernelFunction[P, R]: ...
 @overload
 def kernel(
-    *, name: str = ..., forms: Sequence[str] = ..., cache: bool = ..., retries: int = ..., wasm: WasmForm | None = ...
+    *,
+    name: str = ...,
+    forms: Sequence[str] | None = ...,
+    cache: bool = ...,
+    retries: int = ...,
+    wasm: WasmForm | None = ...,
 ) -> Callable[[Callable[P, R]], KernelFunction[P, R]]: ...
 def kernel(
     function: Callable[..., Any] | None = None,
     *,
     name: str = "",
-    forms: Sequence[str] = ("python",),
+    forms: Sequence[str] | None = None,
     cache: bool = False,
     retries: int = 0,
     wasm: WasmForm | None = None,
 ) -> Any:
     """Make a kernel of a pure, annotated function.
 
-    `forms`: `python` (any function) and `xla` (a function over arrays that jax can trace); `wasm` adds a WebAssembly
-    body. `cache`: results may be kept by (kernel, inputs). `retries`: how often an error that it raises is tried
-    again. Errors: `Refused` for a signature that no portable call can have, and for unknown forms.
+    `forms`: `python` (any function) and `xla` (a function over arrays that jax can trace). With `wasm` the body is
+    that of the module, and the function only says the types. `cache`: results may be kept by (kernel, inputs).
+    `retries`: how often an error that it raises is tried again.
+    Errors: `Refused` for a signature that no portable call can have, and for unknown forms.
     """
     extra = () if wasm is None else (wasm,)
+    wanted = forms if forms is not None else () if wasm is not None else ("python",)
 
     def make(target: Callable[..., Any]) -> KernelFunction[..., Any]:
         title = name or getattr(target, "__name__", type(target).__name__)
-        return KernelFunction(target, name=title, forms=forms, cache=cache, retries=retries, extra=extra)
+        return KernelFunction(target, name=title, forms=wanted, cache=cache, retries=retries, extra=extra)
 
     return make if function is None else make(function)
 

@@ -11,7 +11,7 @@ from mycelium.base.errors import Denied, Problem, Refused
 from mycelium.polymer import verbs as my
 from mycelium.polymer.container import authority, pmr, signing
 from mycelium.polymer.forms.seal import seal
-from mycelium.polymer.function import kernel
+from mycelium.polymer.function import kernel, wasm
 from mycelium.polymer.program.define import program
 from mycelium.polymer.runtime.interpreter import interpret
 
@@ -37,6 +37,20 @@ def total(xs: list[int]) -> int:
 @pytest.fixture(scope="module")
 def packed() -> bytes:
     return pmr.pack(seal(total.module))
+
+
+@pytest.fixture(scope="module")
+def packed_wasm() -> bytes:
+    """A container whose kernel is a module beside the text; its bytes are never looked at by the reader."""
+
+    @kernel(wasm=wasm(b"\0asm not looked at", "negate"))
+    def negate(x: int) -> int: ...  # type: ignore[empty-body]
+
+    @program
+    def negated(xs: list[int]) -> list[int]:
+        return my.map(negate, xs)
+
+    return pmr.pack(seal(negated.module))
 
 
 @pytest.fixture(scope="module")
@@ -120,12 +134,13 @@ def test_an_authority_or_a_strange_key_cannot_sign(packed: bytes, ca: authority.
         signing.sign(packed, b"no key", ca.certificate_pem)
 
 
-def test_one_altered_byte_anywhere_is_refused(packed: bytes) -> None:
-    for at in range(len(packed)):
-        altered = bytearray(packed)
-        altered[at] ^= 1 << (at % 8)
-        with pytest.raises(Refused):
-            pmr.read(bytes(altered))
+def test_one_altered_byte_anywhere_is_refused(packed: bytes, packed_wasm: bytes) -> None:
+    for original in (packed, packed_wasm):
+        for at in range(len(original)):
+            altered = bytearray(original)
+            altered[at] ^= 1 << (at % 8)
+            with pytest.raises(Refused):
+                pmr.read(bytes(altered))
 
 
 def sealed_again(body: bytearray) -> bytes:
@@ -133,9 +148,12 @@ def sealed_again(body: bytearray) -> bytes:
     return bytes(body) + blake3.blake3(body).digest()
 
 
-def test_one_altered_byte_under_a_forged_checksum_is_refused_or_denied(packed: bytes, ca: authority.Issued) -> None:
+@pytest.mark.parametrize("kind", ["packed", "packed_wasm"])
+def test_one_altered_byte_under_a_forged_checksum_is_refused_or_denied(
+    kind: str, ca: authority.Issued, request: pytest.FixtureRequest
+) -> None:
     signer = issued(ca)
-    signed = signing.sign(packed, signer.key_pem, signer.certificate_pem)
+    signed = signing.sign(request.getfixturevalue(kind), signer.key_pem, signer.certificate_pem)
     original = pmr.read(signed)
     for at in range(len(signed) - 32):
         body = bytearray(signed[:-32])

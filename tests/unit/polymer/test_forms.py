@@ -12,7 +12,7 @@ from mycelium.base.errors import Exhausted, Refused
 from mycelium.polymer.forms.python import capture, define
 from mycelium.polymer.forms.resolve import resolve
 from mycelium.polymer.forms.verify import needs_trust, verify
-from mycelium.polymer.function import kernel
+from mycelium.polymer.function import kernel, wasm
 from mycelium.polymer.kernel import Kernel, PythonForm, WasmForm
 from mycelium.polymer.schema.infer import signature
 
@@ -115,9 +115,11 @@ REACHING = """(module (import "env" "open" (func)) (func (export "reach") (param
 
 
 def made(function: Any, text: str, fuel: int = 100_000, memory_bytes: int = 1 << 20, data: bytes = b"") -> Kernel:
-    wasm = pytest.importorskip("mycelium.polymer.forms.wasm")
+    pytest.importorskip("wasmtime")
     name = function.__name__
-    return Kernel(name, signature(function, name), (WasmForm(data or wasm.binary(text), name, fuel, memory_bytes),))
+    return Kernel(
+        name, signature(function, name), (WasmForm(data or wasm(text, name).module, name, fuel, memory_bytes),)
+    )
 
 
 def add(a: int, b: int) -> int: ...  # type: ignore[empty-body]
@@ -131,6 +133,18 @@ def reach(x: int) -> int: ...  # type: ignore[empty-body]
 def test_a_wasm_function_takes_numbers_and_bytes() -> None:
     assert resolve(made(add, ADD))(2, 40) == 42
     assert resolve(made(reverse, REVERSE))(b"abc") == b"cba"
+
+
+def test_a_kernel_may_have_only_a_wasm_body() -> None:
+    pytest.importorskip("wasmtime")
+
+    @kernel(wasm=wasm(ADD, "add"))
+    def add(a: int, b: int) -> int: ...  # type: ignore[empty-body]
+
+    assert add.kernel.form_names() == ("wasm",)
+    assert add(2, 3) == 5
+    with pytest.raises(Refused, match="WebAssembly text cannot be read"):
+        wasm("(module", "add")
 
 
 def test_a_wasm_call_ends_when_its_fuel_is_used() -> None:

@@ -135,8 +135,8 @@ class LocalPool:
                 self.started.set()
             while not self.closing:
                 self._turn()
-        except OSError as error:
-            self.broken = f"{error.strerror}"
+        except Exception as error:  # the top of the thread: whoever waits is told
+            self.broken = f"the pool broke: {type(error).__name__}: {error}"
         finally:
             self._shut()
 
@@ -333,11 +333,18 @@ class LocalPool:
             self.sources.rotate(-1)
             work = source.next(now_ns, not seat.held)
             if work is not None:
-                self._give(seat, source, work, now_ns)
+                self._give(self._familiar(seat, work), source, work, now_ns)
                 return True
             if not self.sources:
                 break
         return False
+
+    def _familiar(self, seat: Seat, work: Work) -> Seat:
+        """Of several idle workers the one that knows the kernel: it has it compiled, and what it imports loaded."""
+        entry = self.numbers.get(id(work.kernel))
+        if entry is None or seat.held or entry[1] in seat.knows:
+            return seat
+        return next((other for other in self.seats if not other.held and entry[1] in other.knows), seat)
 
     def _give(self, seat: Seat, source: Source, work: Work, now_ns: int) -> None:
         ticket = self.next_ticket

@@ -7,10 +7,12 @@ of one person and one Python: this is not a protocol for strangers.
 from __future__ import annotations
 
 import array
+import errno
 import os
 import pickle
 import socket
 import struct
+import time
 from typing import Any
 
 from mycelium.engine.local.pool import memory
@@ -25,6 +27,9 @@ BUFFERS_MAX = 2_048  # beyond it arrays travel inside the body: each place takes
 FDS_MAX = 120  # Linux carries 253 in one packet
 PACKET_BYTES_MAX = 128 * 1024
 
+CROWDED_TRIES = 2_000  # of a millisecond each
+_CROWDED = (errno.ETOOMANYREFS, errno.ENOBUFS, errno.ENOMEM)  # too much is on the way at the moment
+
 WORK, KERNEL, SHARED, FORGET, READY, RESULT = range(6)
 
 
@@ -38,11 +43,23 @@ class Packet:
 
     def send(self, sock: socket.socket) -> None:
         """Errors: `BlockingIOError` when the other side is behind; `OSError` when it is gone."""
+        for _ in range(CROWDED_TRIES):
+            try:
+                self._send(sock)
+                break
+            except OSError as error:
+                if error.errno not in _CROWDED:
+                    raise
+                time.sleep(0.001)  # the other side takes descriptors out as fast as it reads
+        else:
+            self._send(sock)
+        self.close()
+
+    def _send(self, sock: socket.socket) -> None:
         if self.fds:
             sock.sendmsg((self.data,), ((socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", self.fds)),))
         else:
             sock.send(self.data)
-        self.close()
 
     def close(self) -> None:
         for fd in self.own:
