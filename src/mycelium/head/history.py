@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from mycelium.base.ids import JobId
+from mycelium.base.ids import AccountId, JobId
 from mycelium.head import codec
+from mycelium.head.views import Document, time_view
 from mycelium.inference import story as inference_story
 from mycelium.inference.events import InferenceEvent
 from mycelium.jobs import story as jobs_story
+from mycelium.jobs.model import Site
 from mycelium.log import Entry, Log
 
 
@@ -18,8 +20,19 @@ def about(log: Log, job: JobId) -> Iterator[tuple[Entry, codec.Event]]:
         yield entry, codec.decode(entry.kind, entry.data)
 
 
-def say(event: codec.Event, array: bool = False) -> str:
-    """The sentence for an event of any domain. `array`: its job's tasks are named by their index."""
+def event_view(site: Site, entry: Entry, event: codec.Event, array: bool = False) -> Document:
+    """An event as people and programs see it. `array`: its job's tasks are named by their index."""
+    return {
+        "seq": entry.seq,
+        "time": time_view(entry.time_ns),
+        "kind": type(event).__name__,
+        "says": _say(site, event, array),
+        "event": event,
+    }
+
+
+def _say(site: Site, event: codec.Event, array: bool) -> str:
     if isinstance(event, InferenceEvent):
         return inference_story.say(event)
-    return jobs_story.say(event, array)
+    account = site.accounts.by_id.get(getattr(event, "account", None) or AccountId(""))
+    return jobs_story.say(event, array, {account.id: account.name} if account else None)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from mycelium.accounts.events import AccountAdded, TokenReplaced
-from mycelium.base.ids import AccountId, task_id
+from mycelium.base.ids import task_id
 from mycelium.base.units import format_size, format_time_ms
 from mycelium.jobs.events import (
     JobArchived,
@@ -59,10 +59,10 @@ ENDS: dict[Reason, str] = {
 }
 
 
-def say(event: Any, array: bool = False, names: Mapping[AccountId, str] | None = None) -> str:
+def say(event: Any, array: bool = False, names: Mapping[str, str] | None = None) -> str:
     """The sentence for an event. `array`: its tasks are named by their index. `names`: what accounts are called."""
     said = SENTENCES[event.__class__](event)
-    account = getattr(event, "account", None)
+    account = getattr(event, "account", "")
     if names and account in names:
         said = said.replace(account, names[account], 1)
     index = getattr(event, "index", None)

@@ -15,7 +15,7 @@ from mycelium.base.limits import JOBS_PER_SUBMIT_MAX, JOBS_SHOWN_MAX, KEY_LENGTH
 from mycelium.head import codec, views
 from mycelium.head.commands import Cancel, Submit
 from mycelium.head.core import Core
-from mycelium.head.history import about, say
+from mycelium.head.history import about, event_view
 from mycelium.head.steps import outputs_of
 from mycelium.jobs import request as job_request
 from mycelium.jobs import rules
@@ -201,18 +201,8 @@ async def story(job: JobPath, head: TheHead, account: TheAccount) -> Response:
     for entry, event in about(head.core.log, name):
         if index is not None and getattr(event, "index", index) != index:
             continue
-        told.append(event_view(entry.seq, entry.time_ns, event, array))
+        told.append(event_view(head.core.site, entry, event, array))
     return answer({"story": told})
-
-
-def event_view(seq: int, time_ns: int, event: codec.Event, array: bool = False) -> views.Document:
-    return {
-        "seq": seq,
-        "time": views.time_view(time_ns),
-        "kind": type(event).__name__,
-        "says": say(event, array),
-        "event": event,
-    }
 
 
 @router.get("/jobs/{job}/outputs", summary="What the winning attempts committed")

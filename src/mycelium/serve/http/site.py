@@ -13,9 +13,9 @@ import mycelium
 from mycelium.base.ids import JobId, parse_job
 from mycelium.base.limits import GRACE_MS
 from mycelium.head import codec, views
+from mycelium.head.history import event_view
 from mycelium.head.loop import Head
 from mycelium.serve.http.auth import TheAccount, TheAdmin, TheHead
-from mycelium.serve.http.jobs import event_view
 from mycelium.serve.http.schema import flat
 from mycelium.serve.http.wire import ERRORS, answer, fields, read_document, stream_events
 
@@ -57,7 +57,7 @@ async def _events(head: Head, after: int, job: JobId | None, follow: bool) -> As
             for entry in page:
                 event = codec.decode(entry.kind, entry.data)
                 if job is None or getattr(event, "job", None) == job:
-                    yield "event", event_view(entry.seq, entry.time_ns, event)
+                    yield "event", event_view(head.core.site, entry, event)
                 after = entry.seq
             if page:
                 continue
