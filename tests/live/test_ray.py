@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.live.rig.net import needs_rig
@@ -160,28 +161,30 @@ print("sum", total[0], "of", total[1])
 # Kills, each in the middle of an array.
 
 
+def end(victims: list[psutil.Process]) -> None:
+    assert victims
+    for victim in victims:
+        victim.kill()
+
+
 def kill_agent(site: RigSite) -> None:
     assert site.agent(1).signal(signal.SIGKILL)
 
 
 def kill_relay(site: RigSite) -> None:
-    for relay in site.find(1, "Relay"):
-        relay.kill()
+    end(site.find(1, "Relay"))
 
 
 def kill_raylet(site: RigSite) -> None:
-    for raylet in site.find(1, "/raylet/raylet"):
-        raylet.kill()
+    end(site.find(1, "/raylet/raylet"))
 
 
 def kill_bridge(site: RigSite) -> None:
-    for bridge in site.find(0, "ray.bridge"):
-        bridge.kill()
+    end(site.find(0, "ray.bridge"))
 
 
 def kill_gcs(site: RigSite) -> None:
-    for gcs in site.find(0, "gcs_server"):
-        gcs.kill()
+    end(site.find(0, "gcs_server"))
 
 
 def kill_join(site: RigSite) -> None:
@@ -203,7 +206,7 @@ def test_an_array_ends_whole_and_each_task_is_committed_once(
     site: RigSite, strike: Callable[[RigSite], None], tmp_path: Path
 ) -> None:
     job = site.submit("sh", "-c", f"sleep 1; echo $MYC_ARRAY_INDEX >> {tmp_path}/ran", array="0-11", cpus=1)
-    wait_for(lambda: (tmp_path / "ran").exists(), "the first task to end")
+    wait_for((tmp_path / "ran").exists, "the first task to end")
     strike(site)
     assert site.wait(job)["state"] == "done", site.story(job)
     committed = [said for said in site.story(job) if "was committed" in said]

@@ -167,7 +167,7 @@ class Raylet:
 
     def _words(self) -> list[str]:
         place = self.place
-        words = [sys.executable, "-P", "-m", "ray.scripts.scripts", "start", "--block"]
+        words = [sys.executable, "-P", "-m", "mycelium.engine.ray.lean", "start", "--block"]
         words += ["--head", f"--port={place.port}"] if not place.head else [f"--address={place.head}"]
         words += [
             f"--node-ip-address={place.address}",
