@@ -388,8 +388,24 @@ class Agent:
         except msgspec.ValidationError as error:
             ended = finish.lost(held.started_ns, time.time_ns(), f"its status cannot be read: {error}")
         if finish.has_leavings(held.step, ended, held.directory):
-            ended = await asyncio.to_thread(finish.keep, held.step, ended, held.directory, self.objects)
+            ended = await asyncio.to_thread(finish.keep, held.step, ended, held.directory, self.local)
+            await self._deliver(ended)
         self._end(held, ended)
+
+    async def _deliver(self, ended: Ended) -> None:
+        """Wait until the head has what the step left: only then its end may be told, because the head commits it."""
+        if not isinstance(self.objects, Carried):
+            return
+        trees = [ended.outputs] if ended.outputs else []
+        plain = [digest for digest in (ended.stdout, ended.stderr) if digest]
+        while True:
+            try:
+                await asyncio.to_thread(self.objects.deliver, trees, plain)
+            except Unavailable as error:
+                log.warning("not delivered yet: %s", error)
+                await asyncio.sleep(DELIVER_RETRY_S)
+            else:
+                return
 
     async def _lose(self, held: Held) -> Ended:
         """No status: the shim was killed. Nothing of the step may be left when we say so."""
