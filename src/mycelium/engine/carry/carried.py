@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from mycelium.base import limits
-from mycelium.base.errors import Problem, Unavailable
+from mycelium.base.errors import Problem, Refused, Unavailable
 from mycelium.base.ids import Digest
 from mycelium.engine.carry import wire
 from mycelium.engine.carry.wire import PIECE_BYTES, SIZE, Have, Lack, Take, Want, Way, Where
@@ -115,16 +115,19 @@ class Carried:
         sources = nearest([*peers, way.head], way)
         left = list(digests)
         began: dict[Digest, tuple[Writing, int]] = {}  # an object that a source broke off in the middle
+        in_vain = 0
         try:
-            for source in sources * TRIES:
-                if not left:
-                    break
+            while left and in_vain < TRIES * len(sources):
+                before = (-len(left), sum(offset for _, offset in began.values()))
+                source = sources[in_vain % len(sources)]
                 try:
                     with _line(source, way) as line, self.local.batch() as batch:
                         left = self._receive(line, way, left, batch, began)
-                except Unavailable as error:
-                    log.info("%s broke off: %s", source, error)
+                except (Unavailable, Refused) as error:  # it broke off, or its bytes were not the true ones
+                    log.info("%s did not give all: %s", source, error)
                     left = self.local.missing(left)
+                if (-len(left), sum(offset for _, offset in began.values())) <= before:
+                    in_vain += 1  # nothing more than before: the next one is asked
         finally:
             for writing, _ in began.values():
                 writing.abort()
