@@ -49,7 +49,7 @@ class Replicas:
         """The events of each action that is due. They must be applied before the next ones are asked for."""
         actions, self._memories = plan(site, site.inference, self.load(now_ns), self._memories, now_ns)
         for action in actions:
-            yield _events(action, site, index)
+            yield events_of(action, site, index)
 
 
 def _both(one: Queue | None, other: Queue) -> Queue:
@@ -81,7 +81,8 @@ def _best(one: Seen | None, other: Seen) -> Seen:
     )
 
 
-def _events(action: planned.Action, site: State, index: Index) -> list[Event]:
+def events_of(action: planned.Action, site: State, index: Index) -> list[Event]:
+    """What an action of the plan is, in events."""
     state = site.inference
     match action:
         case planned.Start(name):

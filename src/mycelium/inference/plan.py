@@ -176,10 +176,15 @@ def _tend(site: Site, deployment: Deployment, replicas: Sequence[Replica], load:
         least = sorted(staying, key=lambda replica: _worth(replica, load))
         why = "the deployment leaves" if deployment.leaving else "fewer replicas are wanted"
         actions += [Drain(replica.job, why) for replica in least[:surplus]]
-    elif surplus < 0 and _may_start(deployment, now_ns):
+    elif surplus < 0 and _may_start(deployment, now_ns) and not _fails(actions):
         # After a failure one at a time, so that a model that cannot run does not fill the site with attempts.
         actions += [Start(deployment.name)] * (-surplus if not deployment.failures else min(1, -surplus))
     return actions
+
+
+def _fails(actions: Sequence[Action]) -> bool:
+    """Whether a failure is about to be counted: how long to wait is known only then."""
+    return any(isinstance(action, Bury) and action.failed for action in actions)
 
 
 def _ended_as(state: JobState, exit_code: int | None) -> str:

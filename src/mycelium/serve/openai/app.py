@@ -78,7 +78,7 @@ class App:
         shown = [
             {"id": found.name, "object": "model", "created": found.changed_s, "owned_by": found.by}
             for found in rows.values()
-            if allows(row.models, found.name)
+            if allows(row.models, found.name) and not found.leaving
         ]
         if not name:
             await exchange.answer({"object": "list", "data": shown})

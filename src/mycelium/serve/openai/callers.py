@@ -53,7 +53,7 @@ class Callers:
 
     def may_ask(self, row: CallerRow, deployment: DeploymentRow | None, name: str) -> DeploymentRow:
         """The deployment, if it is there for this caller; one that is not looks as if there were none."""
-        if deployment is None or not allows(row.models, name):
+        if deployment is None or deployment.leaving or not allows(row.models, name):
             raise no_model(name)
         return deployment
 

@@ -29,6 +29,7 @@ def main() -> int:
     parser.add_argument("--embedding", action="store_true")
     parser.add_argument("--gpu", action="store_true")
     options = parser.parse_args()
+    os.environ["GGML_NO_BACKTRACE"] = "1"  # when it fails it shall end, not look for a debugger
     try:
         llama: Any = importlib.import_module("xllamacpp")
     except ImportError:
@@ -51,6 +52,8 @@ def main() -> int:
     settings.endpoint_slots = False
     if options.embedding:
         settings.embedding = True
+        settings.n_parallel = 1 << (options.parallel - 1).bit_length()  # llama.cpp takes means of 2, 4, 8 … inputs only
+        settings.kv_unified = True
         settings.n_batch = settings.n_ubatch = options.context  # an input must fit into one batch
         settings.pooling_type = llama.llama_pooling_type.LLAMA_POOLING_TYPE_MEAN
     server = llama.Server(settings)

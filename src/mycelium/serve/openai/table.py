@@ -23,6 +23,7 @@ class DeploymentRow(Struct, frozen=True):
     context: int
     by: str
     changed_s: int
+    leaving: bool  # gets no new request; what it has is ended
 
 
 class ReplicaRow(Struct, frozen=True):
@@ -83,9 +84,9 @@ def table_of(state: State, home: Path) -> Table:
             known.serving.context,
             known.by,
             known.changed_ns // 1_000_000_000,
+            known.leaving,
         )
         for name, known in inference.deployments.items()
-        if not known.leaving
     )
     keys = [CallerRow(key.hash, key.id, key.account, key.rpm, key.tpm, key.models) for key in inference.keys.values()]
     own = [CallerRow(token, "", account) for token, account in state.accounts.by_token.items()]

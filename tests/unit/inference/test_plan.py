@@ -1,0 +1,156 @@
+"""Replicas come, go, and are replaced."""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from mycelium.inference.commands import Seen, Undeploy
+from mycelium.inference.model import ReplicaState
+from mycelium.inference.plan import BACKOFF_S, DOWN_NS, ZERO_NS, Aim, Drain, Start, Stop
+from mycelium.jobs.events import JobEnded, StepEnded, TaskEnded
+from mycelium.jobs.model import Ended, JobState, Reason, TaskState
+from mycelium.nodes.model import NodeState
+from tests.unit.inference.scene import Scene, report
+
+
+def fail(scene: Scene, job: str) -> None:
+    """The replica's process ends by itself."""
+    record = scene.play.job(job)
+    task = record.tasks[0]
+    scene.play._apply(StepEnded(record.id, 0, task.attempt, 0, Ended(Reason.EXIT, 3)))
+    scene.play._apply(TaskEnded(record.id, 0, task.attempt, TaskState.FAILED, 3, "exited with 3"))
+    scene.play._apply(JobEnded(record.id, JobState.FAILED, 3, "exited with 3"))
+
+
+def test_a_deployment_gets_its_replicas_at_once_and_no_more():
+    scene = Scene()
+    scene.deploy(2)
+    assert scene.step() == [Start("m"), Start("m")]
+    assert scene.step() == []
+    assert [replica.state for replica in scene.replicas()] == [ReplicaState.STARTING] * 2
+    assert all(scene.play.job(replica.job).request.service for replica in scene.replicas())
+
+
+def test_a_replica_is_ready_when_a_gateway_says_so_of_its_current_attempt():
+    scene = Scene()
+    scene.deploy()
+    scene.step()
+    (replica,) = scene.replicas()
+    scene.play.start(scene.play.job(replica.job))
+    scene.ask(report([Seen(replica.job, 7, True)]))
+    assert scene.replicas()[0].ready_ns == 0
+    scene.ask(report([Seen(replica.job, 1, True)]))
+    assert scene.replicas()[0].state is ReplicaState.READY
+
+
+def test_a_replica_that_ends_is_replaced_ever_more_slowly():
+    scene = Scene()
+    scene.deploy()
+    scene.step()
+    for failures in range(1, 5):
+        fail(scene, scene.replicas()[0].job)
+        scene.step()
+        assert scene.tables.deployments["m"].failures == failures
+        assert scene.tables.deployments["m"].message == "exited with 3"
+        assert scene.step() == []
+        scene.later(BACKOFF_S[failures])
+        assert scene.step() == [Start("m")]
+
+
+def test_one_that_lived_well_is_replaced_as_if_it_were_the_first_to_fail():
+    scene = Scene()
+    scene.deploy()
+    for _ in range(3):
+        scene.step()
+        scene.starts(scene.replicas()[0])
+        scene.later(100)
+        fail(scene, scene.replicas()[0].job)
+        scene.step()
+        assert scene.tables.deployments["m"].failures == 1
+        scene.later(BACKOFF_S[1])
+
+
+def test_a_replica_that_is_silent_for_long_is_stopped_and_replaced():
+    scene = Scene()
+    scene.deploy()
+    scene.step()
+    (replica,) = scene.replicas()
+    scene.starts(replica)
+    scene.seen[replica.job] = Seen(replica.job, 1, False, silent_ms=30_000)
+    assert [type(action) for action in scene.step()] == [Stop, Start]
+    assert scene.play.job(replica.job).cancelled
+
+
+def test_replicas_on_a_node_that_is_drained_serve_until_another_one_can():
+    scene = Scene()
+    scene.deploy()
+    scene.step()
+    (old,) = scene.replicas()
+    scene.starts(old)
+    node = scene.play.job(old.job).tasks[0].nodes[0]
+    scene.play.set_node(replace(scene.state.nodes.by_id[node], state=NodeState.DRAINING))
+    assert scene.step() == [Start("m")]
+    assert scene.step() == []
+    new = next(replica for replica in scene.replicas() if replica.job != old.job)
+    scene.starts(new)
+    assert scene.step() == [Drain(old.job, "its node is to be empty")]
+
+
+def test_a_draining_replica_is_stopped_when_nothing_runs_on_it():
+    scene = Scene()
+    scene.deploy()
+    scene.step()
+    (replica,) = scene.replicas()
+    scene.starts(replica)
+    scene.seen[replica.job] = Seen(replica.job, 1, True, active=1)
+    scene.ask(Undeploy(scene.account, "m"))
+    assert [type(action) for action in scene.step()] == [Drain]
+    scene.later(10)
+    assert scene.step() == []
+    scene.seen[replica.job] = Seen(replica.job, 1, True, active=0)
+    assert [type(action) for action in scene.step()] == [Stop]
+
+
+def test_a_deployment_that_leaves_is_gone_with_its_last_replica():
+    scene = Scene()
+    scene.deploy()
+    scene.ask(Undeploy(scene.account, "m"))
+    scene.step()
+    assert scene.tables.deployments == {}
+
+
+def test_load_brings_replicas_at_once_and_rest_takes_them_away_slowly():
+    scene = Scene(4)
+    scene.deploy(1, 4, parallel=4)
+    scene.step()
+    scene.load(waiting=5, active=4)
+    assert Aim("m", 3, "5 requests wait, 4 run") in scene.step()
+    scene.load(active=1)
+    scene.step()
+    scene.later(DOWN_NS / 1e9 / 2)
+    assert scene.step() == []
+    scene.later(DOWN_NS / 1e9)
+    assert Aim("m", 1, "fewer have been enough") in scene.step()
+
+
+def test_nobody_asking_puts_it_to_sleep_and_one_request_wakes_it():
+    scene = Scene()
+    scene.deploy(0, 2)
+    assert scene.step() == []
+    scene.load(waiting=1)
+    assert Start("m") in scene.step()
+    scene.load()
+    for _ in range(2):
+        scene.later(ZERO_NS / 1e9)
+        scene.step()
+    scene.later(DOWN_NS / 1e9)
+    scene.step()
+    assert scene.tables.deployments["m"].target == 0
+
+
+def test_lines_of_batches_are_load_too():
+    scene = Scene()
+    scene.deploy(0, 2)
+    scene.step()
+    scene.load(lines=100)
+    assert [action for action in scene.step() if isinstance(action, Start)] == [Start("m"), Start("m")]
