@@ -148,13 +148,24 @@ class Client:
 
     def _exchange(self, method: str, target: str, body: Body, headers: dict[str, str]) -> http.client.HTTPResponse:
         if self._connection is None:
-            kind = http.client.HTTPSConnection if self._https else http.client.HTTPConnection
-            self._connection = kind(self._host, self._port, timeout=CONNECT_S)
+            self._connection = self._new_connection()
             self._connection.connect()
             self._connection.sock.settimeout(ANSWER_S)
         data = body() if callable(body) else body
         self._connection.request(method, target, data, headers, encode_chunked=callable(body))
         return self._connection.getresponse()
+
+    def _new_connection(self) -> http.client.HTTPConnection:
+        """With TLS, the CA of the site of this home is trusted beside the system's."""
+        if not self._https:
+            return http.client.HTTPConnection(self._host, self._port, timeout=CONNECT_S)
+        import ssl
+
+        context = ssl.create_default_context()
+        ca = settings.home() / "tls" / "ca.pem"
+        if ca.exists():
+            context.load_verify_locations(ca)
+        return http.client.HTTPSConnection(self._host, self._port, timeout=CONNECT_S, context=context)
 
     def _absent(self, error: Exception | None = None) -> Problem:
         if isinstance(error, http.client.HTTPException) and not isinstance(error, http.client.RemoteDisconnected):

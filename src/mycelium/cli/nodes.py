@@ -115,6 +115,8 @@ def invite(json: Json = False) -> None:
         show.document(found)
         return
     show.say(found["token"])
+    if found["ca"]:
+        show.say(found["ca"])
 
 
 def remove(node: Node, json: Json = False) -> None:

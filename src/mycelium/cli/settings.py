@@ -12,6 +12,7 @@
 | what the site is called | `name` | `MYC_NAME` | `myc up --name` |
 | one machine, or many on Ray | `engine` | `MYC_ENGINE` | `myc up --engine` |
 | where other machines reach this one | `address` | `MYC_ADDRESS` | `myc up --address` |
+| whether the site speaks TLS | `tls` | `MYC_TLS` | `myc up --tls` |
 
 Who says neither a URL nor a token talks to the site of the last `myc login`, or else to the one on this machine.
 """
@@ -26,7 +27,7 @@ from urllib.parse import urlsplit
 
 from mycelium.base.errors import Refused, Unavailable, Unknown
 
-KEYS = ("home", "url", "token", "port", "nodes", "host", "log_url", "name", "engine", "address")
+KEYS = ("home", "url", "token", "port", "nodes", "host", "log_url", "name", "engine", "address", "tls")
 
 _flags: dict[str, str] = {}
 

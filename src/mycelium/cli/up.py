@@ -40,6 +40,7 @@ def up(
     name: Annotated[str, typer.Option(metavar="TEXT", help="What the site is called. [mycelium]")] = "",
     engine: Annotated[str, typer.Option(metavar="NAME", help="local, or ray for many machines. [local]")] = "",
     address: Annotated[str, typer.Option(metavar="IP", help="Where other machines reach this one.")] = "",
+    tls: Annotated[bool, typer.Option("--tls", help="Speak TLS, with certificates of the site's own CA.")] = False,
     detach: Annotated[bool, typer.Option("--detach", help="Return when it is ready; it goes on behind.")] = False,
     json: Json = False,
 ) -> None:
@@ -58,6 +59,7 @@ def up(
         "name": name or settings.get("name"),
         "engine": engine or settings.get("engine"),
         "address": address or settings.get("address"),
+        "tls": tls or bool(settings.get("tls")),
     }
     if wanted["address"] and not wanted["host"]:
         wanted["host"] = wanted["address"]
@@ -108,7 +110,8 @@ def _start_behind(wanted: dict[str, Any], *, json: bool) -> None:
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
     path = home / "head.log"
     _rotate(path)
-    words = [f"--{key.replace('_', '-')}={value}" for key, value in wanted.items() if value not in ("", None)]
+    words = [f"--{key.replace('_', '-')}={value}" for key, value in wanted.items() if value not in ("", None, False, True)]
+    words += ["--tls"] if wanted["tls"] else []
     with path.open("ab") as output:
         start = output.tell()
         child = subprocess.Popen(

@@ -32,7 +32,7 @@ from mycelium.head.sweep import sweep_for_ever
 from mycelium.head.views import time_view
 from mycelium.log import Log, open_log
 from mycelium.nodes.plan import Patience
-from mycelium.serve.engines import make_engine, open_entrance
+from mycelium.serve.engines import make_authority, make_engine, open_entrance
 from mycelium.serve.http.app import build_app
 from mycelium.serve.http.auth import hash_token, new_token
 from mycelium.serve.openai.keeper import GatewayKeeper, access
@@ -68,10 +68,11 @@ async def _serve(settings: SiteSettings, home: Path, log: Log, ready: Callable[[
     patience = Patience(int(settings.node_suspect_s * S_NS), int(settings.node_lost_s * S_NS))
     core = _restored(log, clock, Settings(patience, settings.retain_ended_s * S_NS, grace_ms=settings.grace_ms))
     objects = DirectoryObjects(home / "objects")
-    engine = make_engine(settings, home, core.site.nodes)
+    authority = make_authority(settings, home)
+    engine = make_engine(settings, home, core.site.nodes, authority)
     head = Head(core, engine, clock, refusing=lambda: _disk_full(home))
     sockets = [_listen(settings.host, settings.port)]
-    url = f"http://{settings.host}:{sockets[0].getsockname()[1]}"
+    url = f"{'https' if authority else 'http'}://{settings.host}:{sockets[0].getsockname()[1]}"
     goes_down: asyncio.Future[tuple[str, int]] = asyncio.get_running_loop().create_future()
 
     def down(by: str, grace_ms: int) -> None:
@@ -82,9 +83,10 @@ async def _serve(settings: SiteSettings, home: Path, log: Log, ready: Callable[[
         asyncio.get_running_loop().add_signal_handler(number, down, "a signal", settings.grace_ms)
     about = {"site": settings.name, "version": mycelium.__version__, "url": url, "started": time_view(clock.now_ns())}
     app = build_app(head, objects, about, down, access(home))
-    server = _Server(uvicorn.Config(app, log_level="warning", lifespan="off"))
+    tls = authority.for_uvicorn(settings.host) if authority else {}
+    server = _Server(uvicorn.Config(app, log_level="warning", lifespan="off", **tls))
     gateway = GatewayKeeper(home, core, settings.host, settings.gateway_port)
-    open_entrance(server.config.app, engine, home)  # type: ignore[arg-type]
+    open_entrance(app, engine, home, authority)
     await head.start()
     serving = asyncio.create_task(server.serve(sockets))
     beside = [asyncio.create_task(sweep_for_ever(core, objects, clock)), asyncio.create_task(gateway.keep())]
