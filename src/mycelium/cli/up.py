@@ -110,7 +110,8 @@ def _start_behind(wanted: dict[str, Any], *, json: bool) -> None:
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
     path = home / "head.log"
     _rotate(path)
-    words = [f"--{key.replace('_', '-')}={value}" for key, value in wanted.items() if value not in ("", None, False, True)]
+    given = {key: value for key, value in wanted.items() if value not in ("", None) and key != "tls"}
+    words = [f"--{key.replace('_', '-')}={value}" for key, value in given.items()]
     words += ["--tls"] if wanted["tls"] else []
     with path.open("ab") as output:
         start = output.tell()

@@ -18,7 +18,7 @@ class NodeUp(Struct, frozen=True):
 
 
 class NodeDown(Struct, frozen=True):
-    """The connection to an agent is gone. Its steps may well go on: this is a reason for suspicion, not for eviction."""
+    """The connection to an agent is gone. Its steps may well go on: a reason for suspicion, not for eviction."""
 
     node: NodeId
     why: str
