@@ -24,7 +24,7 @@ from mycelium.base.limits import DISK_RESERVE_BYTES
 from mycelium.cli import settings, show
 from mycelium.cli.client import Client
 
-TOKEN_BYTES_MAX = 1024
+TOKEN_BYTES_MAX = 16_384  # a token and a certificate
 LOOK_S = 0.2
 
 
@@ -47,8 +47,10 @@ def join(
         settings.also_told(home=home)
     place = settings.home()
     with _held(place):
-        member = _Member(_url(site), place, name, address, label or [])
-        token = _token(token_file) if token_file or not member.key_known else ""
+        known = (place / "machine.key").exists()
+        token, ca = _token(token_file) if token_file or not known else ("", "")
+        tls = _trust(place, ca)
+        member = _Member(_url(site, tls), place, name, address, label or [], tls)
         asyncio.run(_stay(member, token))
     show.note("this machine has left the site; `myc join` brings it back")
 
@@ -56,13 +58,15 @@ def join(
 class _Member:
     """What this machine is, and how it speaks with the head."""
 
-    def __init__(self, url: str, home: Path, name: str, address: str, labels: list[str]) -> None:
+    def __init__(
+        self, url: str, home: Path, name: str, address: str, labels: list[str], tls: Path | None = None
+    ) -> None:
         from mycelium.agent import probes
         from mycelium.nodes.model import Devices
 
-        path = home / "machine.key"
-        self.key_known = path.exists()
-        self.client = Client(url, _key(path))
+        self.client = Client(url, _key(home / "machine.key"))
+        self.tls = tls
+        self.certified = False  # a certificate is asked for once in every life
         self.home = home
         self.name = name or socket.gethostname()
         self.address = address or _address_towards(url)
@@ -77,12 +81,17 @@ class _Member:
         from mycelium.engine.orders import WIRE_VERSION
         from mycelium.engine.ray.host import socket_path, versions
 
+        shown = {"token": token} if token else {}
+        if self.tls is not None and not self.certified:
+            from mycelium.serve.tls import request
+
+            shown["request"] = request(self.tls / "machine.key", self.address)
         given: dict[str, str] = {}
         for each in self.labels:
             key, _, value = each.partition("=")
             given[key] = value
         devices = self.devices
-        return self.client.post(
+        answer = self.client.post(
             "/machines",
             {
                 "name": self.name,
@@ -96,18 +105,28 @@ class _Member:
                     "gpus": devices.gpus,
                 },
                 "labels": probes.labels() | given,
-                **({"token": token} if token else {}),
+                **shown,
             },
         )
+        if self.tls is not None and answer["certificate"]:
+            from mycelium.serve.tls import write_private
+
+            write_private(self.tls / "machine.pem", answer["certificate"])
+            self.certified = True
+        return answer
 
 
 async def _stay(member: _Member, token: str) -> None:
     """From the first question to the leave-taking."""
     from mycelium.engine.ray.host import Host
+    from mycelium.engine.ray.raylet import Tls
 
     first = await asyncio.to_thread(member.ask, token)
     _say_first(first, member)
-    host = Host(member.home, member.address, member.words, member.devices.cpu_m // 1000, member.devices.gpus, None)
+    tls = None
+    if member.tls is not None:
+        tls = Tls(member.tls / "ca.pem", member.tls / "machine.pem", member.tls / "machine.key")
+    host = Host(member.home, member.address, member.words, member.devices.cpu_m // 1000, member.devices.gpus, tls)
     wishes: asyncio.Queue[int] = asyncio.Queue()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, wishes.put_nowait, 1)
@@ -231,27 +250,36 @@ def _key(path: Path) -> str:
     return key
 
 
-def _token(path: str) -> str:
-    """Errors: `Refused`."""
+def _token(path: str) -> tuple[str, str]:
+    """The token, and the certificate of the site's CA where the site speaks TLS. Errors: `Refused`."""
     if not path:
         if not sys.stdin.isatty():
             raise Refused("this machine is new to the site: a token is needed", hint="give one with --token-file FILE")
         import getpass
 
-        return getpass.getpass("token of the site: ").strip()
+        return getpass.getpass("token of the site: ").strip(), ""
     try:
         with open(0 if path == "-" else path, "rb") as file:
             said = file.read(TOKEN_BYTES_MAX + 1)
     except OSError as error:
         raise Refused(f"{path} cannot be read: {error.strerror}") from None
-    token = said.decode(errors="replace").strip()
+    token, _, ca = said.decode(errors="replace").strip().partition("\n")
     if not token or len(said) > TOKEN_BYTES_MAX or not token.isprintable():
         raise Refused(f"{path} holds no token", hint="it is the site's tokens/join, or what `myc node invite` printed")
-    return token
+    return token.strip(), ca.strip()
 
 
-def _url(site: str) -> str:
-    return settings.check_url(site if "://" in site else f"http://{site}")
+def _trust(home: Path, ca: str) -> Path | None:
+    """Where certificates lie, when the site speaks TLS: it is the only one that is trusted then."""
+    directory = home / "tls"
+    if ca:
+        directory.mkdir(mode=0o700, exist_ok=True)
+        (directory / "ca.pem").write_text(ca + "\n")
+    return directory if (directory / "ca.pem").exists() else None
+
+
+def _url(site: str, tls: Path | None) -> str:
+    return settings.check_url(site if "://" in site else f"{'https' if tls else 'http'}://{site}")
 
 
 def _address_towards(url: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from fastapi import FastAPI
@@ -14,11 +13,12 @@ from mycelium.head.settings import SiteSettings
 from mycelium.nodes.model import Nodes
 from mycelium.serve.http.invites import new_site_token
 from mycelium.serve.http.machines import Opened
+from mycelium.serve.tls import Authority, write_private
 
 ENGINES = ("local", "ray")
 
 
-def make_engine(settings: SiteSettings, home: Path, nodes: Nodes) -> Engine:
+def make_engine(settings: SiteSettings, home: Path, nodes: Nodes, authority: Authority | None = None) -> Engine:
     """Errors: `Refused` for an engine that is not there, and for numbers of nodes that other machines have."""
     if settings.engine not in ENGINES:
         raise Refused(f"no engine is called {settings.engine!r}", hint=f"there are: {', '.join(ENGINES)}")
@@ -34,19 +34,30 @@ def make_engine(settings: SiteSettings, home: Path, nodes: Nodes) -> Engine:
         raise Refused("other machines need an address of this one", hint="say it with --address, for example 10.0.0.1")
     try:
         from mycelium.engine.ray.engine import RayEngine
+        from mycelium.engine.ray.raylet import Tls
 
-        return RayEngine(home, settings.nodes, address=settings.address)
+        tls = None
+        if authority is not None:
+            tls = Tls(authority.ca_path, *authority.own(settings.address))
+
+        return RayEngine(home, settings.nodes, address=settings.address, tls=tls)
     except ImportError:
         raise Refused("the engine for many machines needs Ray", hint="`pip install 'mycelium[ray]'`") from None
 
 
-def open_entrance(app: FastAPI, engine: Engine, home: Path) -> None:
-    """Let machines ask to join, when this engine has any use for them."""
+def make_authority(settings: SiteSettings, home: Path) -> Authority | None:
+    return Authority(home / "tls") if settings.tls else None
+
+
+def open_entrance(app: FastAPI, engine: Engine, home: Path, authority: Authority | None) -> None:
+    """Let machines ask to join, when this engine has any use for them.
+
+    With TLS the file of the token holds the CA's certificate too: who has a copy knows whom to trust.
+    """
     if isinstance(engine, LocalEngine):
         return
     path = home / "tokens" / "join"
     path.parent.mkdir(mode=0o700, exist_ok=True)
-    if not path.exists():
-        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-            file.write(new_site_token() + "\n")
-    app.state.opened = Opened(engine, path.read_text().strip())  # type: ignore[arg-type]
+    token = path.read_text().split()[0] if path.exists() else new_site_token()
+    write_private(path, token + "\n" + (authority.pem if authority else ""))
+    app.state.opened = Opened(engine, token, authority)  # type: ignore[arg-type]

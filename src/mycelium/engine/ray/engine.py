@@ -31,7 +31,7 @@ from mycelium.engine.orders import WIRE_VERSION, Hello, Order, Report, Shutdown
 from mycelium.engine.ray import messages
 from mycelium.engine.ray.host import versions
 from mycelium.engine.ray.messages import Down, Give, Got, Heard, Lost, Machines, Part, Ready, Silent, Up
-from mycelium.engine.ray.raylet import Place, Raylet, free_port, keep_token
+from mycelium.engine.ray.raylet import Place, Raylet, Tls, free_port, keep_token
 from mycelium.engine.seam import NodeDown, NodeUp
 
 EVENTS_MAX = 10_000  # waiting for the head; beyond it the bridge waits with its own
@@ -56,12 +56,13 @@ class RayEngine:
         address: str = "127.0.0.1",
         labels: Sequence[str] = (),
         ray: Raylet | None = None,
+        tls: Tls | None = None,
     ) -> None:
         self._home = home.absolute()
         self._address = address
         self._borrowed = ray is not None
         self._ray = ray or Raylet(
-            Place(self._home / "ray", HEAD, address, port=0, cpus=len(os.sched_getaffinity(0)), gpus=0)
+            Place(self._home / "ray", HEAD, address, port=0, cpus=len(os.sched_getaffinity(0)), tls=tls)
         )
         own = self._ray.place.machine
         self._keepers = {node_id(number + 1): self._keeper(number, nodes, labels) for number in range(nodes)}
@@ -98,7 +99,9 @@ class RayEngine:
                 kill_steps(directory / "steps")
         self._tasks = [asyncio.create_task(keeper.keep()) for keeper in self._keepers.values()]
         if not self._borrowed:
-            self._porter = PorterKeeper(self._home, self._address, copies=False)
+            self._porter = PorterKeeper(
+                self._home, self._address, copies=False, site=self._ray.place.tls and self._ray.place.tls.site
+            )
             self._tasks.append(asyncio.create_task(self._porter.keep(self._porter_key())))
         self._tasks.append(asyncio.create_task(self._keep_ray()))
         try:

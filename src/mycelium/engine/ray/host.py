@@ -58,7 +58,7 @@ class Host:
         self._cpus, self._gpus, self._tls = cpus, gpus, tls
         self._keeper: Keeper | None = None
         self._keeping: asyncio.Task[None] | None = None
-        self._porter = PorterKeeper(home, address, copies=True)
+        self._porter = PorterKeeper(home, address, copies=True, site=tls and tls.site)
         self._carrying: asyncio.Task[None] | None = None
         self._raylet: Raylet | None = None
         self._life = ""
@@ -104,7 +104,8 @@ class Host:
 
     def _follow_porter(self, engine: Answer) -> None:
         """Our agent fetches from where the head is now; our own porter has the site's key from the start."""
-        wire.keep_way(self._home / "way.json", wire.Way(engine["porter_key"], engine["porter"]))
+        ca = str(self._tls.ca) if self._tls else ""
+        wire.keep_way(self._home / "way.json", wire.Way(engine["porter_key"], engine["porter"], ca))
         if self._carrying is None:
             self._carrying = asyncio.create_task(self._porter.keep(engine["porter_key"]))
 

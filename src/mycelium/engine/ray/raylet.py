@@ -23,6 +23,7 @@ from msgspec import Struct
 
 from mycelium.base.errors import Denied, Unavailable
 from mycelium.base.units import MIB
+from mycelium.engine.carry.wire import Site
 from mycelium.sandbox import process, usage
 from mycelium.sandbox.process import Process
 
@@ -57,6 +58,11 @@ class Tls(Struct, frozen=True):
     ca: Path
     certificate: Path
     key: Path
+
+    @property
+    def site(self) -> Site:
+        """As porters want it."""
+        return Site(self.certificate, self.key)
 
 
 class Place(Struct, frozen=True):

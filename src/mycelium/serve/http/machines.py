@@ -28,6 +28,7 @@ from mycelium.serve.http import invites
 from mycelium.serve.http.auth import TheAdmin, TheHead, hash_token
 from mycelium.serve.http.schema import flat
 from mycelium.serve.http.wire import ERRORS, answer, fields, read_document
+from mycelium.serve.tls import Authority
 
 router = APIRouter(tags=["machines"], responses=ERRORS)
 
@@ -48,6 +49,7 @@ class Opened(Struct):
 
     entrance: Entrance
     site_token: str
+    authority: Authority | None = None  # of a site that speaks TLS
 
 
 def the_entrance(request: Request) -> Opened:
@@ -83,6 +85,7 @@ TheMachine = Annotated[str, Depends(the_machine)]
             devices={"type": "object", "additionalProperties": COUNT, "maxProperties": 3},
             labels=TEXTS,
             token={"type": "string", "maxLength": 256},
+            request={"type": "string", "maxLength": 8192},
         )
     },
 )
@@ -99,6 +102,7 @@ async def ask(request: Request, head: TheHead, opened: TheEntrance, machine: The
         devices=dict,
         labels=dict,
         token=str,
+        request=str,
     )
     _check_versions(asked["versions"] or {}, _versions(opened))
     _check_clock(asked["time_ns"] or 0, head.clock.now_ns())
@@ -109,7 +113,11 @@ async def ask(request: Request, head: TheHead, opened: TheEntrance, machine: The
     engine = None
     if not waits and node.state is not NodeState.LEFT:
         engine = opened.entrance.admit(node.id, machine, asked["address"] or "", asked["socket"] or "")
-    return answer({"node": node.id, "name": node.name, "state": node.state.value, "waits": waits, "engine": engine})
+    certificate = None
+    if engine is not None and asked["request"] and opened.authority is not None:
+        certificate = opened.authority.sign(asked["request"], asked["address"] or "")
+    said = {"node": node.id, "name": node.name, "state": node.state.value, "waits": waits}
+    return answer({**said, "engine": engine, "certificate": certificate})
 
 
 async def _let_in(head: Head, opened: Opened, machine: str, asked: dict[str, Any]) -> Node:
@@ -208,4 +216,5 @@ async def approve(node: str, head: TheHead, account: TheAdmin) -> Response:
 
 @router.post("/machines/invite", summary="A token that lets one machine in, without approval")
 async def invite(head: TheHead, opened: TheEntrance, account: TheAdmin) -> Response:
-    return answer({"token": invites.new_invite(opened.site_token, head.clock.now_ns())}, 201)
+    token = invites.new_invite(opened.site_token, head.clock.now_ns())
+    return answer({"token": token, "ca": opened.authority.pem if opened.authority else None}, 201)
