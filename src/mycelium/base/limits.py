@@ -105,6 +105,11 @@ WASM_FUEL_MAX = 1_000_000_000_000
 WASM_MEMORY_BYTES_MAX = 4 * GIB  # what 32-bit WebAssembly can address
 VERIFY_TIME_MS = 20_000  # parsing and walking one module in the throw-away process
 VERIFY_MEMORY_BYTES = 4 * GIB
+VALUES_BODIES_MAX = 65_536  # arrays in one file of values
+PROGRAM_CHECK_S = 60  # of a submitted container and its inputs, in the throw-away process
+PROGRAM_CHECKS_MAX = 2  # at once: they are somebody else's work on the head's machine
+PROGRAM_CHECKS_WAITING_MAX = 64
+FAILURE_TRACE_BYTES_MAX = 32 * KIB  # of a traceback that travels to the caller of a program
 
 # -- Scheduling ---------------------------------------------------------------------------------------------------------
 SHARE_HORIZON_S = HOUR_S  # a placement counts against its account as if it ran this long: the usual time limit
@@ -112,6 +117,7 @@ RESERVATIONS_MAX = 8  # jobs that cannot start and for which a pass keeps nodes;
 TERMS_REMEMBERED_MAX = 1_024  # selector terms whose nodes are remembered: a byte a node each
 FORECAST_WORK_MAX = 600  # of one look ahead, and of all that seek the smallest change; see jobs/forecast.py
 TASKS_AVERAGED_MAX = 200  # finished tasks of an array whose mean time is taken for the next
+HOLDERS_NAMED = 3  # jobs that `why` names as those who hold what another waits for
 AHEAD_SHOWN = 3  # jobs ahead that `why` names; a person reads no more
 
 # -- Inference ----------------------------------------------------------------------------------------------------------

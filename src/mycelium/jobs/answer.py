@@ -91,10 +91,11 @@ def _sentence(text: str) -> str:
 
 
 def _say_standing(standing: Standing) -> list[str]:
+    said = _say_siblings(standing.siblings)
     if standing.position == 1:
-        return [
-            f"It is the first of {standing.waiting:,} in the queue." if standing.waiting > 1 else "Nobody is ahead."
-        ]
+        if standing.waiting > 1:
+            said.insert(0, f"{'Its job' if said else 'It'} is the first of {standing.waiting:,} in the queue.")
+        return said or ["Nobody is ahead."]
     parts: list[str] = []
     if standing.by_priority:
         parts.append(f"{_jobs(standing.by_priority)} of a higher priority")
@@ -102,7 +103,10 @@ def _say_standing(standing: Standing) -> list[str]:
         parts.append(f"{_jobs(standing.by_share)} of other accounts (fair share)")
     if standing.by_age:
         parts.append(f"{_jobs(standing.by_age)} of the same account (submitted earlier)")
-    said = [f"It is number {standing.position:,} of {standing.waiting:,} in the queue, behind {_and(parts)}."]
+    whose = "Its job" if said else "It"
+    said.insert(
+        0, f"{whose} is number {standing.position:,} of {standing.waiting:,} in the queue, behind {_and(parts)}."
+    )
     for ahead in standing.ahead:
         figure = ""
         if ahead.by == "fair share":
@@ -110,6 +114,13 @@ def _say_standing(standing: Standing) -> list[str]:
             figure = f", fair share {ahead.share:,.0f} against {standing.share:,.0f}" if less else ", taking turns"
         said.append(f"  ahead: {ahead.job} of {ahead.account_name} ({ahead.priority} priority{figure})")
     return said
+
+
+def _say_siblings(count: int) -> list[str]:
+    if not count:
+        return []
+    tasks = f"{count:,} tasks of the same array come" if count > 1 else "1 task of the same array comes"
+    return [f"{tasks} before it."]
 
 
 def _say_expected(expected: Expected) -> list[str]:
@@ -125,7 +136,8 @@ def _say_expected(expected: Expected) -> list[str]:
             )
             return [f"It is expected to start in about {format_time_ms(expected.in_ms or 0)}{where}.{rests}{late}"]
         case Sure.NOT_BEFORE:
-            return [f"It is not expected to start within {format_time_ms(expected.in_ms or 0)}.{rests}"]
+            within = format_time_ms(expected.in_ms or 0)
+            return [f"It is not expected to start within {within}: the look ahead ends there.{rests}"]
         case Sure.NEVER:
             return ["It cannot start as the site is now."]
         case _:

@@ -36,13 +36,15 @@ class Trial(Struct, frozen=True):
     size: float
 
 
-def smallest_change(outlook: Outlook, job: Job, looked: Pass, expected: Expected, highest: Priority) -> Change | None:
-    """The smallest change that helps, with the start that it gives; None when none was found."""
+def smallest_change(
+    outlook: Outlook, job: Job, looked: Pass, expected: Expected, highest: Priority, index: int | None = None
+) -> Change | None:
+    """The smallest change that helps the job (its task `index`), with the start that it gives; None: none was found."""
     budget = Budget(FORECAST_WORK_MAX)
     ladders = list(_ladders(job, looked, highest))
     best: Change | None = None
     for ladder in ladders if expected.sure is not Sure.NEVER else ():
-        best = _smaller(best, _first_that_starts_now(outlook, job, ladder, budget))
+        best = _smaller(best, _first_that_starts_now(outlook, job, index, ladder, budget))
     if best is not None:
         return best
     # Nothing starts it now: try a few steps of each ladder, the smallest changes first.
@@ -54,7 +56,7 @@ def smallest_change(outlook: Outlook, job: Job, looked: Pass, expected: Expected
             break
         changed = replace(job, request=trial.request)
         part = budget.part(len(trials) - place)
-        found = forecast(outlook, changed, budget=part, within_ns=within_ns)
+        found = forecast(outlook, changed, index=index, budget=part, within_ns=within_ns)
         budget.work += max(0, part.work)
         if found.sooner_than(expected):
             return _change(trial, found)
@@ -77,13 +79,15 @@ def _change(trial: Trial, expected: Expected) -> Change:
     return Change(trial.option, trial.text, trial.instead_of, round(trial.size, 4), expected)
 
 
-def _first_that_starts_now(outlook: Outlook, job: Job, ladder: list[Trial], budget: Budget) -> Change | None:
+def _first_that_starts_now(
+    outlook: Outlook, job: Job, index: int | None, ladder: list[Trial], budget: Budget
+) -> Change | None:
     """The mildest step of a ladder that starts now, by halving: a stronger step never fits worse."""
     low, high = 0, len(ladder) - 1
     best: Change | None = None
     while low <= high and not budget.spent:
         middle = (low + high) // 2 if best is not None else high  # the strongest first: if it fails, all fail
-        found = _starts_now(outlook, replace(job, request=ladder[middle].request), budget)
+        found = _starts_now(outlook, replace(job, request=ladder[middle].request), index, budget)
         if found is not None:
             best = _change(ladder[middle], found)
             high = middle - 1
@@ -94,13 +98,14 @@ def _first_that_starts_now(outlook: Outlook, job: Job, ladder: list[Trial], budg
     return best
 
 
-def _starts_now(outlook: Outlook, job: Job, budget: Budget) -> Expected | None:
+def _starts_now(outlook: Outlook, job: Job, index: int | None, budget: Budget) -> Expected | None:
     world = outlook.world(job)
-    given = Pass(world).run(PLACEMENTS_PER_PASS, until=number_of(job.id))
+    given = Pass(world).run(PLACEMENTS_PER_PASS, until=number_of(job.id) if index is None else 0)
     budget.spend(world, len(given))
-    if not given or given[-1].job.id != job.id:
+    mine = next((one for one in given if one.job.id == job.id and index in (None, one.index)), None)
+    if mine is None:
         return None
-    return Expected(Sure.NOW, outlook.now_ns, 0, tuple(world.table.ids[slot] for slot in given[-1].slots))
+    return Expected(Sure.NOW, outlook.now_ns, 0, tuple(world.table.ids[slot] for slot in mine.slots))
 
 
 def _ladders(job: Job, looked: Pass, highest: Priority) -> Iterator[list[Trial]]:

@@ -8,23 +8,25 @@ Cost: bounded by a budget of work; where it does not reach, the answer is a boun
 
 from __future__ import annotations
 
+from collections import Counter
 from enum import StrEnum
 
 import numpy as np
 from msgspec import Struct
 
-from mycelium.base.ids import NodeId, account_id, number_of
-from mycelium.base.limits import FORECAST_WORK_MAX, GRACE_MS, PLACEMENTS_PER_PASS
+from mycelium.base.ids import NodeId, account_id, job_id, number_of
+from mycelium.base.limits import FORECAST_WORK_MAX, GRACE_MS, HOLDERS_NAMED, PLACEMENTS_PER_PASS
 from mycelium.base.units import MS_NS, format_time_ms
 from mycelium.jobs.fit import Fit
 from mycelium.jobs.model import Job, Site
 from mycelium.jobs.plan import Given, Pass
 from mycelium.jobs.queue import Queue, shape_of
 from mycelium.jobs.reserve import end_ns, leased_tasks
-from mycelium.jobs.running import Means, Rows, Running
+from mycelium.jobs.running import Means, Rows, Running, likely
 from mycelium.jobs.table import DEVICES
-from mycelium.jobs.world import World
+from mycelium.jobs.world import World, last_waiting, siblings_before
 
+STARTS_FOR_PACE = 16  # tasks of an array seen to start before their pace is believed
 AFTER_FORESEEN = 8  # dependencies of one job that are looked at; each may take a look ahead of its own
 
 
@@ -47,6 +49,7 @@ class Expected(Struct, frozen=True):
     nodes: tuple[NodeId, ...] = ()
     rests_on: tuple[str, ...] = ()
     by_averages: bool = False
+    by_pace: bool = False  # reckoned from how fast the tasks before it start, beyond what was looked at
     at_limits_ms: int | None = None  # where averages were used: in how long, if every task runs to its time limit
 
     def sooner_than(self, other: Expected) -> bool:
@@ -55,7 +58,11 @@ class Expected(Struct, frozen=True):
             return True
         if self.sure not in (Sure.NOW, Sure.ABOUT) or self.in_ms is None or other.sure is Sure.NOW:
             return False
-        return other.in_ms is None or self.in_ms * 20 < other.in_ms * 19
+        if other.in_ms is None:
+            return True
+        if self.by_pace:
+            return self.in_ms * 4 < other.in_ms * 3  # two paces differ by chance
+        return self.in_ms * 20 < other.in_ms * 19
 
 
 class Outlook:
@@ -87,7 +94,7 @@ class Future:
         self.running = running
         self.means = means
         self.by_mean = 0  # of the tasks that have ended: how many by a mean, and how many by their limits
-        self.by_limit = 0
+        self.limited: Counter[int] = Counter()  # by limits: how many of each job
         world.used = world.used.copy()
         world.held = running.leases
 
@@ -118,9 +125,8 @@ class Future:
         world.now_ns = max(world.now_ns, int(ended.ends_ns.max()))
         self._count(ended, -1)
         first = ended.jobs > 0
-        by_mean = int((ended.by_mean & first).sum())
-        self.by_mean += by_mean
-        self.by_limit += int(first.sum()) - by_mean
+        self.by_mean += int((ended.by_mean & first).sum())
+        self.limited.update(ended.jobs[first & ~ended.by_mean].tolist())
         for number in ended.jobs[first].tolist():
             world.make_room(number)
         rest.leases = rest.leases.honest(world.now_ns, GRACE_MS * MS_NS)
@@ -170,7 +176,8 @@ def forecast(
     """When a task of `job` is expected to start: the next one, or that of `index`.
 
     `job` counts as the queue's job of that id; it may be another version of it, or one that was never submitted.
-    A search ends early when nothing started `within_ns`.
+    A search ends early when nothing started `within_ns`. Where it does not reach a task of an array, the pace at which
+    the tasks before it start says the rest.
     """
     budget = budget or Budget(FORECAST_WORK_MAX)
     number, now_ns = number_of(job.id), outlook.now_ns
@@ -179,12 +186,14 @@ def forecast(
     if not fit.ever(fit.wanted(shape_of(job.request))):
         return Expected(Sure.NEVER)
     future: Future | None = None
+    started = 0
     while not budget.spent:
         given = Pass(world).run(PLACEMENTS_PER_PASS, until=number if index is None else 0)
         budget.spend(world, len(given))
         for one in given:
             if one.job.id == job.id and index in (None, one.index):
                 return _started(world, future, one, now_ns)
+            started += one.job.id == job.id
         future = future or Future(world, *outlook.running(use_means))
         future.place(given)
         if len(given) >= PLACEMENTS_PER_PASS:
@@ -194,7 +203,11 @@ def forecast(
         if within_ns is not None and world.now_ns > now_ns + within_ns:
             break
     in_ms = (world.now_ns - now_ns) // MS_NS
-    return Expected(Sure.NOT_BEFORE, world.now_ns, in_ms, rests_on=_rests_on(future, given_up=budget.spent))
+    if future is not None and index is not None and in_ms and started >= STARTS_FOR_PACE:
+        in_ms = in_ms * siblings_before(job, index) // started
+        rests = _rests_on(future, at_a_pace=True)
+        return Expected(Sure.ABOUT, now_ns + in_ms * MS_NS, in_ms, (), rests, future.by_mean > 0, by_pace=True)
+    return Expected(Sure.NOT_BEFORE, world.now_ns, in_ms, rests_on=_rests_on(future))
 
 
 def after(outlook: Outlook, job: Job) -> Expected:
@@ -203,15 +216,18 @@ def after(outlook: Outlook, job: Job) -> Expected:
     said: list[str] = []
     for name in job.waits_for[:AFTER_FORESEEN]:
         other = outlook.site.jobs.by_id.get(name)
-        if other is None or other.waits_for or other.waiting > 1:
+        if other is None or other.waits_for:
             return Expected(Sure.UNKNOWN)
-        ends += [end_ns(other, task, outlook.now_ns) for task in leased_tasks(other)]
+        mean_ms = outlook.running(True)[1].of(other)
+        for task in leased_tasks(other):
+            limit_ns = end_ns(other, task, outlook.now_ns)
+            ends.append(limit_ns if mean_ms is None else likely(task, limit_ns, mean_ms, outlook.now_ns))
         if other.waiting:
-            start = forecast(outlook, other)
+            start = forecast(outlook, other, index=last_waiting(other))
             if start.start_ns is None or start.sure is Sure.NOT_BEFORE:
                 return Expected(Sure.UNKNOWN)
-            ends.append(start.start_ns + other.request.time_ms * MS_NS)
-        said.append(f"{name} taking its whole time limit and ending well")
+            ends.append(start.start_ns + (mean_ms or other.request.time_ms) * MS_NS)
+        said.append(_as_long_as(other, mean_ms))
     if not ends or len(job.waits_for) > AFTER_FORESEEN:
         return Expected(Sure.UNKNOWN)
     end = max(ends)
@@ -227,24 +243,40 @@ def _started(world: World, future: Future | None, one: Given, now_ns: int) -> Ex
     return Expected(Sure.ABOUT, world.now_ns, in_ms, nodes, _rests_on(future), by_averages)
 
 
-def _rests_on(future: Future | None, given_up: bool = False) -> tuple[str, ...]:
+def _as_long_as(other: Job, mean_ms: int | None) -> str:
+    if mean_ms is not None:
+        return f"the tasks of {other.id} taking as long as others of it did on average ({format_time_ms(mean_ms)})"
+    whose = "the tasks of " if other.request.array else ""
+    return f"{whose}{other.id} taking {'their' if whose else 'its'} whole time limit and ending well"
+
+
+def _rests_on(future: Future | None, at_a_pace: bool = False) -> tuple[str, ...]:
     if future is None:
         return ()
     said: list[str] = []
-    if future.by_limit:
-        said.append(f"{_tasks(future.by_limit)} running to {_their(future.by_limit)} time limit")
+    if future.limited:
+        said.append(_to_limits(future.limited))
     if future.by_mean:
         means = sorted({ms for ms in future.means.known.values() if ms is not None})
         span = format_time_ms(means[0]) + (f" to {format_time_ms(means[-1])}" if len(means) > 1 else "")
         said.append(f"{_tasks(future.by_mean)} taking as long as others of the same array did on average ({span})")
-    if given_up:
-        said.append("the look ahead ends there: too much happens before")
+    if at_a_pace:
+        said.append("the tasks before it going on to start as fast as the first of them")
     return (*said, "nobody else submitting", "the nodes staying as they are")
+
+
+def _to_limits(limited: Counter[int]) -> str:
+    """Whose tasks run to their limits: the jobs by name, where they are few."""
+    count = limited.total()
+    names = [job_id(number) for number in sorted(limited)]
+    if count == 1:
+        return f"{names[0]} running to its time limit"
+    if len(names) <= HOLDERS_NAMED and count == len(names):
+        return f"{', '.join(names[:-1])} and {names[-1]} running to their time limits"
+    listed = ", ".join(names[:HOLDERS_NAMED])
+    more = f" and {len(names) - HOLDERS_NAMED:,} more jobs" if len(names) > HOLDERS_NAMED else ""
+    return f"{_tasks(count)} of {listed}{more} running to their time limits"
 
 
 def _tasks(count: int) -> str:
     return f"{count:,} tasks" if count != 1 else "1 task"
-
-
-def _their(count: int) -> str:
-    return "their" if count != 1 else "its"

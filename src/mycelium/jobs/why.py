@@ -58,10 +58,10 @@ def _over(site: Site, name: JobId) -> bool:
 
 def _settled(job: Job, index: int | None) -> Bind | None:
     """What there is to say of a job, or a task, that does not wait."""
-    if job.state in ENDED:
-        with_code = f" with exit code {job.exit_code}" if job.exit_code is not None else ""
-        about = f": {job.message}" if job.message else ""
-        return Bind(Kind.ENDED, f"{job.id} has ended: it is {job.state}{with_code}{about}")
+    if job.state in ENDED and (index is None or index not in job.tasks):
+        unstarted = f"{job.task_name(index)} never started: " if index is not None else ""
+        outcome = _outcome(job.exit_code, job.message)
+        return Bind(Kind.ENDED, f"{unstarted}{job.id} has ended: it is {job.state}{outcome}")
     if index is not None:
         return _settled_task(job, job.tasks.get(index), index)
     if job.cancelled:
@@ -74,13 +74,18 @@ def _settled(job: Job, index: int | None) -> Bind | None:
     return Bind(Kind.RUNNING, f"{job.id} waits for nothing: {job.leased:,} tasks run and {job.ended:,} have ended")
 
 
+def _outcome(exit_code: int | None, message: str) -> str:
+    with_code = f" with exit code {exit_code}" if exit_code is not None else ""
+    return with_code + (f": {message}" if message else "")
+
+
 def _settled_task(job: Job, task: Task | None, index: int) -> Bind | None:
     name = job.task_name(index)
     if task is not None and task.state in LEASED:
         verb = {TaskState.PLACED: "is being started", TaskState.STOPPING: "is being stopped"}.get(task.state, "runs")
         return Bind(Kind.RUNNING, f"{name} {verb} on {', '.join(task.nodes)}")
     if task is not None and task.state is not TaskState.QUEUED:
-        return Bind(Kind.ENDED, f"{name} has ended: it is {task.state} with exit code {task.exit_code}")
+        return Bind(Kind.ENDED, f"{name} has ended: it is {task.state}{_outcome(task.exit_code, task.message)}")
     if job.cancelled:
         return Bind(Kind.CANCELLED, f"{job.id} is cancelled: {name} will not start")
     return None
@@ -110,8 +115,9 @@ def _waiting(
         expected = replace(expected, at_limits_ms=at_limits.in_ms)
     change: Change | None = None
     if mine is None:
-        change = smallest_change(outlook, job, looked, expected, highest)
-    return Why(name, index, state, now_ns, (bind,), standing(site, queue, job, now_ns), expected, change, mine is None)
+        change = smallest_change(outlook, job, looked, expected, highest, index)
+    place = standing(site, queue, job, now_ns, index)
+    return Why(name, index, state, now_ns, (bind,), place, expected, change, mine is None)
 
 
 def _now(queue: Queue, mine: Given, submitted: bool) -> Bind:

@@ -31,6 +31,22 @@ def indices_waiting(job: Job) -> Iterator[int]:
             yield index
 
 
+def siblings_before(job: Job, index: int) -> int:
+    """How many waiting tasks of a job are placed before that one, which waits. Cost: a look at each task's record."""
+    if index in job.again:
+        return job.again.index(index)
+    indices = job.request.array.indices if job.request.array else range(1)
+    between = indices[job.cursor : indices.index(index)] if index in indices else range(0)
+    return len(job.again) + len(between) - sum(known in between for known in job.tasks)
+
+
+def last_waiting(job: Job) -> int | None:
+    """The index that is placed last; None where nothing waits."""
+    indices = job.request.array.indices if job.request.array else range(1)
+    fresh = next((index for index in reversed(indices[job.cursor :]) if index not in job.tasks), None)
+    return job.again[-1] if fresh is None and job.again else fresh
+
+
 class Part:
     """What of one job can still be placed: `room` under its throttle now, `rest` in all."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from mycelium.jobs.answer import Why, say
 from mycelium.jobs.forecast import Budget, Expected, Outlook, Sure, after, forecast
 from mycelium.jobs.model import Job
 from mycelium.jobs.running import mean_ms
@@ -29,7 +30,7 @@ def test_a_job_starts_when_the_task_in_its_way_reaches_its_limit():
     play.later(MINUTE_MS)
     found = expected(play, play.submit(request(1)))
     assert (found.sure, found.in_ms, found.nodes) == (Sure.ABOUT, 9 * MINUTE_MS, (node.id,))
-    assert found.rests_on[0] == "1 task running to its time limit"
+    assert found.rests_on[0] == "job-1 running to its time limit"
 
 
 def test_those_ahead_are_served_first():
@@ -97,7 +98,7 @@ def test_a_look_ahead_that_is_cut_short_gives_a_bound_and_says_so():
     found = expected(play, play.submit(request()), budget=Budget(5))
     assert found.sure is Sure.NOT_BEFORE
     assert found.in_ms == 5 * MINUTE_MS
-    assert any("ends there" in said for said in found.rests_on)
+    assert any("look ahead ends there" in said for said in say(Why(None, None, "queued", play.now_ns, (), None, found)))
 
 
 def test_a_forecast_changes_nothing():

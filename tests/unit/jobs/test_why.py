@@ -42,11 +42,12 @@ def busy(cpus: float = 4, used: float = 3, minutes: int = 10) -> Play:
 def test_a_shortage_is_named_with_the_most_that_is_free_and_where():
     play = busy()
     job = play.submit(request(4))
-    assert short(play, job) == "it asks for 4 cpus; the most free on one node is 1 (node-1 of 4)"
+    assert short(play, job) == "it asks for 4 cpus; the most that a node has free is 1 of 4 (node-1)"
     assert said(play, job).splitlines() == [
-        "It asks for 4 cpus; the most free on one node is 1 (node-1 of 4).",
+        "It asks for 4 cpus; the most that a node has free is 1 of 4 (node-1); "
+        "node-1 is held by job-1 (account-1, for at most 10m).",
         "Nobody is ahead.",
-        "It is expected to start in about 10m on node-1. This rests on 1 task running to its time limit, "
+        "It is expected to start in about 10m on node-1. This rests on job-1 running to its time limit, "
         "nobody else submitting and the nodes staying as they are.",
         "It would start now on node-1 with --cpus 1 (1 instead of 4 cpus).",
     ]
@@ -243,3 +244,94 @@ def test_a_dry_run_after_another_job_is_held():
     play = busy()
     found = dry_run(play.site, play.queue, request(after=(play.job("job-1").id,)), play.account(), play.now_ns)
     assert found.binds[0].kind is Kind.DEPENDENCY
+
+
+def test_the_jobs_that_hold_the_room_are_named_the_first_to_end_first():
+    play = Play()
+    mine, other = play.account(name="ada"), play.account(name="ben")
+    play.node(1)
+    play.node(1)
+    late = play.submit(request(1, time_ms=HOUR_MS), mine)
+    soon = play.submit(request(1, time_ms=10 * MINUTE_MS), other)
+    play.step()
+    found = asked(play, play.submit(request(1), mine))
+    assert found.binds[0].jobs == (soon.id, late.id)
+    held = f"both nodes are held by {soon.id} (ben, for at most 10m), {late.id} (ada, for at most 1h)"
+    assert found.binds[0].text.endswith(held)
+    assert found.expected is not None
+    assert found.expected.rests_on[0] == f"{soon.id} running to its time limit"
+
+
+def test_no_more_holders_are_named_than_a_person_reads():
+    play = Play()
+    play.node(5)
+    for _ in range(5):
+        play.submit(request(1))
+    play.step()
+    found = asked(play, play.submit(request(1)))
+    assert len(found.binds[0].jobs) == 3
+    assert "and 2 more jobs" in found.binds[0].text
+    assert found.expected is not None
+    assert found.expected.rests_on[0] == "5 tasks of job-1, job-2, job-3 and 2 more jobs running to their time limits"
+
+
+def test_a_task_far_down_an_array_gets_no_advice_that_helps_only_the_next_one():
+    play = Play()
+    play.node(2, gib=2.5)
+    array = play.submit(request(1, array=2000, time_ms=MINUTE_MS))
+    play.step()
+    for index in (0, 1):
+        play.start(array, index)
+        play.later(200)
+        play.finish(array, index)
+        play.step()
+    found = asked(play, array, 1999)
+    assert found.binds[0].kind is Kind.DEVICES
+    assert found.standing is not None
+    assert found.standing.siblings == 1995
+    assert "1,995 tasks of the same array come before it." in say(found)
+    assert "Nobody is ahead." not in say(found)
+    assert found.expected is not None
+    assert found.expected.in_ms is not None
+    assert found.expected.in_ms > 60_000  # at two at a time, 300 ms each, it takes minutes
+    assert found.change is None or found.change.expected.in_ms != 0
+
+
+def test_a_task_beyond_what_is_looked_at_is_reckoned_from_the_pace_and_in_whole_sentences():
+    play = Play()
+    play.node(1)
+    array = play.submit(request(1, array=50_000, time_ms=MINUTE_MS))
+    play.step()
+    found = asked(play, array, 49_999)
+    assert found.expected is not None
+    assert found.expected.by_pace
+    assert found.expected.in_ms == pytest.approx(49_999 * MINUTE_MS, rel=0.1)
+    assert "the look ahead" not in "\n".join(say(found))
+    assert found.expected.rests_on[1] == "the tasks before it going on to start as fast as the first of them"
+
+
+def test_a_task_that_has_ended_is_spoken_of_by_itself_when_its_job_has_ended_too():
+    play = Play()
+    play.node(4)
+    array = play.submit(request(array=2))
+    play.step()
+    play.finish(array, 0)
+    play.finish(array, 1)
+    assert said(play, array, 1) == "job-1.1 has ended: it is done with exit code 0."
+    assert said(play, array) == "job-1 has ended: it is done with exit code 0."
+
+
+def test_what_comes_after_an_array_is_expected_when_its_average_says_that_it_ends():
+    play = Play()
+    play.node(1)
+    array = play.submit(request(1, array=11, time_ms=HOUR_MS))
+    play.step()
+    play.start(array, 0)
+    play.later(MINUTE_MS)
+    play.finish(array, 0)
+    play.step()
+    play.start(array, 1)
+    found = asked(play, play.submit(request(after=(array.id,))))
+    assert found.expected is not None
+    assert found.expected.in_ms == pytest.approx(10 * MINUTE_MS, rel=0.2)
+    assert "the tasks of job-1 taking as long as others of it did on average (1m)" in found.expected.rests_on
