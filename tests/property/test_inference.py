@@ -24,6 +24,7 @@ def places(draw: st.DrawFn) -> list[Place]:
     for number in range(draw(st.integers(0, 6))):
         place = Place(JobId(f"job-{number}"), draw(st.sampled_from(("a", "b"))), draw(st.integers(1, 3)))
         place.ready, place.draining = draw(st.booleans()), draw(st.booleans())
+        place.urgent = draw(st.integers(0, 1))
         for _ in range(draw(st.integers(0, 4))):
             place.begin(prefixes(draw(TEXTS)), draw(st.integers(0, 500)))
         made.append(place)
@@ -42,6 +43,7 @@ def test_a_request_never_goes_to_a_dead_a_foreign_a_draining_or_a_full_replica(
         assert chosen in able
         assert chosen.ready and not chosen.draining
         assert chosen.active < chosen.parallel + (not batch)
+        assert not (batch and chosen.urgent)
 
 
 @given(TEXTS, TEXTS)

@@ -57,10 +57,9 @@ def _only(*allowed: Any) -> Check:
 
 
 def _stop(value: Any) -> str:
-    texts = cast("list[Any]", [value] if isinstance(value, str) else value)
-    if not isinstance(texts, list) or len(texts) > 4 or not all(isinstance(text, str) for text in texts):
-        return "must be a text, or a list of at most 4 texts"
-    return ""
+    texts = [value] if isinstance(value, str) else _list(value)
+    good = isinstance(value, str | list) and len(texts) <= 4 and all(isinstance(text, str) for text in texts)
+    return "" if good else "must be a text, or a list of at most 4 texts"
 
 
 def _format(value: Any) -> str:
@@ -104,8 +103,8 @@ def _prompt(value: Any) -> str:
 
 
 def _input(value: Any) -> str:
-    items = cast("list[Any]", [value] if isinstance(value, str) else value)
-    if not isinstance(items, list) or not 1 <= len(items) <= 2048:
+    items = [value] if isinstance(value, str) else _list(value)
+    if not 1 <= len(items) <= 2048:
         return "must be a text, or a list of 1 to 2048 texts"
     if not all(isinstance(item, str) and item for item in items):
         return "must hold texts that are not empty; tokens cannot be served here"

@@ -38,11 +38,17 @@ class Place:
         self.draining = False
         self.active = 0
         self.tokens = 0  # that it still has to work off, as far as can be told
+        self.urgent = 0  # people's requests here whose first token has not come
         self._seen: OrderedDict[int, None] = OrderedDict()
 
     def free(self, *, batch: bool) -> bool:
-        """A line of a batch never takes the last place: that is for whoever comes meanwhile."""
-        return self.ready and not self.draining and self.active < self.parallel + (0 if batch else 1)
+        """A line of a batch never takes the last place: that is for whoever comes meanwhile.
+
+        Nor does it begin while somebody waits for a first token: its prompt would be worked on in between.
+        """
+        if not self.ready or self.draining or (batch and self.urgent):
+            return False
+        return self.active < self.parallel + (0 if batch else 1)
 
     def matched(self, blocks: Sequence[int]) -> int:
         """How many blocks of this beginning it has seen."""

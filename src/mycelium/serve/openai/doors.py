@@ -100,7 +100,10 @@ async def show_model(name: str, head: TheHead, account: TheAccount) -> Response:
 
 
 @router.post(
-    "/models", summary="Add a model whose weights were sent to /objects", openapi_extra={"requestBody": MODEL_BODY}
+    "/models",
+    status_code=201,
+    summary="Add a model whose weights were sent to /objects",
+    openapi_extra={"requestBody": MODEL_BODY},
 )
 async def add_model(request: Request, head: TheHead, account: TheAccount) -> Response:
     asked = fields(await read_document(request), name=str, digest=str, kind=str, source=str)
@@ -212,7 +215,9 @@ def gateway_url(home: Path) -> str | None:
         return None
 
 
-@router.post("/deployments", summary="Serve a model, or change how", openapi_extra={"requestBody": DEPLOY_BODY})
+@router.post(
+    "/deployments", status_code=201, summary="Serve a model, or change how", openapi_extra={"requestBody": DEPLOY_BODY}
+)
 async def deploy(request: Request, head: TheHead, account: TheAccount) -> Response:
     """With `dry_run` nothing happens: the answer shows the command that replicas would run."""
     asked = fields(
@@ -306,7 +311,7 @@ async def list_keys(request: Request, head: TheHead, account: TheAccount) -> Res
     return answer({"gateway": gateway_url(request.app.state.gateway.home), "keys": shown})
 
 
-@router.post("/keys", summary="Make a key for the gateway", openapi_extra={"requestBody": KEY_BODY})
+@router.post("/keys", status_code=201, summary="Make a key for the gateway", openapi_extra={"requestBody": KEY_BODY})
 async def create_key(request: Request, head: TheHead, account: TheAccount) -> Response:
     """Answers with the key: it is shown this once and cannot be had again."""
     asked = fields(await read_document(request), name=str, rpm=int, tpm=int, models=list)

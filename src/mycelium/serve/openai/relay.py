@@ -81,14 +81,10 @@ class Relay:
         avoid: frozenset[JobId] = frozenset()
         for _ in range(REPLICA_TRIES_MAX):
             async with self._fleet.place(key, row.name, blocks, asked.tokens, batch=False, avoid=avoid) as member:
-                tally.member = member
+                reply: Reply | None = None
+                tally.waits_on(member)
                 try:
                     reply = await self._client.send(member.target, "POST", _path(member, asked), body, HEADERS)
-                except Broken:
-                    self._fleet.suspect(member)
-                    avoid |= {member.job}
-                    continue
-                try:
                     if reply.status == 503:
                         self._fleet.suspect(member)
                         avoid |= {member.job}
@@ -104,7 +100,9 @@ class Relay:
                         raise errors.unavailable("the replica that was answering is gone; ask again") from None
                     avoid |= {member.job}
                 finally:
-                    reply.close()
+                    tally.waits_no_more()
+                    if reply is not None:
+                        reply.close()
         raise errors.unavailable(f"the replicas of {row.name} do not answer")
 
     async def _events(self, member: Member, reply: Reply, asked: Asked, tally: Tally) -> AsyncIterator[bytes]:
@@ -120,6 +118,8 @@ class Relay:
             if not tally.events:
                 self._heard(member)
                 tally.first_s = time.monotonic()
+                tally.waits_no_more()
+                self._fleet.pump(member.deployment)
                 member.ttft_ms += (tally.ttft_ms() - member.ttft_ms) * (0.2 if member.requests else 1.0)
             tally.events += 1
             if b'"error"' in data[:10]:
@@ -147,11 +147,21 @@ class Tally:
     def __init__(self, asked: Asked, begun_s: float) -> None:
         self._asked = asked
         self._begun_s = begun_s
-        self.member: Member | None = None
+        self._waits_on: Member | None = None
         self.events = 0
         self.tokens = 0
         self.first_s = 0.0
         self.usage: dict[str, Any] | None = None
+
+    def waits_on(self, member: Member) -> None:
+        """For its first token; the lines of batches give way until `waits_no_more`."""
+        member.urgent += 1
+        self._waits_on = member
+
+    def waits_no_more(self) -> None:
+        if self._waits_on is not None:
+            self._waits_on.urgent -= 1
+            self._waits_on = None
 
     def ttft_ms(self) -> float:
         return (self.first_s - self._begun_s) * 1000
