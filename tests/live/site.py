@@ -29,8 +29,10 @@ class LiveSite:
         self.process: subprocess.Popen[bytes] | None = None
         self.http = httpx.Client(timeout=30)
 
-    def up(self, *words: str) -> LiveSite:
-        command = [sys.executable, "-m", "mycelium.cli.main", "up", "--port=0", f"--nodes={self.nodes}", *words]
+    def up(self, *words: str, nodes: bool = True) -> LiveSite:
+        """Start it. `nodes`: say how many; without, it has as many as before."""
+        said = [f"--nodes={self.nodes}"] if nodes else []
+        command = [sys.executable, "-m", "mycelium.cli.main", "up", "--port=0", *said, *words]
         with (self.home.parent / f"{self.home.name}.log").open("ab") as output:
             self.process = subprocess.Popen(command, env=self.env, stdout=output, stderr=output, cwd="/")
         pid = self.process.pid

@@ -42,6 +42,7 @@ def test_no_request_is_answered_with_a_5xx(shared_site: LiveSite, path: str, met
             case.query = {**(case.query or {}), "follow": False}  # one that goes on for ever is right, and no test
         response = case.call(headers=headers, timeout=30)
         assert response.status_code < 500, response.text
+        assert str(response.status_code) in DOCUMENT["paths"][path][method]["responses"], response.text
         if response.status_code >= 400:
             error = response.json()["error"]
             assert error["kind"] in KINDS

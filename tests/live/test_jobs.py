@@ -29,6 +29,22 @@ def test_a_job_runs_and_its_output_and_exit_code_are_kept(shared_site: LiveSite)
     assert read_log(shared_site, job, "stderr") == "err\n"
 
 
+def test_a_step_gets_three_descriptors_and_can_open_them_by_name(shared_site: LiveSite) -> None:
+    script = "ls /proc/self/fd | tr '\\n' ' '; echo named > /dev/stdout; echo told > /dev/stderr"
+    job = shared_site.submit("sh", "-c", script)
+    shared_site.wait(job)
+    assert read_log(shared_site, job) == "0 1 2 3 named\n"  # 3 is how ls reads the directory
+    assert read_log(shared_site, job, "stderr") == "told\n"
+
+
+def test_the_log_of_an_older_attempt_is_told_once(shared_site: LiveSite) -> None:
+    job = shared_site.submit("sh", "-c", "echo attempt $MYC_ATTEMPT; exit 1", retries=1)
+    shared_site.wait(job)
+    assert read_log(shared_site, job, attempt=1) == "attempt 1\n"
+    assert read_log(shared_site, job, attempt=2) == "attempt 2\n"
+    assert read_log(shared_site, job, attempt=3) == ""
+
+
 def test_a_log_is_followed_while_its_job_runs(shared_site: LiveSite) -> None:
     job = shared_site.submit("sh", "-c", "for i in 1 2 3; do echo $i; sleep 0.2; done")
     assert read_log(shared_site, job) == "1\n2\n3\n"

@@ -214,6 +214,6 @@ def test_down_stops_what_runs_and_up_starts_it_again(tmp_path: Path) -> None:
         site.wait(job, "running")
         site.down()
         assert site.processes() == []
-        site.up()
+        site.up(nodes=False)  # as many nodes as before
         ended = site.wait(job)
         assert (ended["state"], ended["attempt"]) == ("done", 2)

@@ -31,7 +31,9 @@ def serve(door: socket.socket) -> None:
     gc.freeze()
     gc.disable()
     while True:
-        message, fds, _, _ = socket.recv_fds(door, MESSAGE_BYTES_MAX, 2, socket.MSG_CMSG_CLOEXEC)
+        message, fds, _, _ = socket.recv_fds(door, MESSAGE_BYTES_MAX, 2)
+        for fd in fds:
+            os.set_inheritable(fd, False)  # by hand: Python's recv_fds passes no flags on to the system
         if not message:
             return
         try:

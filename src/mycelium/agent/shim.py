@@ -109,6 +109,8 @@ class Shim:
             self.logs[read_fd] = Log(self.directory, stream)
             self.written.append(self.logs[read_fd])
             self.poll.register(read_fd, select.POLLIN)
+            if self.spec.get("uid") is not None:  # or the step could not open its own /dev/stdout and /dev/stderr
+                os.fchown(write_fd, self.spec["uid"], self.spec["uid"])
             ends.append(write_fd)
         payload = payload_of(self.spec, self.directory, self.group.join if self.group else None)
         self.main = spawn(payload, *ends)

@@ -68,7 +68,7 @@ def _say_end(client: Client, job: Document) -> None:
 
 
 def _say_array_end(client: Client, job: Document) -> None:
-    name, tasks = job["id"], counts_of(job)
+    name, tasks = job["id"], job["counts"]
     took = show.between(job["started"], job["ended"])
     show.line(f"{name}: {tasks['done']:,} of {show.counted(tasks['size'], 'task')} done in {took}")
     if tasks["failed"]:
@@ -200,7 +200,7 @@ def _watch_lively(client: Client, job: str) -> Document:
         while True:
             found = client.get(f"/jobs/{job}", tasks=0)
             ended, now = counts(found)
-            progress.update(bar, total=counts_of(found)["size"], completed=ended, now=now)
+            progress.update(bar, total=found["counts"]["size"], completed=ended, now=now)
             if found["state"] in ENDED:
                 return found
             time.sleep(POLL_S)
@@ -215,18 +215,13 @@ def _watch_plainly(client: Client, job: str) -> Document:
         if time.monotonic() - said_at >= PLAIN_EVERY_S:
             said_at = time.monotonic()
             ended, now = counts(found)
-            show.line(f"{job}: {ended}/{counts_of(found)['size']} {now}")
+            show.line(f"{job}: {ended}/{found['counts']['size']} {now}")
         time.sleep(POLL_S)
-
-
-def counts_of(job: Document) -> dict[str, int]:
-    """How many tasks are in which state: one job's document holds its tasks beside them, a listing's does not."""
-    return job.get("counts") or job["tasks"]
 
 
 def counts(job: Document) -> tuple[int, str]:
     """How many tasks have ended, and what the others do."""
-    tasks = counts_of(job)
+    tasks = job["counts"]
     now = [f"{tasks['running']} running"] if tasks["running"] else []
     if tasks["failed"]:
         now.append(f"{tasks['failed']} failed")

@@ -57,7 +57,7 @@ def _row(job: dict[str, Any]) -> tuple[str, ...]:
 
 def progress(job: dict[str, Any]) -> str:
     """`3/10`: of an array, the tasks that have ended, of all."""
-    tasks = job["tasks"]
+    tasks = job["counts"]
     if not job["request"]["array"]:
         return "-"
     return f"{tasks['done'] + tasks['failed'] + tasks['cancelled']}/{tasks['size']}"

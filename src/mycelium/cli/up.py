@@ -23,13 +23,14 @@ if TYPE_CHECKING:
 
 PORT = 8700  # tried first, so that a site is found where it was; any other one when it is taken
 READY_S = 30.0
+NODES_FILE = "nodes.count"
 MANY_READY_S = 120.0  # of an engine for many machines, on a busy one
 LOG_BYTES_MAX = 1 << 20  # the head's own log is begun anew beyond this; the one before is kept
 
 
 def up(
     nodes: Annotated[
-        int | None, typer.Option(metavar="N", min=1, max=GANG_NODES_MAX, help="Virtual nodes. [1]")
+        int | None, typer.Option(metavar="N", min=1, max=GANG_NODES_MAX, help="Virtual nodes. [as before; 1]")
     ] = None,
     port: Annotated[
         int | None, typer.Option(metavar="P", min=0, max=65535, help=f"Where to listen; 0 is any. [{PORT}, if free]")
@@ -52,7 +53,7 @@ def up(
     if home:
         settings.also_told(home=home)
     wanted = {
-        "nodes": settings.number("nodes", nodes) or 1,
+        "nodes": settings.number("nodes", nodes) or _nodes_before(),
         "port": settings.number("port", port),
         "host": host or settings.get("host"),
         "log_url": log_url or settings.get("log_url"),
@@ -70,8 +71,21 @@ def up(
     from mycelium.serve.site import run
 
     begun = time.monotonic()
-    run(_site_settings(wanted), lambda url: _say_ready(url, wanted, begun, detached=False, json=json))
+    chosen = _site_settings(wanted)
+
+    def ready(url: str) -> None:
+        (chosen.home / NODES_FILE).write_text(f"{chosen.nodes}\n")
+        _say_ready(url, wanted, begun, detached=False, json=json)
+
+    run(chosen, ready)
     show.note("the site has stopped; `myc up` starts it again where it was")
+
+
+def _nodes_before() -> int:
+    """As many nodes as the site had when it ran last: so that it is taken up where it was."""
+    with contextlib.suppress(OSError, ValueError):
+        return max(1, int((settings.home() / NODES_FILE).read_text()))
+    return 1
 
 
 def _site_settings(wanted: dict[str, Any]) -> SiteSettings:

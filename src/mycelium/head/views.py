@@ -53,7 +53,7 @@ def job_view(core: Core, job: Job, now_ns: int) -> Document:
         "reason": reason(core.site, core.index.queue, job, now_ns) if waits and not job.cancelled else None,
         "message": job.message,
         "command": list(job.request.command),
-        "tasks": task_counts(job),
+        "counts": task_counts(job),
         "request": request_view(job.request),
     }
 
@@ -67,6 +67,8 @@ def task_counts(job: Job) -> Document:
     counts: Document = {"size": job.size, "waiting": job.waiting if job.state not in ENDED else 0}
     shown = (TaskState.PLACED, TaskState.RUNNING, TaskState.STOPPING, TaskState.DONE)
     counts.update({state.value: states[state] for state in (*shown, TaskState.FAILED, TaskState.CANCELLED)})
+    if job.state in ENDED:  # tasks of a cancelled job that never started are no records, and were cancelled all the same
+        counts[TaskState.CANCELLED.value] += job.size - job.ended
     return counts
 
 

@@ -37,6 +37,8 @@ from mycelium.nodes.select import parse_terms
 _ARRAY = re.compile(r"(\d{1,9})(?:-(\d{1,9}))?(?::(\d{1,9}))?(?:%(\d{1,9}))?")
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 _RESERVED_ENV = re.compile(r"MYC_|LD_")  # MYC_ is the site's; LD_ would reach the sandbox's own programs
+_INTERPRETER = re.compile(r"(.*/)?(sh|bash|dash|zsh|env|uv|node|perl|ruby|python[0-9.]*)")
+_SCRIPT = re.compile(r"[\w./+@~-]{1,255}")
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f]")
 
 
@@ -74,12 +76,17 @@ def _request(values: dict[str, Any]) -> Request:
 
 
 def _name_of(command: tuple[str, ...]) -> str:
-    """A job without a name is called after its program."""
-    words = [word for word in command if not word.startswith("-")]
-    scripted = len(words) > 1 and re.fullmatch(r"(.*/)?(sh|bash|env|uv|python[0-9.]*)", words[0])
-    chosen = words[1] if scripted else (words or command)[0]
-    last = chosen.strip().split("\n")[0].rsplit("/", 1)[-1]
-    return _UNPRINTABLE.sub("", last)[:40].strip() or "job"
+    """A job without a name is called after its program, or after the script that an interpreter is given.
+
+    Never after a text that follows -c: names are for everybody to see, and such a text may hold anything.
+    """
+    program, *rest = command
+    chosen = program
+    if _INTERPRETER.fullmatch(program):
+        first = next((word for word in rest if not word.startswith("-")), "")
+        told = any(word in ("-c", "-e") or (word.startswith("-") and word.endswith("c")) for word in rest[:3])
+        chosen = program if told or not _SCRIPT.fullmatch(first) else first
+    return _UNPRINTABLE.sub("", chosen.strip().rsplit("/", 1)[-1])[:40].strip() or "job"
 
 
 def _plain(key: Any) -> str:

@@ -5,10 +5,11 @@ Single-threaded callers only (the shim), because the child runs Python between f
 
 
 # Paths are strings here, because this runs at the start of every step.
-# ruff: noqa: PTH114, PTH115
+# ruff: noqa: PTH114, PTH115, PTH208
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 from collections.abc import Callable, Mapping, Sequence
@@ -63,6 +64,7 @@ def _become(payload: Payload, parent: int, outputs: tuple[int, int], status_fd: 
     null = os.open(os.devnull, os.O_RDONLY)
     for fd, target in ((null, 0), (outputs[0], 1), (outputs[1], 2)):
         os.dup2(fd, target)
+    _keep_the_rest()
     with open("/proc/self/oom_score_adj", "w") as file:
         file.write(OOM_SCORE)
     if payload.join is not None:
@@ -86,6 +88,14 @@ def _become(payload: Payload, parent: int, outputs: tuple[int, int], status_fd: 
         os.chdir(payload.cwd)
         os.execvpe(payload.command[0], list(payload.command), dict(payload.env))
     os.execve(payload.bwrap, words, {})
+
+
+def _keep_the_rest() -> None:
+    """No descriptor of ours goes along but the three: whatever was left inheritable by mistake is not any more."""
+    for name in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):  # the one that lists them is closed by now
+            if int(name) > 2:
+                os.set_inheritable(int(name), False)
 
 
 def _words(payload: Payload, status_fd: int) -> list[str]:

@@ -19,7 +19,7 @@ def piece(data: bytes, offset: int = 0, attempt: int = 1, stream: str = "stdout"
 def job(**changes: Any) -> dict[str, Any]:
     tasks = {"size": 1, "waiting": 0, "placed": 0, "running": 0, "done": 1, "failed": 0, "cancelled": 0}
     moment = "2026-01-01T00:00:00.000Z"
-    plain = {"id": "job-1", "state": "done", "exit_code": 0, "message": "", "tasks": tasks, "request": {"array": None}}
+    plain = {"id": "job-1", "state": "done", "exit_code": 0, "message": "", "counts": tasks, "request": {"array": None}}
     return {**plain, "started": moment, "ended": moment, "reason": None, **changes}
 
 
@@ -95,4 +95,4 @@ def test_the_exit_code_is_the_jobs_and_0_only_if_all_is_done(changes: dict[str, 
 
 def test_progress_counts_what_has_ended_however_it_ended():
     tasks = {"size": 9, "waiting": 2, "placed": 0, "running": 1, "done": 3, "failed": 2, "cancelled": 1}
-    assert follow.counts(job(state="running", tasks=tasks)) == (6, "1 running, 2 failed")
+    assert follow.counts(job(state="running", counts=tasks)) == (6, "1 running, 2 failed")

@@ -219,7 +219,8 @@ def test_a_job_is_a_table(document: Any) -> None:
     [
         (["/usr/bin/env"], "env"),
         (["python3", "-u", "dir/train.py"], "train.py"),
-        (["sh", "-c", "make all"], "make all"),
+        (["sh", "-c", "PASSWORD=hunter2 make all"], "sh"),
+        (["bash", "-lc", "make all"], "bash"),
         (["bash", "run.sh", "x"], "run.sh"),
         (["./a.out"], "a.out"),
         (["-"], "-"),

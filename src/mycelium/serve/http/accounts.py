@@ -35,7 +35,7 @@ async def me(head: TheHead, account: TheAccount) -> Response:
     return answer(views.account_view(head.core.site, account.id, head.clock.now_ns()))
 
 
-@router.post("/accounts", summary="Add an account", openapi_extra={"requestBody": ADD_BODY})
+@router.post("/accounts", status_code=201, summary="Add an account", openapi_extra={"requestBody": ADD_BODY})
 async def add(request: Request, head: TheHead, account: TheAdmin) -> Response:
     """Answers with the token: it is shown this once and cannot be had again."""
     asked = fields(await read_document(request), name=str, role=str, weight=int)

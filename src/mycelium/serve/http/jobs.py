@@ -19,7 +19,7 @@ from mycelium.head.history import about, event_view
 from mycelium.head.steps import outputs_of
 from mycelium.jobs import request as job_request
 from mycelium.jobs import rules
-from mycelium.jobs.model import ENDED, Job
+from mycelium.jobs.model import ENDED, Job, JobState
 from mycelium.jobs.model import Request as JobRequest
 from mycelium.jobs.why import dry_run, why
 from mycelium.jobs.why import say as say_why
@@ -31,12 +31,15 @@ from mycelium.serve.http.wire import ERRORS, answer, read_document, stream_event
 router = APIRouter(tags=["jobs"], responses=ERRORS)
 
 JobPath = str
+STATES = tuple(dict.fromkeys([*(state.value for state in JobState), "placed", "stopping"]))
 Limit = Annotated[int, Query(ge=1, le=JOBS_SHOWN_MAX)]
 Offset = Annotated[int, Query(ge=0, le=1 << 50)]
 Number = Annotated[int | None, Query(ge=0, le=1 << 50)]
 
 
-@router.post("/jobs", openapi_extra={"requestBody": SUBMIT_BODY}, summary="Submit one job, or many at once")
+@router.post(
+    "/jobs", status_code=201, openapi_extra={"requestBody": SUBMIT_BODY}, summary="Submit one job, or many at once"
+)
 async def submit(
     request: Request,
     head: TheHead,
@@ -117,6 +120,8 @@ async def list_jobs(
     before: Number = None,
 ) -> Response:
     """Those that have not ended; with `all` or a `state` the ended ones too. `before`: only older than this number."""
+    if state and state not in STATES:
+        raise Refused(f"{state!r} is no state of a job", hint=f"one of: {', '.join(STATES)}")
     now_ns = head.clock.now_ns()
     shown: list[views.Document] = []
     more = False
@@ -155,7 +160,6 @@ async def show_job(
     found = _known(head.core, name)
     view = _shown(head.core, found, account, head.clock.now_ns())
     chosen = sorted(found.tasks) if index is None else [_task_index(found, index)]
-    view["counts"] = view.pop("tasks")
     view["tasks"] = [views.task_view(found, found.tasks[i]) for i in chosen[:tasks] if i in found.tasks]
     return answer(view)
 

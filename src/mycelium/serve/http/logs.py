@@ -106,15 +106,17 @@ async def _follow_task(
         while True:
             task = _now(head, job).tasks.get(index)
             if task is not None and task.attempt > told:
-                told = attempt or task.attempt
+                told = task.attempt
                 ranks = range(len(task.nodes)) if rank is None else [rank]
-                sources = [Source(job.id, index, told, r, stream) for r in ranks for stream in streams]
+                sources = [Source(job.id, index, attempt or told, r, stream) for r in ranks for stream in streams]
                 async for piece in _merge(head, objects, job, sources, offsets, follow):
                     yield piece
+                if attempt is not None:
+                    return
                 offsets = dict.fromkeys(offsets, 0)
                 continue
             over = task is not None and task.state in TASK_ENDED
-            if not follow or attempt is not None or over or _over(head, job):
+            if not follow or over or _over(head, job):
                 return
             if not await _wait(changed):
                 yield "", None

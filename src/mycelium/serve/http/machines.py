@@ -214,7 +214,7 @@ async def approve(node: str, head: TheHead, account: TheAdmin) -> Response:
     return answer(views.node_view(head.core, head.core.site.nodes.by_id[found]))
 
 
-@router.post("/machines/invite", summary="A token that lets one machine in, without approval")
+@router.post("/machines/invite", status_code=201, summary="A token that lets one machine in, without approval")
 async def invite(head: TheHead, opened: TheEntrance, account: TheAdmin) -> Response:
     token = invites.new_invite(opened.site_token, head.clock.now_ns())
     return answer({"token": token, "ca": opened.authority.pem if opened.authority else None}, 201)

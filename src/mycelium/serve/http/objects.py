@@ -47,14 +47,16 @@ async def missing(request: Request, account: TheAccount) -> Response:
     return answer({"missing": await asyncio.to_thread(_objects(request).missing, digests)})
 
 
-@router.post("/objects", summary="Send many objects in one body", openapi_extra={"requestBody": OCTETS})
+@router.post(
+    "/objects", status_code=201, summary="Send many objects in one body", openapi_extra={"requestBody": OCTETS}
+)
 async def put_many(request: Request, account: TheAccount) -> Response:
     """The body is a pack (docs/reference.md): objects one after another, each checked against its name."""
     stored = await asyncio.to_thread(pack.decode, _pieces(request), _objects(request))
     return answer({"stored": len(stored)}, 201)
 
 
-@router.put("/objects/{digest}", summary="Send one object", openapi_extra={"requestBody": OCTETS})
+@router.put("/objects/{digest}", status_code=201, summary="Send one object", openapi_extra={"requestBody": OCTETS})
 async def put_one(digest: str, request: Request, account: TheAccount) -> Response:
     await asyncio.to_thread(_put, _objects(request), parse_digest(digest), _pieces(request))
     return answer({"stored": 1}, 201)
