@@ -205,13 +205,13 @@ def kill_head(site: RigSite) -> None:
 def test_an_array_ends_whole_and_each_task_is_committed_once(
     site: RigSite, strike: Callable[[RigSite], None], tmp_path: Path
 ) -> None:
-    job = site.submit("sh", "-c", f"sleep 1; echo $MYC_ARRAY_INDEX >> {tmp_path}/ran", array="0-11", cpus=1)
+    job = site.submit("sh", "-c", f"sleep 1; echo $MYC_ARRAY_INDEX >> {tmp_path}/ran", array="0-17", cpus=1)
     wait_for((tmp_path / "ran").exists, "the first task to end")
     strike(site)
     assert site.wait(job)["state"] == "done", site.story(job)
     committed = [said for said in site.story(job) if "was committed" in said]
-    assert len(committed) == 12
-    assert {int(line) for line in (tmp_path / "ran").read_text().split()} == set(range(12))
+    assert len(committed) == 18
+    assert {int(line) for line in (tmp_path / "ran").read_text().split()} == set(range(18))
 
 
 def test_a_host_cut_off_for_longer_than_patience_loses_its_job_and_its_old_attempt_commits_nothing(

@@ -64,7 +64,7 @@ class _Member:
         from mycelium.agent import probes
         from mycelium.nodes.model import Devices
 
-        self.client = Client(url, _key(home / "machine.key"))
+        self.url, self.key = url, _key(home / "machine.key")
         self.tls = tls
         self.certified = False  # a certificate is asked for once in every life
         self.home = home
@@ -91,23 +91,26 @@ class _Member:
             key, _, value = each.partition("=")
             given[key] = value
         devices = self.devices
-        answer = self.client.post(
-            "/machines",
-            {
-                "name": self.name,
-                "versions": {"mycelium": mycelium.__version__, "wire": str(WIRE_VERSION), **versions()},
-                "time_ns": time.time_ns(),
-                "address": self.address,
-                "socket": str(socket_path(self.home)),
-                "devices": {
-                    "cpu_m": devices.cpu_m,
-                    "memory_bytes": devices.memory_bytes,
-                    "gpus": devices.gpus,
+        # A connection of its own for each question: one that a cut cable has swallowed would be waited for too long.
+        client = Client(self.url, self.key)
+        with contextlib.closing(client):
+            answer = client.post(
+                "/machines",
+                {
+                    "name": self.name,
+                    "versions": {"mycelium": mycelium.__version__, "wire": str(WIRE_VERSION), **versions()},
+                    "time_ns": time.time_ns(),
+                    "address": self.address,
+                    "socket": str(socket_path(self.home)),
+                    "devices": {
+                        "cpu_m": devices.cpu_m,
+                        "memory_bytes": devices.memory_bytes,
+                        "gpus": devices.gpus,
+                    },
+                    "labels": probes.labels() | given,
+                    **shown,
                 },
-                "labels": probes.labels() | given,
-                **shown,
-            },
-        )
+            )
         if self.tls is not None and answer["certificate"]:
             from mycelium.serve.tls import write_private
 
@@ -187,7 +190,7 @@ async def _leave(member: _Member, wishes: asyncio.Queue[int], news: _News) -> No
 
 
 async def _until_answered(member: _Member, path: str, document: dict[str, Any]) -> None:
-    client = Client(member.client.url, member.client.token)  # the other one may be in the middle of a question
+    client = Client(member.url, member.key)
     with contextlib.closing(client):
         for _ in range(20):
             try:

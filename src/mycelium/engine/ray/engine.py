@@ -127,6 +127,7 @@ class RayEngine:
             "machine": machine,
             "ray": f"{place.address}:{place.port}" if life and self._writer is not None else "",
             "life": life,
+            "connected": node in self._hellos and machine not in self._silent,
             "token": keep_token(self._ray.directory),
             "porter": self._porter.address if self._porter else "",
             "porter_key": self._porter_key(),

@@ -28,6 +28,9 @@ from mycelium.engine.local.keeper import Keeper
 from mycelium.engine.ray.raylet import Place, Raylet, Tls, keep_token
 
 ASK_S = 1.0
+ANSWER_S = 4.0
+APART_S = 5.0  # the head answers us, but Ray does not bring us together: ours is started anew
+SETTLE_S = 20.0  # after a start, before Ray is doubted
 STOP_WAIT_S = 10.0
 RESTART_S = 3.0  # between two starts of Ray: one that cannot start must not keep the machine busy
 
@@ -63,6 +66,8 @@ class Host:
         self._raylet: Raylet | None = None
         self._life = ""
         self._not_before = 0.0
+        self._started = time.monotonic()
+        self._apart_since = 0.0
 
     async def run(self, ask: Callable[[], Answer], heard: Callable[[Answer | None], None]) -> None:
         """Until cancelled, or until the site does not want this machine any more, which is its error.
@@ -71,8 +76,9 @@ class Host:
         """
         while True:
             try:
-                answer = await asyncio.to_thread(ask)
-            except Unavailable:
+                answer = await asyncio.wait_for(asyncio.to_thread(ask), ANSWER_S)
+            except (Unavailable, TimeoutError):
+                self._apart_since = 0.0
                 heard(None)
             else:
                 heard(answer)
@@ -90,7 +96,7 @@ class Host:
         if not engine["ray"]:
             return  # the head builds its Ray anew just now
         raylet = self._raylet or self._find(engine)
-        if raylet.living() is None or self._life != engine["life"]:
+        if raylet.living() is None or self._life != engine["life"] or self._apart(engine):
             if time.monotonic() < self._not_before:
                 return
             self._not_before = time.monotonic() + RESTART_S
@@ -100,7 +106,17 @@ class Host:
             await asyncio.to_thread(raylet.start)
             (raylet.directory / "life").write_text(engine["life"])
             self._life = engine["life"]
+            self._started, self._apart_since = time.monotonic(), 0.0
         self._raylet = raylet
+
+    def _apart(self, engine: Answer) -> bool:
+        """Whether Ray, which gives up a machine that was cut off for long, has not taken us back."""
+        now = time.monotonic()
+        if engine["connected"] or now < self._started + SETTLE_S:
+            self._apart_since = 0.0
+            return False
+        self._apart_since = self._apart_since or now
+        return now - self._apart_since > APART_S
 
     def _follow_porter(self, engine: Answer) -> None:
         """Our agent fetches from where the head is now; our own porter has the site's key from the start."""
