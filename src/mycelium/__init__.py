@@ -47,6 +47,13 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *_EXPORTS})
 
 
+def run_on_site(*what: Any, **how: Any) -> Any:
+    """A program's result, computed by a site: where Polymer meets the client of a site (see cli/program.py)."""
+    import importlib
+
+    return importlib.import_module("mycelium.cli.program").run_module(*what, **how)
+
+
 def local_pool(workers: int | None) -> Any:
     """The pool of this machine, for programs that no site runs: where Polymer meets an engine."""
     import importlib

@@ -319,7 +319,7 @@ class Agent:
             "gpus": gpus if self.settings.gpus else None,
             "disk_bytes": step.disk_bytes or STEP_DISK_BYTES,
             "path": self._path,
-            "prefixes": self._prefixes,
+            "prefixes": (*self._prefixes, *probes.own_sources()),
             "etc": str(self.etc),
             "hidden": [str(self.settings.home)],
             "hostname": self.settings.name[:HOSTNAME_LENGTH_MAX],

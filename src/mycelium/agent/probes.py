@@ -90,6 +90,12 @@ def python_prefixes() -> tuple[str, ...]:
     return tuple(str(prefix) for prefix in found)
 
 
+def own_sources() -> tuple[str, ...]:
+    """Where this package is, unless Python's prefixes hold it: what the site itself runs in a sandbox imports it."""
+    own = Path(__file__).parents[1]
+    return () if any(own.is_relative_to(prefix) for prefix in (*python_prefixes(), "/usr")) else (str(own),)
+
+
 def _links(executable: Path) -> list[Path]:
     """The prefixes of every interpreter that `executable` is a symbolic link to, however many links there are."""
     prefixes: list[Path] = []

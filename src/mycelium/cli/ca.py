@@ -13,11 +13,13 @@ import typer
 
 from mycelium.base.errors import Conflict, Missing
 from mycelium.cli import settings, show
+from mycelium.cli.options import Json
 from mycelium.cli.polymer import read_bytes, write_bytes
+from mycelium.polymer.container.names import CERTIFICATE, REVOKED
 
 app = typer.Typer(help="The authority that vouches for signers of programs.", no_args_is_help=True)
 
-KEY, CERTIFICATE, REVOKED = "authority.key", "authority.pem", "revoked.pem"
+KEY = "authority.key"
 KIND = typer.Option("--kind", metavar="p256|ed25519", help="The kind of key.")
 
 
@@ -35,6 +37,7 @@ def _held() -> tuple[bytes, bytes]:
 def init(
     name: Annotated[str, typer.Option(help="What the authority is called.")] = "mycelium site",
     kind: Annotated[str, KIND] = "p256",
+    json: Json = False,
 ) -> None:
     """Make the site's authority, once."""
     from mycelium.polymer.container import authority
@@ -45,7 +48,10 @@ def init(
     home().mkdir(parents=True, exist_ok=True, mode=0o700)
     write_bytes(home() / CERTIFICATE, made.certificate_pem)
     write_bytes(home() / KEY, made.key_pem, 0o600)
-    show.say(str(home() / CERTIFICATE))
+    if json:
+        show.document({"certificate": str(home() / CERTIFICATE)})
+    else:
+        show.say(str(home() / CERTIFICATE))
 
 
 @app.command()
@@ -54,6 +60,7 @@ def issue(
     output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Where to write key and certificate.")],
     days: Annotated[int, typer.Option(help="How long it is valid.")] = 365,
     kind: Annotated[str, KIND] = "p256",
+    json: Json = False,
 ) -> None:
     """Issue a key and a certificate for one who signs programs; prints the serial number."""
     from mycelium.polymer.container import authority
@@ -63,12 +70,17 @@ def issue(
     write_bytes(output / "signer.key", made.key_pem, 0o600)
     write_bytes(output / "signer.pem", made.certificate_pem)
     show.note(f"wrote {output / 'signer.key'} and {output / 'signer.pem'}")
-    show.say(made.serial)
+    if json:
+        paths = {"key": str(output / "signer.key"), "certificate": str(output / "signer.pem")}
+        show.document({"serial": made.serial, **paths})
+    else:
+        show.say(made.serial)
 
 
 @app.command()
 def revoke(
     serials: Annotated[list[str], typer.Argument(metavar="SERIAL...", help="As `myc ca issue` printed.")],
+    json: Json = False,
 ) -> None:
     """Take certificates back: what they signed counts no more."""
     from mycelium.polymer.container import authority
@@ -76,4 +88,7 @@ def revoke(
     held = home() / REVOKED
     before = read_bytes(held) if held.exists() else None
     write_bytes(held, authority.revoke(*_held(), before, serials, dt.datetime.now(dt.UTC)))
-    show.say(str(held))
+    if json:
+        show.document({"revoked": str(held)})
+    else:
+        show.say(str(held))

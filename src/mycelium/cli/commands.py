@@ -28,6 +28,8 @@ GROUPS = {
     "model": "the language models that the site has",
     "models": "what is served, and how well",
     "key": "who may ask the models, and how much",
+    "polymer": "programs of typed kernels: compile, check, sign and run them",
+    "ca": "the authority that vouches for signers of programs",
     "batch": "many requests at once, worked off in idle time",
 }
 
@@ -77,6 +79,16 @@ COMMANDS: dict[str, Command] = {
     "key create": Command("key:create", "Models", "make a key and print it, once"),
     "key list": Command("key:list_keys", "Models", "list the keys and what was used with them"),
     "key revoke": Command("key:revoke", "Models", "end a key"),
+    "polymer compile": Command("polymer:compile_", "Programs", "write a program with its kernels into one file"),
+    "polymer show": Command("polymer:show_", "Programs", "print a compiled program as text"),
+    "polymer check": Command("polymer:check", "Programs", "check a compiled program to the last byte"),
+    "polymer sign": Command("polymer:sign", "Programs", "sign a compiled program"),
+    "polymer verify": Command("polymer:verify", "Programs", "who signed a compiled program"),
+    "polymer run": Command("polymer:run", "Programs", "run a compiled program, here or on the site"),
+    "polymer passes": Command("polymer:passes", "Programs", "the program after each pass of the compiler"),
+    "ca init": Command("ca:init", "Programs", "make the site's authority, once"),
+    "ca issue": Command("ca:issue", "Programs", "a key and a certificate for one who signs programs"),
+    "ca revoke": Command("ca:revoke", "Programs", "take certificates back"),
     "sim": Command("sim:sim", "Trials", "run the real head over pretend machines, with faults, from a seed"),
 }
-HEADINGS = ("Site", "Jobs", "Answers", "Nodes", "Models", "Accounts", "Trials")
+HEADINGS = ("Site", "Jobs", "Answers", "Nodes", "Models", "Programs", "Accounts", "Trials")

@@ -1,6 +1,6 @@
 """`myc polymer …`: programs as files: compile, show, check, sign, verify, run, and watch the passes.
 
-Needs no site. Never: runs a stranger's Python without `--trust`.
+Needs no site but for `run --site`. Never: runs a stranger's Python without `--trust`.
 """
 
 from __future__ import annotations
@@ -89,6 +89,7 @@ def write_bytes(path: Path, data: bytes, mode: int = 0o644) -> None:
 def compile_(
     source: Source,
     output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE.pmr", help="Where to write it.")],
+    json: Json = False,
 ) -> None:
     """Write a program with all its kernels into one portable file."""
     from mycelium.polymer.container import pmr
@@ -96,7 +97,10 @@ def compile_(
 
     data = pmr.pack(seal(load(source).module))
     write_bytes(output, data)
-    show.note(f"wrote {output}: {format_size(len(data))}, forms {', '.join(pmr.read(data).manifest.forms) or 'none'}")
+    forms = pmr.read(data).manifest.forms
+    show.note(f"wrote {output}: {format_size(len(data))}, forms {', '.join(forms) or 'none'}")
+    if json:
+        show.document({"path": str(output), "size_bytes": len(data), "forms": list(forms)})
 
 
 @app.command("show")
@@ -142,12 +146,15 @@ def sign(
     key: Annotated[Path, typer.Option(metavar="PEM", help="The signer's key.")],
     cert: Annotated[Path, typer.Option(metavar="PEM", help="The signer's certificate.")],
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Where to write it; default: in place.")] = None,
+    json: Json = False,
 ) -> None:
     """Sign a compiled program."""
     from mycelium.polymer.container import signing
 
     write_bytes(output or file, signing.sign(read_bytes(file), read_bytes(key), read_bytes(cert)))
     show.note(f"signed {output or file}")
+    if json:
+        show.document({"path": str(output or file)})
 
 
 @app.command()
@@ -185,13 +192,32 @@ def run(
     trust: Annotated[bool, typer.Option("--trust", help="Run its Python though nobody vouches for it.")] = False,
     ca: Authorities = [],  # noqa: B006
     crl: Revoked = [],  # noqa: B006
+    site: Annotated[bool, typer.Option("--site", help="Run it on the site, as a job.")] = False,
+    cpus: Annotated[str, typer.Option(metavar="N", help="With --site: cpus on each node. [1]")] = "",
+    memory: Annotated[str, typer.Option(metavar="SIZE", help="With --site: memory on each node. [512M]")] = "",
+    nodes: Annotated[str, typer.Option(metavar="N", help="With --site: nodes that work on it. [1]")] = "",
+    time: Annotated[str, typer.Option(metavar="TIME", help="With --site: the longest it may run. [1h]")] = "",
+    json: Json = False,
 ) -> None:
-    """Run a compiled program on this machine and print its result as JSON."""
+    """Run a compiled program, on this machine or on the site, and print its result as JSON."""
     from mycelium.polymer.container import pmr
     from mycelium.polymer.forms.verify import needs_trust
     from mycelium.polymer.forms.verify import verify as verify_kernel
 
-    held = pmr.read(read_bytes(file))
+    data = read_bytes(file)
+    held = pmr.read(data)
+    asked = {"cpus": cpus, "memory": memory, "nodes": nodes, "time": time}
+    if site:
+        from mycelium.cli.client import connect
+        from mycelium.cli.program import run_container
+
+        asked["name"] = held.manifest.name[:128]
+        given = dict(_input(one, held.module) for one in inputs)
+        result = run_container(connect(), data, given, {key: value for key, value in asked.items() if value})
+        _say_result(result, document=json)
+        return
+    if any(asked.values()):
+        raise Refused("--cpus, --memory, --nodes and --time are for --site", hint="here, all cores are used")
     faults = [fault for kernel in held.module.kernels.values() for fault in verify_kernel(kernel)]
     if faults:
         raise Refused("; ".join(map(str, faults)))
@@ -205,7 +231,14 @@ def run(
     from mycelium.polymer.here import execute
 
     given = dict(_input(one, held.module) for one in inputs)
-    show.say(json.dumps(_shown(execute(held.module, given)), ensure_ascii=False))
+    _say_result(execute(held.module, given), document=json)
+
+
+def _say_result(result: Any, *, document: bool) -> None:
+    if document:
+        show.document({"result": _shown(result)})
+    else:
+        show.say(json.dumps(_shown(result), ensure_ascii=False))
 
 
 def _input(text: str, module: Any) -> tuple[str, Any]:
@@ -254,6 +287,7 @@ def _shown(value: Any) -> Any:
 def passes(
     source: Annotated[str, typer.Argument(metavar="FILE.pmr|FILE:PROGRAM", help="A program.")],
     off: Annotated[list[str], typer.Option("--off", metavar="PASS", help="Leave this pass out; repeatable.")] = [],  # noqa: B006
+    json: Json = False,
 ) -> None:
     """Print the program after each pass of the compiler."""
     from mycelium.polymer.compiler.compile import steps
@@ -262,6 +296,12 @@ def passes(
     from mycelium.polymer.program.text import write
 
     module = pmr.read(read_bytes(Path(source))).module if source.endswith(".pmr") else load(source).module
-    for name, after in [("as written", module), *steps(module, off)]:
+    after_each = [("as written", module), *steps(module, off)]
+    if json:
+        show.document(
+            [{"pass": name, "kernels": len(after.kernels), "text": write(after).text} for name, after in after_each]
+        )
+        return
+    for name, after in after_each:
         body = write(Module(after.graphs, {})).text.partition("\n")[2]
         show.say(f"-- {name}: {len(after.kernels)} kernels\n{body}")

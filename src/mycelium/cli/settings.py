@@ -111,15 +111,15 @@ def check_url(url: str) -> str:
     return url.rstrip("/")
 
 
-def place() -> Place:
-    """The site to talk to and the token to show.
+def place(url: str = "", token: str = "") -> Place:
+    """The site to talk to and the token to show; what is given here is the strongest word.
 
     Errors: `Unavailable` when no site is known, `Unknown` when no token is, `Refused`.
     """
     logins = read_logins()
-    url = get("url") or ("" if _home_was_told() else str(logins.get("current", "")))
+    url = url or get("url") or ("" if _home_was_told() else str(logins.get("current", "")))
     url = check_url(url) if url else local_url()
-    token = get("token") or str(logins.get("sites", {}).get(url, "")) or local_token(url)
+    token = token or get("token") or str(logins.get("sites", {}).get(url, "")) or local_token(url)
     if not token:
         raise Unknown(f"no token for {url} is known here", hint=f"`myc login {url} --token -` reads one and keeps it")
     return Place(url, check_token(token))

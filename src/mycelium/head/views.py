@@ -94,6 +94,8 @@ def request_view(request: Request) -> Document:
         "workdir": request.workdir,
     }
     if array is not None:
+        "program": request.program,
+        "input": request.input,
         step = f":{array.step}" if array.step != 1 else ""
         view["array"] = f"{array.start}-{array.stop}{step}" + (f"%{array.throttle}" if array.throttle else "")
     return view

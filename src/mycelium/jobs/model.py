@@ -67,6 +67,9 @@ class Request(Struct, frozen=True):
     outputs: tuple[str, ...] = ()
     sandbox: Sandbox = Sandbox.PROCESS
     service: bool = False  # runs until it is cancelled: `time_ms` is what plans reckon with, and no limit
+    program: Digest | None = None  # a Polymer container; `command` and `workdir` follow from it (see program.py)
+    input: Digest | None = None  # the values of its inputs
+    elastic: bool = False  # a gang whose rank 0 decides: it goes on without those of the others that end
 
 
 class JobState(StrEnum):

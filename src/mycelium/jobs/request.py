@@ -14,7 +14,7 @@ from typing import Any, cast
 from msgspec import Struct
 
 from mycelium.base.errors import Fault, Problem, Refused, refuse
-from mycelium.base.ids import JobId, parse_digest, parse_job
+from mycelium.base.ids import Digest, JobId, parse_digest, parse_job
 from mycelium.base.limits import (
     AFTER_MAX,
     ARRAY_TASKS_MAX,
@@ -30,6 +30,7 @@ from mycelium.base.limits import (
     TIME_MS_MAX,
 )
 from mycelium.base.units import MIB, TIB, format_size, format_time_ms, parse_cpus_m, parse_size, parse_time_ms
+from mycelium.jobs import program
 from mycelium.jobs.model import Array, Priority, Request, Sandbox
 from mycelium.nodes.model import Devices
 from mycelium.nodes.select import parse_terms
@@ -62,9 +63,9 @@ def read(document: Any) -> Request:
             values[key] = rule.read(written[key]) if written.get(key) is not None else rule.default
         except Problem as problem:
             faults.append(Fault(key, problem.message, problem.hint))
-    if "command" not in written:
-        faults.append(Fault("command", "is missing", hint="say what to run, for example command = ['python3', 'a.py']"))
-    refuse(faults)
+    refuse(faults + _missing(written))
+    if values["program"] is not None:
+        program.complete(values)
     return _request(values)
 
 
@@ -73,6 +74,24 @@ def _request(values: dict[str, Any]) -> Request:
     values["after"] = tuple(dict.fromkeys((*values["after"], *values["inputs"])))
     values["name"] = values["name"] or _name_of(values["command"])
     return Request(needs=needs, time_ms=values.pop("time"), **values)
+
+
+def _missing(written: Mapping[str, Any]) -> list[Fault]:
+    """What to run is said by `command`, or by `program` and `input`."""
+    if written.get("program") is None:
+        faults = [Fault("input", "goes with program")] if written.get("input") is not None else []
+        if "command" not in written:
+            hint = "say what to run, for example command = ['python3', 'a.py']"
+            faults.append(Fault("command", "is missing", hint=hint))
+        return faults
+    faults = [Fault(key, "does not go with program") for key in program.DECIDED if written.get(key)]
+    if written.get("input") is None:
+        faults.append(Fault("input", "is missing", hint="send the program's inputs to /objects, {} if it has none"))
+    return faults
+
+
+def _digest(value: Any) -> Digest:
+    return parse_digest(_text(value))
 
 
 def _name_of(command: tuple[str, ...]) -> str:
@@ -297,5 +316,7 @@ KEYS: dict[str, KeyRule] = {
     "net": KeyRule(_yes, False, "let it use the network"),
     "outputs": KeyRule(_globs, (), "files to keep, such as results/*.json"),
     "sandbox": KeyRule(_sandbox, Sandbox.PROCESS, "process, or none (admins only)"),
-    "workdir": KeyRule(lambda value: parse_digest(_text(value)), None, "the uploaded directory it begins with"),
+    "workdir": KeyRule(_digest, None, "the uploaded directory it begins with"),
+    "program": KeyRule(_digest, None, "an uploaded Polymer container, to run instead of a command"),
+    "input": KeyRule(_digest, None, "the uploaded values of the program's inputs"),
 }

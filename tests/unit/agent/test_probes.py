@@ -75,3 +75,13 @@ def test_the_systems_own_python_needs_no_showing(monkeypatch: pytest.MonkeyPatch
         monkeypatch.setattr(sys, name, "/usr")
     monkeypatch.setattr(sys, "executable", "/usr/bin/python3")
     assert probes.python_prefixes() == ()
+
+
+def test_the_packages_own_sources_are_shown_unless_a_prefix_holds_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = Path(probes.__file__).parents[1]
+    monkeypatch.setattr(probes, "python_prefixes", lambda: (str(tmp_path),))
+    assert probes.own_sources() == (str(own),)
+    monkeypatch.setattr(probes, "python_prefixes", lambda: (str(own.parents[1]),))
+    assert probes.own_sources() == ()

@@ -234,3 +234,30 @@ def test_a_job_without_a_name_is_called_after_its_program(command: list[str], na
 
 def test_every_key_says_what_it_is_for() -> None:
     assert all(rule.says and rule.says[0].islower() and not rule.says.endswith(".") for rule in KEYS.values())
+
+
+DIGESTS = {"program": "a" * 64, "input": "b" * 64}
+
+
+def test_a_program_brings_its_own_command_and_keeps_its_result():
+    found = read({**DIGESTS, "cpus": 2})
+    assert found.command[:3] == ("python3", "-P", "-m") and found.outputs == ("result.pmv",)
+    assert (found.program, found.input, found.net, found.elastic) == ("a" * 64, "b" * 64, False, False)
+
+
+def test_a_program_on_several_nodes_is_an_elastic_gang_with_the_network():
+    found = read({**DIGESTS, "nodes": 3})
+    assert (found.nodes, found.net, found.elastic) == (3, True, True)
+
+
+@pytest.mark.parametrize("extra", [{"command": ["true"]}, {"array": "0-1"}, {"outputs": ["*"]}, {"workdir": "c" * 64}])
+def test_what_a_program_decides_itself_is_refused(extra: dict[str, object]):
+    with pytest.raises(Refused, match="does not go with program"):
+        read({**DIGESTS, **extra})
+
+
+def test_program_and_input_go_together():
+    with pytest.raises(Refused, match="input: is missing"):
+        read({"program": "a" * 64})
+    with pytest.raises(Refused, match="input: goes with program"):
+        read({"command": ["true"], "input": "a" * 64})

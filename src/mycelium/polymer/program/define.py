@@ -39,6 +39,31 @@ class ProgramFunction(Generic[P, R]):
 
         return execute(self.module, self.named(given))
 
+    def run(
+        self,
+        *args: Any,
+        site: str | bool | None = None,
+        token: str = "",
+        cpus: float | None = None,
+        nodes: int | None = None,
+        memory: str | None = None,
+        time: str | None = None,
+        **kwargs: Any,
+    ) -> R:
+        """The result, computed here, or on a site: its URL, or True for the one that `myc` talks to.
+
+        `cpus` and `memory` are those of each node; the token is what `myc login` kept, unless it is given.
+        """
+        given = self.bind(args, kwargs)
+        if site is None or site is False:
+            return self(*given)  # type: ignore[call-arg]
+        import mycelium
+
+        asked = {"cpus": cpus, "nodes": nodes, "memory": memory, "time": time}
+        asked = {key: value for key, value in asked.items() if value is not None}
+        url = "" if site is True else site
+        return mycelium.run_on_site(self.module, self.named(given), url, token, asked)
+
     def bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
         """The inputs in order. Errors: `Refused` for missing and unknown ones."""
         names = [param.name for param in self.signature.params]

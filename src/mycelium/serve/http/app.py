@@ -11,6 +11,7 @@ from fastapi.openapi.utils import get_openapi
 import mycelium
 from mycelium.head.loop import Head
 from mycelium.serve.http import accounts, jobs, machines, nodes, objects, reading, site
+from mycelium.serve.http.programs import Checks
 from mycelium.serve.http.wire import install_errors
 from mycelium.serve.openai import doors, feed
 from mycelium.serve.openai.keeper import Access
@@ -37,6 +38,7 @@ def build_app(
     app.state.about = about
     app.state.down = down
     app.state.gateway = gateway
+    app.state.checks = Checks()
     for door in (jobs, nodes, accounts, objects, site, doors, feed, reading):
         app.include_router(door.router)
     app.include_router(machines.router)

@@ -23,6 +23,7 @@ from mycelium.jobs.model import ENDED, Job, JobState
 from mycelium.jobs.model import Request as JobRequest
 from mycelium.jobs.why import dry_run, why
 from mycelium.jobs.why import say as say_why
+from mycelium.serve.http import programs
 from mycelium.serve.http.auth import TheAccount, TheHead
 from mycelium.serve.http.logs import follow_job
 from mycelium.serve.http.schema import DRY_RUN_BODY, SUBMIT_BODY
@@ -54,6 +55,7 @@ async def submit(
         raise Refused(f"jobs must be a list of 1 to {JOBS_PER_SUBMIT_MAX} jobs")
     requests = tuple(_read_all(written))
     _check_workdirs(request, requests)
+    requests = await programs.admit_all(request, requests)
     jobs = await head.ask(Submit(account.id, requests, idempotency_key))
     shown = [views.job_view(head.core, _known(head.core, job), head.clock.now_ns()) for job in jobs]
     return answer({"jobs": shown}, 201)
@@ -96,7 +98,7 @@ def _shown(core: Core, job: Job, account: Account, now_ns: int) -> views.Documen
     view = views.job_view(core, job, now_ns)
     if job.account != account.id and not account.admin:
         view["command"] = None
-        view["request"] = {**view["request"], "env": None, "workdir": None}
+        view["request"] = {**view["request"], "env": None, "workdir": None, "program": None, "input": None}
     return view
 
 

@@ -6,10 +6,12 @@ from typing import Any
 
 from mycelium.base.limits import ENV_ENTRIES_MAX, GANG_NODES_MAX, JOBS_PER_SUBMIT_MAX, NAME_LENGTH_MAX, RETRIES_MAX
 from mycelium.jobs.model import Priority, Sandbox
+from mycelium.jobs.program import DECIDED
 from mycelium.jobs.request import KEYS
 
 TEXT: dict[str, Any] = {"type": "string"}
 TEXTS: dict[str, Any] = {"oneOf": [TEXT, {"type": "array", "items": TEXT}]}
+DIGEST: dict[str, Any] = {"type": "string", "pattern": "^[0-9a-f]{64}$"}
 NUMBER_OR_TEXT: dict[str, Any] = {"oneOf": [{"type": "number"}, TEXT]}
 
 KINDS: dict[str, dict[str, Any]] = {
@@ -30,12 +32,17 @@ KINDS: dict[str, dict[str, Any]] = {
     "net": {"type": "boolean"},
     "outputs": TEXTS,
     "sandbox": {"type": "string", "enum": [level.value for level in Sandbox]},
-    "workdir": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
+    "workdir": DIGEST,
+    "program": DIGEST,
+    "input": DIGEST,
 }
 
 JOB: dict[str, Any] = {
     "type": "object",
-    "required": ["command"],
+    "oneOf": [
+        {"required": ["command"], "not": {"anyOf": [{"required": ["program"]}, {"required": ["input"]}]}},
+        {"required": ["program", "input"], "not": {"anyOf": [{"required": [key]} for key in DECIDED]}},
+    ],
     "additionalProperties": False,
     "properties": {key: {**KINDS[key], "description": rule.says} for key, rule in KEYS.items()},
     "example": {"command": ["python3", "-c", "print('hello')"], "cpus": 1, "memory": "512M", "time": "10m"},

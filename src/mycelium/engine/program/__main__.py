@@ -1,0 +1,70 @@
+"""What the step of a program job runs: the program in its directory, on the lease's cpus.
+
+Rank 0 runs it and writes the result; the other ranks of a gang work for it. Runs inside the step's sandbox.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from mycelium.engine.local.pool.pool import LocalPool
+from mycelium.engine.program.report import say_failure, say_progress
+from mycelium.jobs.program import INPUT_FILE, PROGRAM_FILE, RESULT_FILE
+from mycelium.polymer.compiler.compile import optimise
+from mycelium.polymer.container import pmr, values
+from mycelium.polymer.program.define import check_inputs
+from mycelium.polymer.runtime.dataflow import Run, run
+from mycelium.polymer.runtime.memo import MemoryMemo
+
+PROGRESS_S = 0.5
+
+
+def main() -> int:
+    try:
+        with make_pool() as pool:
+            data = values.pack(_result(pool))
+        Path(RESULT_FILE).write_bytes(data)
+    except Exception as error:  # the top of the process: the client hears of it
+        say_failure(error, os.environ.get("MYC_NODE_NAME", ""), sys.stderr)
+        return 1
+    return 0
+
+
+def make_pool() -> LocalPool:
+    return LocalPool(workers())
+
+
+def workers() -> int:
+    """As many as the step was given cpus."""
+    return max(1, round(float(os.environ.get("MYC_CPUS", "1"))))
+
+
+def _result(pool: LocalPool) -> Any:
+    module = pmr.read(Path(PROGRAM_FILE).read_bytes()).module
+    inputs = values.read(Path(INPUT_FILE).read_bytes())
+    check_inputs(module, inputs)
+    return run(optimise(module), inputs, pool, watch=_Teller(), memo=MemoryMemo())
+
+
+class _Teller:
+    """Says now and then how far the run is."""
+
+    def __init__(self) -> None:
+        self.said = (0, 0)
+        self.next_s = time.monotonic() + PROGRESS_S
+
+    def __call__(self, running: Run) -> None:
+        if time.monotonic() < self.next_s:
+            return
+        self.next_s = time.monotonic() + PROGRESS_S
+        if (now := running.progress()) != self.said:
+            self.said = now
+            say_progress(*now, sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,52 @@
+"""Errors of a program travel as text, and are raised as they were."""
+
+from __future__ import annotations
+
+import io
+
+from mycelium.base.errors import Exhausted
+from mycelium.engine.program.report import Failure, heard, raised, say_failure, say_progress
+
+
+def through(error: BaseException) -> BaseException:
+    said = io.StringIO()
+    say_failure(error, "n1", said)
+    told = heard(said.getvalue().splitlines()[0])
+    assert isinstance(told, Failure)
+    return raised(told)
+
+
+def test_an_error_of_python_comes_back_with_its_class_arguments_and_notes() -> None:
+    error = KeyError("a", 2)
+    error.add_note("kernel f, call 3, input abc, worker 9")
+    found = through(error)
+    assert type(found) is KeyError and found.args == ("a", 2)
+    assert found.__notes__ == ["kernel f, call 3, input abc, worker 9 on n1"]
+
+
+def test_our_own_errors_come_back_with_their_hint() -> None:
+    found = through(Exhausted("no fuel", hint="more"))
+    assert isinstance(found, Exhausted) and (found.message, found.hint) == ("no fuel", "more")
+
+
+def test_a_class_that_is_not_pythons_is_told_as_text() -> None:
+    class Strange(Exception):
+        pass
+
+    found = through(Strange("so"))
+    assert type(found) is RuntimeError and "Strange: so" in str(found)
+
+
+def test_only_exceptions_are_made_whatever_a_line_says() -> None:
+    for name in ("exec", "SystemExit", "print", "KeyboardInterrupt", "no_such"):
+        told = Failure("", "builtins", name, '("x")', "m", "", (), "")
+        assert type(raised(told)) is RuntimeError
+
+
+def test_lines_that_are_the_programs_own_are_left_alone() -> None:
+    assert heard("hello") is None
+    assert heard("polymer: progress x y") is None
+    assert heard("polymer: failure {}") is None
+    said = io.StringIO()
+    say_progress(3, 7, said)
+    assert heard(said.getvalue().strip()) == (3, 7)
