@@ -133,6 +133,8 @@ def _deploy(command: asked.Deploy, site: Site, state: Inference, now_ns: int) ->
     account = _account(site, command.account)
     check_name(command.name, "deployment")
     check_serving(command.serving, state)
+    if command.serving.upstream and not account.admin:
+        raise Denied("only an admin may name a server that the gateway speaks with")
     known = state.deployments.get(command.name)
     if known is not None:
         _check_owner(account, known.account, f"the deployment {command.name!r}")

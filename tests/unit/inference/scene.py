@@ -41,8 +41,11 @@ class Scene:
     def ask(self, command: Any) -> list[InferenceEvent]:
         events, _ = rules.decide(command, self.state, self.tables, self.now_ns)
         for event in events:
-            rules.apply(self.tables, event, self.now_ns)
+            self.happened(event)
         return events
+
+    def happened(self, event: InferenceEvent) -> None:
+        rules.apply(self.tables, event, self.now_ns)
 
     def model(self, name: str = "m", kind: Kind = Kind.CHAT) -> None:
         self.ask(AddModel(self.account, name, DIGEST, 100, kind, "test"))
@@ -62,7 +65,7 @@ class Scene:
         for action in actions:
             for event in events_of(action, self.state, self.play.index):
                 if isinstance(event, InferenceEvent):
-                    rules.apply(self.tables, event, self.now_ns)
+                    self.happened(event)
                 else:
                     self.play._apply(event)
         self.play.step()

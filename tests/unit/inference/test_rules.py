@@ -63,6 +63,8 @@ def test_what_is_anothers_cannot_be_changed(scene: Scene):
         scene.ask(Deploy(other, "m", Serving("m")))
     with pytest.raises(Denied):
         scene.ask(RemoveModel(other, "m"))
+    with pytest.raises(Denied, match="only an admin"):
+        scene.ask(Deploy(other, "elsewhere", Serving(upstream="http://localhost:8000/v1")))
 
 
 def test_a_deployment_needs_a_model_or_an_upstream_and_sound_numbers(scene: Scene):

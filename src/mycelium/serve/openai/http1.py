@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import os
 import ssl
+import stat
 from collections.abc import AsyncIterator, Mapping
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -198,10 +199,12 @@ def _cut(pair: Pair) -> None:
 
 
 async def _open_unix(path: str) -> Pair:
-    """A step's directory may lie deeper than the 107 bytes that the address of a Unix socket can hold."""
-    directory, _, name = path.rpartition("/")
-    held = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    """Through an open file: a step's directory may lie deeper than the 107 bytes that the address of a socket can hold,
+    and what lies there is the step's doing: a link to somebody else's socket is not followed."""
+    held = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
-        return await asyncio.open_unix_connection(f"/proc/self/fd/{held}/{name}", limit=HEAD_BYTES_MAX)
+        if not stat.S_ISSOCK(os.fstat(held).st_mode):
+            raise OSError("no socket")
+        return await asyncio.open_unix_connection(f"/proc/self/fd/{held}", limit=HEAD_BYTES_MAX)
     finally:
         os.close(held)
