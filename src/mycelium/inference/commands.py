@@ -124,6 +124,7 @@ class CheckBatch(Struct, frozen=True, tag="check-batch"):
     runner: str
     total: int
     mistakes: tuple[Mistake, ...] = ()
+    model: str = ""
 
 
 class CommitLines(Struct, frozen=True, tag="commit-lines"):

@@ -146,6 +146,7 @@ class BatchChecked(Struct, frozen=True):
     batch: str
     total: int
     mistakes: tuple[Mistake, ...] = ()
+    model: str = ""
 
 
 class LinesDone(Struct, frozen=True):

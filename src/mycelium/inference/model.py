@@ -182,6 +182,7 @@ class Batch(Struct, frozen=True):
     created_ns: int
     expires_ns: int
     metadata: dict[str, str] = field(default_factory=dict)
+    model: str = ""  # that all its lines ask
     total: int = 0
     completed: int = 0
     failed: int = 0

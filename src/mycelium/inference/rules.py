@@ -316,7 +316,7 @@ def _check_batch(command: asked.CheckBatch, site: Site, state: Inference, now_ns
         return [], None
     if not command.mistakes and not 1 <= command.total <= BATCH_LINES_MAX:
         raise Refused(f"a batch of {command.total} lines; from 1 to {BATCH_LINES_MAX} are allowed")
-    events: list[InferenceEvent] = [happened.BatchChecked(batch.id, command.total, command.mistakes)]
+    events: list[InferenceEvent] = [happened.BatchChecked(batch.id, command.total, command.mistakes, command.model)]
     if command.mistakes:
         events.append(happened.BatchTurned(batch.id, BatchState.FAILED))
     elif batch.state is BatchState.VALIDATING:
@@ -535,7 +535,7 @@ def _batch_claimed(state: Inference, event: happened.BatchClaimed, at_ns: int) -
 
 def _batch_checked(state: Inference, event: happened.BatchChecked, at_ns: int) -> None:
     known = state.batches[event.batch]
-    state.batches[event.batch] = replace(known, total=event.total, mistakes=event.mistakes)
+    state.batches[event.batch] = replace(known, total=event.total, mistakes=event.mistakes, model=event.model)
 
 
 def _lines_done(state: Inference, event: happened.LinesDone, at_ns: int) -> None:

@@ -44,6 +44,7 @@ def batch_view(batch: Batch) -> dict[str, Any]:
         "id": batch.id,
         "object": "batch",
         "endpoint": batch.endpoint,
+        "model": batch.model or None,
         "errors": errors,
         "input_file_id": batch.input_file,
         "completion_window": f"{window_s // 3600}h" if window_s % 3600 == 0 else f"{window_s}s",

@@ -147,7 +147,9 @@ class Work:
                 self._runner.completions.admit_model(caller, self._row.endpoint, checked.model)
             except ApiError as error:
                 mistakes = (Mistake(error.code or "invalid_request", 1, error.message, "body.model"),)
-        await self._runner.link.do_surely(CheckBatch(batch.id, self._runner.boot, checked.total, mistakes))
+        await self._runner.link.do_surely(
+            CheckBatch(batch.id, self._runner.boot, checked.total, mistakes, checked.model)
+        )
         return not mistakes
 
     async def _lines(self) -> AsyncIterator[bytes]:
