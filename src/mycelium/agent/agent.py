@@ -388,7 +388,9 @@ class Agent:
         except msgspec.ValidationError as error:
             ended = finish.lost(held.started_ns, time.time_ns(), f"its status cannot be read: {error}")
         if finish.has_leavings(held.step, ended, held.directory):
-            ended = await asyncio.to_thread(finish.keep, held.step, ended, held.directory, self.local)
+            ended = await asyncio.to_thread(
+                finish.keep, held.step, ended, held.directory, self.local, held.spec.get("uid")
+            )
             await self._deliver(ended)
         self._end(held, ended)
 

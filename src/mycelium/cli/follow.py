@@ -13,6 +13,8 @@ from collections.abc import Callable
 from typing import Any
 
 from mycelium.base.errors import Unavailable
+from mycelium.base.limits import LOG_BYTES_MAX
+from mycelium.base.units import format_size
 from mycelium.cli import show
 from mycelium.cli.client import Client, connect
 
@@ -63,6 +65,8 @@ def _say_end(client: Client, job: Document) -> None:
         show.line(f"{name} was cancelled" + (f": {message}" if message else ""))
     elif job["request"]["array"]:
         _say_array_end(client, job)
+    elif job["state"] == "done" and message:
+        show.line(f"{name} is done: {message}")
     elif job["state"] == "failed" and not message.startswith("exited with"):  # the exit code says that already
         show.line(f"{name} failed: {message}")
 
@@ -137,10 +141,20 @@ class Reader:
         self._attempts[task] = attempt
         step = (piece["task"], piece["attempt"], piece["rank"], kind)
         known, offset = self._shown.get(step, 0), int(piece["offset"])
+        if offset > known:
+            show.line(missing(task, kind, offset - known))
         target = self._stdout if kind == "stdout" else self._stderr
         target.write(data[max(0, known - offset) :])
         target.flush()
         self._shown[step] = max(known, offset + len(data))
+
+
+def missing(task: str, stream: str, count_bytes: int) -> str:
+    """What is said where a part of a log is gone."""
+    newest = format_size(LOG_BYTES_MAX)
+    return (
+        f"myc: {format_size(count_bytes)} of the {stream} of {task} is missing here: the site keeps the newest {newest}"
+    )
 
 
 class _Waiting:

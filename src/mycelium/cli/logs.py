@@ -9,7 +9,7 @@ import typer
 
 from mycelium.cli import show
 from mycelium.cli.client import Client, connect
-from mycelium.cli.follow import Reader, stream, to_the_end
+from mycelium.cli.follow import Reader, missing, stream, to_the_end
 from mycelium.cli.options import Json, Task
 
 
@@ -37,9 +37,15 @@ def logs(
 
 def _whole(client: Client, job: str, attempt: int | None, rank: int | None) -> dict[str, object]:
     kept = {"stdout": bytearray(), "stderr": bytearray()}
+    upto: dict[tuple[object, ...], int] = {}
     for event in client.stream(f"/jobs/{job}/logs", follow=0, attempt=attempt, rank=rank):
         if event.kind in kept:
-            kept[event.kind] += base64.b64decode(event.data["data"])
+            data, piece = base64.b64decode(event.data["data"]), event.data
+            step = (piece["task"], piece["attempt"], piece["rank"], event.kind)
+            if piece["offset"] > upto.get(step, 0):
+                show.line(missing(piece["task"], event.kind, piece["offset"] - upto.get(step, 0)))
+            upto[step] = piece["offset"] + len(data)
+            kept[event.kind] += data
     return {"job": job, **{name: data.decode("utf-8", "replace") for name, data in kept.items()}}
 
 

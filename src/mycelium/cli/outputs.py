@@ -68,7 +68,11 @@ def _fetch(source: Remote, one: dict[str, Any], into: Path, force: bool) -> list
     from mycelium.store.unpack import unpack
 
     into.parent.mkdir(parents=True, exist_ok=True)
-    return _files(unpack(cast("Any", source), one["tree"], into, links_out=False, replace=force))
+    return _files(unpack(cast("Any", source), one["tree"], into, links_out=False, tell=_tell, replace=force))
+
+
+def _tell(left_out: str) -> None:
+    show.line(show.clean(left_out))
 
 
 def _files(tree: Any) -> list[tuple[str, int]]:

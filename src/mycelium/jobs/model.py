@@ -104,6 +104,7 @@ class Cause(StrEnum):
     CANCEL = "cancel"
     DRAIN = "drain"  # its node is wanted empty now
     GANG = "gang"  # another step of the same attempt ended badly
+    LEAD = "lead"  # rank 0 of an elastic gang ended: nothing is left for the others to do
     NODE_LOST = "node-lost"
     STEP_LOST = "step-lost"  # killed from outside, with its node alive
     RETRY = "retry"  # it failed and has retries left
@@ -136,6 +137,8 @@ class Ended(Struct, frozen=True):
     ended_ns: int = 0
     cpu_ms: int = 0
     memory_peak_bytes: int = 0
+    stdout_from: int = 0  # what was dropped of the log before that which was kept, in bytes
+    stderr_from: int = 0
 
 
 class Task(Struct, frozen=True):

@@ -255,15 +255,25 @@ def decide_ended(
 ) -> list[JobEvent]:
     """Steps of the current attempt ended: stop its other ranks after a bad end, settle the task after the last one.
 
-    `lost` says why steps with the reason LOST were lost.
+    `lost` says why steps with the reason LOST were lost. Of an elastic gang only the end of rank 0 means anything.
     """
     events: list[JobEvent] = [StepEnded(job.id, task.index, task.attempt, rank, ended) for rank in ranks]
     ends = tuple(ended if rank in ranks else end for rank, end in enumerate(task.ends))
+    elastic = job.request.elastic
     if None in ends:
-        cause = lost if ended.reason is Reason.LOST else Cause.GANG
-        return events + (decide_stop(job, task, cause, "") if bad(ended) else [])
-    outcome = outcome_of(job, task, [end for end in ends if end is not None], lost)
+        over = 0 in ranks if elastic else bad(ended)
+        cause = lost if ended.reason is Reason.LOST else Cause.LEAD if elastic else Cause.GANG
+        return events + (decide_stop(job, task, cause, "") if over else [])
+    if elastic:
+        lost = lost if 0 in ranks else Cause.STEP_LOST
+    counted = ends[:1] if elastic else ends
+    outcome = outcome_of(job, task, [end for end in counted if end is not None], lost)
     return events + _task_over(site, index, job, task.index, task.attempt, outcome)
+
+
+def spare(job: Job, rank: int) -> bool:
+    """Whether the attempt goes on without this rank."""
+    return job.request.elastic and rank > 0
 
 
 def bad(ended: Ended) -> bool:
@@ -273,7 +283,8 @@ def bad(ended: Ended) -> bool:
 def outcome_of(job: Job, task: Task, ends: Sequence[Ended], lost: Cause = Cause.STEP_LOST) -> Outcome:
     """What becomes of a task now that all its steps have ended: the one place that says who is tried again."""
     if not any(bad(end) for end in ends):
-        return Outcome(None, DONE, 0, "")  # it finished, whatever was on its way to stop it
+        # It finished, whatever was on its way to stop it. What it left out of its outputs is worth a word.
+        return Outcome(None, DONE, 0, next((end.message for end in ends if end.message), ""))
     ill = [end for end in ends if bad(end)]
     culprit = next((end for end in ill if end.reason is not Reason.STOPPED), ill[0])
     if job.cancelled or task.cause is Cause.CANCEL:

@@ -23,7 +23,7 @@ from mycelium.store.globs import Globs, State
 from mycelium.store.objects import CHUNK_BYTES, Objects, Puts
 from mycelium.store.scan import link_entry
 from mycelium.store.survey import Choice, Seen, Skipped, Survey, refuse_oversize, survey
-from mycelium.store.tree import Kind, TreeEntry, encode_tree, tree_of
+from mycelium.store.tree import Kind, TreeEntry, encode_tree, leaves, tree_of
 
 
 class _Matching:
@@ -59,11 +59,13 @@ def collect(
     entries_max: int = limits.TREE_ENTRIES_MAX,
     uid: int | None = None,
     tell: Callable[[Skipped], None] | None = None,
+    links_out: bool = True,
 ) -> Digest | None:
     """Store what `globs` mean below `root` and return its tree, or None when they mean nothing.
 
     Links are kept as links. What cannot be kept is told to `tell` and left out: special and unreadable files, other
-    file systems and, with `uid`, files of anybody else (hard links to them may have been made).
+    file systems, with `links_out` False links that could lead out of the tree and, with `uid`, files of anybody else
+    (hard links to them may have been made).
 
     Errors: `Refused` for a glob that leads out, or for more than `bytes_max` or `entries_max`; nothing is kept then.
     """
@@ -81,7 +83,9 @@ def collect(
             left_bytes = bytes_max
             for one in found.seen:
                 entry = _entry(one, below, batch, found, left_bytes, uid)
-                if entry is not None:
+                if entry is not None and not links_out and entry.kind is Kind.LINK and leaves(entry):
+                    found.skipped.append(Skipped(entry.path, f"is a link out of the outputs, to {entry.target!r}"))
+                elif entry is not None:
                     left_bytes -= entry.size_bytes
                     entries[entry.path] = entry
                     _add_parents(entry.path, entries)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -32,13 +32,15 @@ def unpack(
     gid: int | None = None,
     bytes_max: int = limits.OBJECT_BYTES_MAX,
     links_out: bool = True,
+    tell: Callable[[str], None] | None = None,
     replace: bool = False,
 ) -> Tree:
     """Write the tree `digest` into the directory `into`, which is made if need be, and return what was written.
 
     Every object is verified and copied, never linked: steps may write into their files. With `uid` and `gid`, all of
-    it, `into` included, belongs to them. With `links_out` False, links that could lead out of the tree are refused:
-    right for a stranger's tree in a person's own directory. With `replace`, files and links in the way are replaced.
+    it, `into` included, belongs to them. With `links_out` False, links that could lead out of the tree are left out and
+    told to `tell`: right for a stranger's tree in a person's own directory. With `replace`, files and links in the way
+    are replaced.
 
     Errors: `Missing` and `Refused` before anything is written; `Conflict` (something is in the way), `Unavailable` (a
     corrupt object) and `Exhausted` (disk full) may leave a part behind.
@@ -46,7 +48,7 @@ def unpack(
     tree = read_tree(objects, digest)
     check_size(tree, bytes_max)
     if not links_out:
-        _refuse_links_out(tree)
+        tree = _without_links_out(tree, tell)
     missing = objects.missing(tree.digests())
     if missing:
         raise Missing(f"{len(missing)} of the tree's objects are not here, the first is {missing[0][:12]}")
@@ -121,13 +123,14 @@ def _id(number: int | None) -> int:
     return -1 if number is None else number
 
 
-def _refuse_links_out(tree: Tree) -> None:
+def _without_links_out(tree: Tree, tell: Callable[[str], None] | None) -> Tree:
+    kept: list[TreeEntry] = []
     for entry in tree.entries:
-        if entry.kind is Kind.LINK and leaves(entry):
-            raise Refused(
-                f"link {entry.path!r} leads out of the tree, to {entry.target!r}",
-                hint="whoever made the tree may put the file itself there",
-            )
+        if entry.kind is not Kind.LINK or not leaves(entry):
+            kept.append(entry)
+        elif tell is not None:
+            tell(f"link {entry.path!r} leads out of the tree, to {entry.target!r}: it is left out")
+    return Tree(tree.version, tuple(kept))
 
 
 @contextmanager
@@ -136,5 +139,7 @@ def _in_the_way(path: str, into: Path) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in _IN_THE_WAY:
-            raise Conflict(f"{path} is in the way in {into}", hint="unpack into an empty directory") from error
+            raise Conflict(
+                f"{path} is in the way in {into}", hint="name an empty directory, or replace it with --force"
+            ) from error
         raise

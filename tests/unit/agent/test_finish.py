@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -92,3 +93,33 @@ def test_an_end_is_read_back_as_it_was_written(directory: Path) -> None:
     assert finish.read_ended(directory) == WELL
     (directory / "ended").write_text('{"reason": "odd"}')
     assert finish.read_ended(directory) is None
+
+
+def test_the_part_of_a_log_that_was_dropped_is_counted(directory: Path, objects: DirectoryObjects) -> None:
+    log = Log(str(directory), "stdout", bytes_max=8, segment_bytes=4)
+    log.write(b"0123456789abcdef")
+    log.close()
+    ended = finish.keep(step(), WELL, directory, objects)
+    assert ended.stdout is not None
+    assert objects.read(ended.stdout) == b"89abcdef"
+    assert (ended.stdout_from, ended.stderr_from) == (8, 0)
+
+
+def test_a_link_that_leads_out_is_left_out_of_the_outputs_and_named(
+    directory: Path, objects: DirectoryObjects, tmp_path: Path
+) -> None:
+    (directory / "work" / "good").write_text("made")
+    (directory / "work" / "abs").symlink_to("/etc/passwd")
+    (directory / "work" / "near").symlink_to("good")
+    ended = finish.keep(step("*"), WELL, directory, objects)
+    assert (ended.reason, ended.exit_code) == (Reason.EXIT, 0)
+    assert ended.message == "left out of the outputs: abs: is a link out of the outputs, to '/etc/passwd'"
+    assert ended.outputs is not None
+    unpack(objects, ended.outputs, tmp_path / "got")
+    assert sorted(path.name for path in (tmp_path / "got").iterdir()) == ["good", "near"]
+
+
+def test_a_file_of_somebody_else_is_left_out_of_the_outputs(directory: Path, objects: DirectoryObjects) -> None:
+    (directory / "work" / "foreign").write_text("a hard link, perhaps")
+    ended = finish.keep(step("*"), WELL, directory, objects, uid=os.geteuid() + 1)
+    assert (ended.outputs, ended.message) == (None, "left out of the outputs: foreign: belongs to somebody else")

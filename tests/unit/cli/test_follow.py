@@ -96,3 +96,16 @@ def test_the_exit_code_is_the_jobs_and_0_only_if_all_is_done(changes: dict[str, 
 def test_progress_counts_what_has_ended_however_it_ended():
     tasks = {"size": 9, "waiting": 2, "placed": 0, "running": 1, "done": 3, "failed": 2, "cancelled": 1}
     assert follow.counts(job(state="running", counts=tasks)) == (6, "1 running, 2 failed")
+
+
+def test_a_part_of_the_log_that_is_gone_is_told_with_its_size(monkeypatch: pytest.MonkeyPatch, capfdbinary: Any):
+    read(monkeypatch, [piece(b"tail", offset=3 << 20), piece(b"!", (3 << 20) + 4), Event("end", job())])
+    caught = capfdbinary.readouterr()
+    assert caught.out == b"tail!"
+    said = b"myc: 3M of the stdout of job-1 is missing here: the site keeps the newest 64M\n"
+    assert caught.err == said
+
+
+def test_what_a_job_that_ended_well_has_to_say_is_shown(capsys: pytest.CaptureFixture[str]):
+    follow._say_end(Site(), job(message="left out of the outputs: abs: is a link"))  # type: ignore[arg-type]
+    assert capsys.readouterr().err == "job-1 is done: left out of the outputs: abs: is a link\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from mycelium.base.errors import Conflict, Denied, Exhausted, Missing, Refused
 from mycelium.base.ids import JobId, NodeId
@@ -192,6 +193,13 @@ def test_a_cancelled_job_tries_nothing_again() -> None:
         assert outcome_of(job, Task(0, TaskState.RUNNING, 1), [ended]).state is TaskState.CANCELLED
 
 
+def test_what_a_good_end_left_out_of_its_outputs_stays_known() -> None:
+    job = Job(JobId("job-1"), ADA, request(), JobState.RUNNING, 0)
+    ended = Ended(Reason.EXIT, 0, "left out of the outputs: abs")
+    outcome = outcome_of(job, Task(0, TaskState.RUNNING, 1), [GOOD, ended])
+    assert (outcome.state, outcome.message) == (TaskState.DONE, "left out of the outputs: abs")
+
+
 # How jobs end.
 
 
@@ -301,3 +309,71 @@ def test_every_event_of_a_job_is_applied_by_the_table() -> None:
 
     assert set(rules.APPLY) == set(get_args(JobEvent))
     assert JobSubmitted in rules.APPLY
+
+
+# Elastic gangs: rank 0 decides, and the attempt goes on without those of the others that end.
+
+
+def elastic(**keys: int) -> Played:
+    site = Played(nodes=3)
+    site.submit(request(nodes=3, elastic=True, **keys))
+    for rank in range(3):
+        site.started(f"node-{rank + 1}", f"job-1-a1-r{rank}")
+    return site
+
+
+@pytest.mark.parametrize("ended", [GOOD, BAD, LOST, STOPPED])
+def test_an_elastic_gang_goes_on_without_a_worker(ended: Ended) -> None:
+    site = elastic()
+    site.exited("node-2", "job-1-a1-r1", ended)
+    assert (site.task().state, site.stops()) == (TaskState.RUNNING, [])
+    site.exited("node-1", "job-1-a1-r0", GOOD)
+    assert (site.task().state, site.stops()) == (TaskState.STOPPING, ["job-1-a1-r2"])
+    site.exited("node-3", "job-1-a1-r2", STOPPED)
+    assert (site.job().state, site.task().attempt) == (JobState.DONE, 1)
+
+
+def test_an_elastic_gang_goes_on_when_a_workers_node_is_lost() -> None:
+    site = elastic()
+    site.beats(90, node_1=["job-1-a1-r0"], node_2=["job-1-a1-r1"])
+    assert site.node("node-3").state.value == "lost"
+    assert (site.task().state, site.task().attempt, site.task().live_ranks()) == (TaskState.RUNNING, 1, [0, 1])
+
+
+@pytest.mark.parametrize(
+    ("ended", "cause", "state"),
+    [
+        (BAD, Cause.LEAD, JobState.FAILED),
+        (Ended(Reason.MEMORY, 137), Cause.LEAD, JobState.FAILED),
+        (LOST, Cause.STEP_LOST, JobState.RUNNING),  # the next attempt, at once
+    ],
+)
+@pytest.mark.parametrize("last", [GOOD, STOPPED, LOST])
+def test_the_end_of_rank_0_decides_whatever_the_others_become(
+    ended: Ended, cause: Cause, state: JobState, last: Ended
+) -> None:
+    site = elastic()
+    site.exited("node-1", "job-1-a1-r0", ended)
+    assert (site.task().state, site.task().cause) == (TaskState.STOPPING, cause)
+    site.exited("node-2", "job-1-a1-r1", STOPPED)
+    site.exited("node-3", "job-1-a1-r2", last)
+    assert site.job().state is state
+    assert site.task().attempt == (2 if ended is LOST else 1)
+
+
+def test_a_worker_that_its_node_no_longer_names_is_let_go_alone() -> None:
+    site = elastic()
+    site.beats(4, node_1=["job-1-a1-r0"], node_2=[], node_3=["job-1-a1-r2"])
+    assert site.task().state is TaskState.RUNNING
+    site.exited("node-2", "job-1-a1-r1", LOST)
+    assert (site.task().state, site.task().live_ranks()) == (TaskState.RUNNING, [0, 2])
+
+
+def test_the_ranks_of_an_attempt_share_a_secret_that_no_other_attempt_has() -> None:
+    from mycelium.head.steps import build_step
+
+    site = elastic()
+    secrets = {build_step(site.core.site, site.job(), site.task(), rank).env["MYC_GANG_SECRET"] for rank in range(3)}
+    again = replace(site.task(), attempt=2)
+    assert len(secrets) == 1
+    assert build_step(site.core.site, site.job(), again, 0).env["MYC_GANG_SECRET"] not in secrets

@@ -139,13 +139,22 @@ def test_directories_that_are_there_are_filled(objects: MemoryObjects, into: Pat
     assert {path.name for path in (into / "a").iterdir()} == {"mine", "new"}
 
 
-def test_links_out_of_the_tree_are_refused_where_they_are_not_wanted(objects: MemoryObjects, into: Path):
-    digest = tree(objects, link("out", "/etc/passwd"))
-    with pytest.raises(Refused, match="link 'out' leads out of the tree, to '/etc/passwd'"):
-        unpack(objects, digest, into, links_out=False)
-    assert not into.exists()
-    unpack(objects, digest, into)
+def test_links_out_of_the_tree_are_left_out_and_told_where_they_are_not_wanted(objects: MemoryObjects, into: Path):
+    digest = tree(objects, link("out", "/etc/passwd"), link("within", "there"))
+    told: list[str] = []
+    unpack(objects, digest, into, links_out=False, tell=told.append)
+    assert told == ["link 'out' leads out of the tree, to '/etc/passwd': it is left out"]
+    assert [path.name for path in into.iterdir()] == ["within"]
+    unpack(objects, digest, into, replace=True)
     assert (into / "out").readlink() == Path("/etc/passwd")
+
+
+def test_what_is_in_the_way_is_named_with_both_ways_out(objects: MemoryObjects, into: Path):
+    digest = tree(objects, link("out", "there"))
+    unpack(objects, digest, into)
+    with pytest.raises(Conflict, match="out is in the way") as found:
+        unpack(objects, digest, into)
+    assert found.value.hint == "name an empty directory, or replace it with --force"
 
 
 def test_a_corrupt_object_is_not_left_in_the_directory(tmp_path: Path, into: Path):

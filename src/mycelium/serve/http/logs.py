@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any
 
 from msgspec import Struct
@@ -173,7 +173,8 @@ async def _pieces(
             ended = _end_of(head, job, source)
             if ended is not None:
                 digest = ended.stdout if source.stream == "stdout" else ended.stderr
-                for piece in _kept(objects, digest, offset):
+                start = ended.stdout_from if source.stream == "stdout" else ended.stderr_from
+                for piece in _kept(objects, digest, start, offset):
                     yield piece
                 return
             task = _now(head, job).tasks.get(source.index)
@@ -204,11 +205,12 @@ def _end_of(head: Head, job: Job, source: Source) -> Ended | None:
     return None
 
 
-def _kept(objects: Objects, digest: Digest | None, offset: int) -> Any:
+def _kept(objects: Objects, digest: Digest | None, start: int, offset: int) -> Iterator[tuple[int, bytes]]:
+    """What is stored of a stream, of which the first byte is the stream's byte `start`, from `offset` on."""
     if digest is None:
         return
     with contextlib.closing(objects.open(digest)) as stored:
-        position = 0
+        position = start
         while data := stored.read(LOG_CHUNK_BYTES):
             skipped = max(0, offset - position)
             if skipped < len(data):
