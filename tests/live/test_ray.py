@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.live.disk import small_disk
 from tests.live.rig.net import needs_rig
 from tests.live.rig.site import RigSite, rig_site
 from tests.live.site import wait_for
@@ -86,6 +87,12 @@ def test_a_token_that_is_wrong_ends_myc_join_with_the_answer(site: RigSite, tmp_
     address = f"{site.net.address(0)}:8700"
     joined = site.myc("join", address, f"--token-file={tmp_path / 'wrong'}", f"--home={tmp_path / 'h'}", check=False)
     assert (joined.returncode, "does not let machines into" in joined.stderr) == (4, True)
+
+
+def test_a_machine_with_a_full_disk_is_told_so(site: RigSite, tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", 64) as disk:
+        joined = site.myc("join", f"{site.net.address(0)}:8700", f"--home={disk}", host=1, check=False)
+    assert (joined.returncode, "needs" in joined.stderr or "left" in joined.stderr) == (6, True), joined.stderr
 
 
 def test_a_one_time_token_lets_one_machine_in_and_no_other(site: RigSite) -> None:
@@ -246,6 +253,28 @@ def test_a_flapping_link_evicts_nobody_and_loses_no_job(site: RigSite, times: in
     assert site.wait(job)["state"] == "done"
     assert site.nodes()["host1"]["lost_count"] == before
     assert not any("attempt 2" in said for said in site.story(job))
+
+
+def test_joins_and_leaves_in_a_row_leave_no_trace_in_the_head(site: RigSite) -> None:
+    """The same machine again and again: one node, and no memory that grows with it."""
+    rounds = 10 if LONG else 2
+
+    def held() -> int:
+        return sum(
+            each.memory_info().rss
+            for mark in ("cli.main up", "ray.bridge", "gcs_server")
+            for each in site.find(0, mark)
+        )
+
+    node, before = site.nodes()["host2"]["id"], 0
+    for number in range(rounds):
+        site.stop(2)
+        assert site.state("host2") == ""
+        site.join(2)
+        wait_for(lambda: site.state("host2") == "up", "host 2 to be up again")
+        before = before or held()
+        assert site.nodes()["host2"]["id"] == node, number
+    assert held() < before + rounds * 3 * (1 << 20)
 
 
 def test_nothing_is_left_on_a_host_that_has_left_or_gone_down(site: RigSite) -> None:
