@@ -67,7 +67,7 @@ def task_counts(job: Job) -> Document:
     counts: Document = {"size": job.size, "waiting": job.waiting if job.state not in ENDED else 0}
     shown = (TaskState.PLACED, TaskState.RUNNING, TaskState.STOPPING, TaskState.DONE)
     counts.update({state.value: states[state] for state in (*shown, TaskState.FAILED, TaskState.CANCELLED)})
-    if job.state in ENDED:  # tasks of a cancelled job that never started are no records, and were cancelled all the same
+    if job.state in ENDED:  # a cancelled job's tasks that never started are no records, and cancelled all the same
         counts[TaskState.CANCELLED.value] += job.size - job.ended
     return counts
 
@@ -92,10 +92,10 @@ def request_view(request: Request) -> Document:
         "outputs": list(request.outputs),
         "sandbox": request.sandbox.value,
         "workdir": request.workdir,
-    }
-    if array is not None:
         "program": request.program,
         "input": request.input,
+    }
+    if array is not None:
         step = f":{array.step}" if array.step != 1 else ""
         view["array"] = f"{array.start}-{array.stop}{step}" + (f"%{array.throttle}" if array.throttle else "")
     return view
