@@ -217,7 +217,8 @@ def test_nothing_outside_the_steps_directory_and_tmp_can_be_written(home: Path) 
                     written.append(top)
                 except OSError:
                     pass
-            print(sorted(written))
+            # Below /tmp, which is its own, lie the mount points of a Python that lies there outside.
+            print(sorted(top for top in written if not top.startswith("/tmp/")))
             for path in ("/proc/sys/kernel/core_pattern", "/proc/sysrq-trigger", "/proc/sys/vm/drop_caches"):
                 try:
                     open(path, "w").write("1")

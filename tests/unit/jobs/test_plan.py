@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from bench import plan as bench
 from mycelium.base.ids import AccountId
 from mycelium.jobs.model import Priority
 from mycelium.jobs.plan import plan
@@ -260,9 +259,3 @@ def test_a_requeued_task_goes_before_those_that_never_ran():
     play.step()
     play.requeue(array, 0)
     assert [(place.index, place.nodes) for place in play.step()] == [(0, (node.id,))]
-
-
-def test_the_benchmark_runs_at_its_small_size():
-    figures = bench.run(small=True)
-    assert figures["first_pass_placed"] > 0
-    assert figures["one_task_ended_placed"] > 0
