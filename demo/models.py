@@ -44,7 +44,10 @@ def show(site: Site, claims: Claims, console: Console) -> None:
     secret = site.ask("key", "create", "--name", "demo")["key"]
     with OpenAI(base_url=f"{served['gateway']}/v1", api_key=secret, max_retries=5) as client:
         _wait_known(client)
-        _run(site, client, claims, console)
+        try:
+            _run(site, client, claims, console)
+        except OpenAIError as error:
+            raise Failed(f"the gateway did not do as it was asked: {error}") from None
     site.myc("serve", MODEL, "--stop")
 
 
