@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import select
@@ -58,7 +59,11 @@ def keep(*directories: Path, meanwhile: Any = None) -> None:
     async def script() -> None:
         launcher = Launcher()
         try:
-            fds = [os.pidfd_open(await launcher.launch(directory)) for directory in directories]
+            fds: list[int] = []
+            for directory in directories:
+                pid = await launcher.launch(directory)
+                with contextlib.suppress(ProcessLookupError):  # it is over already
+                    fds.append(os.pidfd_open(pid))
             if meanwhile is not None:
                 await asyncio.to_thread(meanwhile)
             for fd in fds:
