@@ -82,7 +82,7 @@ RETAIN_ENDED_S = 7 * DAY_S  # ended jobs stay in memory this long, then live in 
 RETAIN_ENDED_MAX = 20_000  # or until there are more than this many
 USAGE_HALF_LIFE_S = 7 * DAY_S  # fair share forgets half of what an account used in this time
 
-# -- Polymer ------------------------------------------------------------------------------------------------------------
+# Polymer.
 PROGRAM_OPS_MAX = 100_000  # operations of one graph: about 40 MB while it is built
 PROGRAM_KERNELS_MAX = 4_096
 FUSED_STEPS_MAX = 256  # calls in one fused kernel: compiling grows faster than their number
@@ -109,9 +109,12 @@ VALUES_BODIES_MAX = 65_536  # arrays in one file of values
 PROGRAM_CHECK_S = 60  # of a submitted container and its inputs, in the throw-away process
 PROGRAM_CHECKS_MAX = 2  # at once: they are somebody else's work on the head's machine
 PROGRAM_CHECKS_WAITING_MAX = 64
+GANG_HELLO_S = 5.0  # for two ranks of a program to show each other who they are
+GANG_DIALS_MAX = 64  # connections to rank 0 that have not shown yet who they are
+GANG_MESSAGE_BYTES_MAX = 4 * GIB  # one batch of calls or results between two ranks
 FAILURE_TRACE_BYTES_MAX = 32 * KIB  # of a traceback that travels to the caller of a program
 
-# -- Scheduling ---------------------------------------------------------------------------------------------------------
+# Scheduling.
 SHARE_HORIZON_S = HOUR_S  # a placement counts against its account as if it ran this long: the usual time limit
 RESERVATIONS_MAX = 8  # jobs that cannot start and for which a pass keeps nodes; one a shape, the first in order
 TERMS_REMEMBERED_MAX = 1_024  # selector terms whose nodes are remembered: a byte a node each
@@ -120,7 +123,7 @@ TASKS_AVERAGED_MAX = 200  # finished tasks of an array whose mean time is taken 
 HOLDERS_NAMED = 3  # jobs that `why` names as those who hold what another waits for
 AHEAD_SHOWN = 3  # jobs ahead that `why` names; a person reads no more
 
-# -- Inference ----------------------------------------------------------------------------------------------------------
+# Inference.
 MODELS_MAX = 1_000
 DEPLOYMENTS_MAX = 200  # each is a line in the table that every gateway keeps
 REPLICAS_MAX = 256  # of one deployment

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from mycelium.base.ids import AccountId, JobId, NodeId
 from mycelium.head.codec import KINDS
+from mycelium.inference.story import SENTENCES as INFERENCE_SENTENCES
 from mycelium.jobs.events import JobSubmitted, StepEnded, TaskEnded, TaskPlaced, TaskRequeued
 from mycelium.jobs.model import Array, Cause, Ended, Reason, Request, TaskState
-from mycelium.inference.story import SENTENCES as INFERENCE_SENTENCES
 from mycelium.jobs.story import CAUSES, SENTENCES, say
 from mycelium.nodes.model import Devices
 
