@@ -405,7 +405,17 @@ def test_the_errors_of_a_site_behind_are_told_here(shared_site: LiveSite, myc: M
     assert "--port" in done.stderr
     blocked = own_home / "file"
     blocked.write_text("")
-    assert myc("up", "--detach", home=blocked).returncode == 7
+    assert myc("up", "--detach", home=blocked).returncode == 2
+    nowhere = myc("up", "--detach", "--home", "/proc/foo", home=own_home)
+    assert (nowhere.returncode, "/proc/foo cannot be used" in nowhere.stderr) == (2, True)
+    foreign = myc("up", "--detach", "--host", "192.0.2.1", home=own_home)
+    assert (foreign.returncode, "'192.0.2.1' is no address of this machine" in foreign.stderr) == (2, True)
+
+
+def test_the_welcome_of_a_site_behind_is_not_in_its_log(myc: Myc, own_home: Path):
+    assert "Try, here" in myc("up", "--detach", home=own_home).stdout
+    assert "Try" not in (own_home / "head.log").read_text()
+    assert myc("down", home=own_home).returncode == 0
 
 
 def test_down_without_a_valid_token_falls_back_to_the_process(tmp_path: Path, own_home: Path, myc: Myc):

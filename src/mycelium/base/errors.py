@@ -22,9 +22,12 @@ class Problem(Exception):
         self.hint = hint
         self.faults = faults  # what a person's file got wrong, one by one; empty for a single plain error
 
-    def body(self) -> dict[str, dict[str, str]]:
-        """The document that every HTTP door answers with."""
-        return {"error": {"kind": self.kind, "message": self.message, "hint": self.hint}}
+    def body(self) -> dict[str, dict[str, object]]:
+        """The document that every HTTP door answers with; what a person's file got wrong is listed in it one by one."""
+        error: dict[str, object] = {"kind": self.kind, "message": self.message, "hint": self.hint}
+        if len(self.faults) > 1 or any(fault.where for fault in self.faults):
+            error["faults"] = [{"where": f.where, "message": f.message, "hint": f.hint} for f in self.faults]
+        return {"error": error}
 
 
 class Refused(Problem):

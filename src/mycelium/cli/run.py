@@ -75,7 +75,7 @@ def check(document: Document) -> None:
     try:
         read(document)
     except Refused as refused:
-        named = [Fault(f"--{fault.where}", fault.message, fault.hint) for fault in refused.faults]
+        named = [Fault(f"--{fault.where.replace('.', ' ', 1)}", fault.message, fault.hint) for fault in refused.faults]
         refuse([Fault(fault.where.replace("--command", "COMMAND"), fault.message, fault.hint) for fault in named])
         raise
 

@@ -25,9 +25,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from mycelium.base.errors import Refused, Unavailable, Unknown
+from mycelium.base.errors import Fault, Refused, Unavailable, Unknown, refuse
+from mycelium.base.limits import DISK_RESERVE_BYTES
+from mycelium.base.units import format_size
+from mycelium.cli.lines import line_of
 
 KEYS = ("home", "url", "token", "port", "nodes", "host", "log_url", "name", "engine", "address", "tls")
+
+NUMBERS = ("port", "nodes")
 
 _flags: dict[str, str] = {}
 
@@ -93,10 +98,23 @@ def _configured() -> dict[str, Any]:
         found = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise Refused(f"{path} is no TOML: {error}".rstrip(".")) from None
-    strange = [key for key in found if key not in KEYS]
-    if strange:
-        raise Refused(f"{path}: {strange[0]!r} is no key", hint=f"the keys are: {', '.join(KEYS)}")
+    faults = [(line_of(text, key), fault) for key, value in found.items() if (fault := _fault(key, value)) is not None]
+    faults.sort(key=lambda placed: placed[0] or 0)
+    refuse(
+        [Fault(f"{path}:{line}: {f.where}" if line else f"{path}: {f.where}", f.message, f.hint) for line, f in faults]
+    )
     return found
+
+
+def _fault(key: str, value: Any) -> Fault | None:
+    """What is wrong with one key of the configuration file."""
+    if key not in KEYS:
+        return Fault(key, "is no key", hint=f"the keys are: {', '.join(KEYS)}")
+    if key in NUMBERS and (isinstance(value, bool) or not str(value).isdigit()):
+        return Fault(key, "must be a whole number")
+    if not isinstance(value, str | int):
+        return Fault(key, "must be a text")
+    return None
 
 
 def check_url(url: str) -> str:
@@ -172,11 +190,30 @@ def local_url() -> str:
         return str(found["url"])
     hint = "`myc up --detach` starts one; `myc login URL --token -` uses one elsewhere"
     if was_running():
-        raise Unavailable(
-            f"the site in {home()} is not running: it ended without a word",
-            hint="`myc up --detach` starts it again; nothing that was accepted is lost",
-        )
+        raise Unavailable(f"the site in {home()} is not running: {_last_word()}", hint=_how_to_go_on())
     raise Unavailable(f"no site runs on this machine (looked in {home()})", hint=hint)
+
+
+def _last_word() -> str:
+    """What the head said of its end (serve/last_word.py), if it could."""
+    try:
+        said = (home() / "last-word").read_text(errors="replace").strip()
+    except OSError:
+        said = ""
+    return f"it ended because {said}" if said else "it ended without a word"
+
+
+def _how_to_go_on() -> str:
+    again = "`myc up --detach` starts it again; nothing that was accepted is lost"
+    try:
+        disk = os.statvfs(home())
+    except OSError:
+        return again
+    free_bytes = disk.f_bavail * disk.f_frsize
+    if free_bytes >= DISK_RESERVE_BYTES:
+        return again
+    short = f"its disk has {format_size(free_bytes)} left, and it needs {format_size(DISK_RESERVE_BYTES)}"
+    return f"{short}: free some; {again}"
 
 
 def local_token(url: str) -> str:

@@ -5,13 +5,13 @@ Every mistake of the file is told at once, with the line it stands on.
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from mycelium.base.errors import Fault, Missing, Refused, Unavailable, refuse
+from mycelium.cli.lines import line_of
 from mycelium.cli.options import Json
 
 FILE_BYTES_MAX = 1 << 20  # a job file is written by hand; a larger one is some other file
@@ -48,6 +48,8 @@ def read_file(file: Path) -> dict[str, Any]:
     workdir = document.get("workdir", ".")
     if not isinstance(workdir, str) or not workdir:
         faults.append(Fault("workdir", "must be a directory", hint='write a path, or "none"'))
+    elif workdir != "none" and not Path(workdir).is_dir():
+        faults.append(Fault("workdir", f"there is no directory {workdir[:200]!r}", hint='or write "none"'))
     from mycelium.jobs.request import read
 
     try:
@@ -62,17 +64,6 @@ def read_file(file: Path) -> dict[str, Any]:
 
 def _where(file: Path, line: int | None, fault: Fault) -> str:
     return f"{file}:{line}: {fault.where}" if line else f"{file}: {fault.where}".removesuffix(": ")
-
-
-def line_of(text: str, key: str) -> int | None:
-    """The line on which a top-level key is written, or its table begins; None when it is not written at all."""
-    name = re.escape(key)
-    quoted = rf"(?:{name}|\"{name}\"|'{name}')"
-    written = re.compile(rf"\s*(?:{quoted}\s*(?:=|\.)|\[+\s*{quoted}\s*[\].])")
-    for number, line in enumerate(text.splitlines(), start=1):
-        if key and written.match(line):
-            return number
-    return None
 
 
 def _text(file: Path) -> str:

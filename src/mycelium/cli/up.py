@@ -121,7 +121,12 @@ def _refuse_second() -> None:
 def _start_behind(wanted: dict[str, Any], *, json: bool) -> None:
     begun = time.monotonic()
     home = settings.home()
-    home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    try:
+        home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        from mycelium.head.settings import unusable_home
+
+        raise unusable_home(home, error) from None
     path = home / "head.log"
     _rotate(path)
     given = {key: value for key, value in wanted.items() if value not in ("", None) and key != "tls"}
@@ -132,7 +137,7 @@ def _start_behind(wanted: dict[str, Any], *, json: bool) -> None:
         child = subprocess.Popen(
             [sys.executable, "-P", "-m", "mycelium.cli.main", "up", f"--home={home}", *words],
             stdin=subprocess.DEVNULL,
-            stdout=output,
+            stdout=subprocess.DEVNULL,  # what it says to people is said by this process
             stderr=output,
             cwd="/",
             start_new_session=True,

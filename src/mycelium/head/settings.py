@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 from msgspec import Struct
 
+from mycelium.base.errors import Problem, Refused, Unavailable
 from mycelium.base.limits import GRACE_MS, NODE_LOST_S, NODE_SUSPECT_S, RETAIN_ENDED_S
 
 
@@ -26,3 +28,13 @@ class SiteSettings(Struct, frozen=True):
     engine: str = "local"  # or ray, for many machines
     address: str = ""  # where other machines reach this one
     tls: bool = False
+
+
+_BAD_PLACE = (errno.ENOENT, errno.ENOTDIR, errno.EEXIST, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG)
+
+
+def unusable_home(home: Path, error: OSError) -> Problem:
+    """Why a site cannot have its home there: mostly the place is wrong; a full disk can be freed."""
+    kind = Refused if error.errno in _BAD_PLACE else Unavailable
+    said = "it is no directory" if error.errno == errno.EEXIST else (error.strerror or str(error)).lower()
+    return kind(f"{home} cannot be used: {said}", hint="choose another with --home")

@@ -62,7 +62,8 @@ def read(document: Any) -> Request:
         try:
             values[key] = rule.read(written[key]) if written.get(key) is not None else rule.default
         except Problem as problem:
-            faults.append(Fault(key, problem.message, problem.hint))
+            within = [Fault(f"{key}.{fault.where}", fault.message, fault.hint) for fault in problem.faults]
+            faults += within or [Fault(key, problem.message, problem.hint)]
     refuse(faults + _missing(written))
     if values["program"] is not None:
         program.complete(values)
@@ -262,17 +263,24 @@ def _env(value: Any) -> dict[str, str]:
     env = cast("Mapping[Any, Any]", value)
     if len(env) > ENV_ENTRIES_MAX:
         raise Refused(f"has {len(env)} entries; at most {ENV_ENTRIES_MAX} are allowed")
-    for name, text in env.items():
-        if not isinstance(name, str) or _ENV_NAME.fullmatch(name) is None:
-            raise Refused(f"{_shown(name)} is not a name of a variable")
-        if _RESERVED_ENV.match(name):
-            raise Refused(f"{name} is reserved", hint="names that begin with MYC_ or LD_ are set by the site")
-        if not isinstance(text, str) or "\0" in text or _surrogate(text):
-            raise Refused(f"the value of {name} must be a text without zero bytes")
+    refuse([fault for name, text in env.items() if (fault := _env_fault(name, text)) is not None])
     size_bytes = sum(len(name) + len(text.encode()) for name, text in env.items())
     if size_bytes > ENV_BYTES_MAX:
         raise Refused(f"has {size_bytes} bytes; at most {ENV_BYTES_MAX} are allowed", hint="put it into a file")
     return {str(name): str(text) for name, text in env.items()}
+
+
+def _env_fault(name: Any, text: Any) -> Fault | None:
+    where = _plain(name)
+    if not isinstance(name, str) or _ENV_NAME.fullmatch(name) is None:
+        return Fault(where, "is not a name of a variable", hint="letters, digits and _, no digit first")
+    if _RESERVED_ENV.match(name):
+        return Fault(where, "is reserved", hint="names that begin with MYC_ or LD_ are set by the site")
+    if not isinstance(text, str):
+        return Fault(where, "must be a text", hint=f'write {name} = "…"')
+    if "\0" in text or _surrogate(text):
+        return Fault(where, "must be a text without zero bytes, in valid unicode")
+    return None
 
 
 def _yes(value: Any) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import fcntl
 import gc
 import os
@@ -20,14 +21,14 @@ import mycelium
 from mycelium.accounts.model import Role
 from mycelium.accounts.rules import AddAccount
 from mycelium.base.clock import Clock
-from mycelium.base.errors import Conflict, Unavailable
+from mycelium.base.errors import Conflict, Refused, Unavailable
 from mycelium.base.limits import DISK_RESERVE_BYTES
 from mycelium.base.units import S_NS, format_size
 from mycelium.engine.seam import Engine
 from mycelium.head.commands import StopAll, Tick
 from mycelium.head.core import Core, Settings
 from mycelium.head.loop import Head
-from mycelium.head.settings import SiteSettings
+from mycelium.head.settings import SiteSettings, unusable_home
 from mycelium.head.sweep import sweep_for_ever
 from mycelium.head.views import time_view
 from mycelium.log import Log, open_log
@@ -35,6 +36,7 @@ from mycelium.nodes.plan import Patience
 from mycelium.serve.engines import make_authority, make_engine, open_entrance
 from mycelium.serve.http.app import build_app
 from mycelium.serve.http.auth import hash_token, new_token
+from mycelium.serve.last_word import LastWord
 from mycelium.serve.openai.keeper import GatewayKeeper, access
 from mycelium.store.directory import DirectoryObjects
 
@@ -56,11 +58,19 @@ def run(settings: SiteSettings, ready: Callable[[str], None] = lambda url: None)
     when a newer Mycelium wrote the log.
     """
     with _home(settings.home) as home:
+        try:
+            last_word = LastWord(home)
+        except OSError as error:
+            raise unusable_home(home, error) from None
         log = open_log(settings.log_url or str(home / "site.db"))
         try:
             asyncio.run(_serve(settings, home, log, ready))
+        except Exception as error:
+            last_word.say(error)
+            raise
         finally:
             log.close()
+            last_word.close()
 
 
 async def _serve(settings: SiteSettings, home: Path, log: Log, ready: Callable[[str], None]) -> None:
@@ -83,6 +93,7 @@ async def _serve(settings: SiteSettings, home: Path, log: Log, ready: Callable[[
         asyncio.get_running_loop().add_signal_handler(number, down, "a signal", settings.grace_ms)
     about = {"site": settings.name, "version": mycelium.__version__, "url": url, "started": time_view(clock.now_ns())}
     app = build_app(head, objects, about, down, access(home))
+    app.state.checks.authority = home / "ca"
     tls = authority.for_uvicorn(settings.host) if authority else {}
     server = _Server(uvicorn.Config(app, log_level="warning", lifespan="off", **tls))
     gateway = GatewayKeeper(home, core, settings.host, settings.gateway_port)
@@ -101,7 +112,8 @@ async def _serve(settings: SiteSettings, home: Path, log: Log, ready: Callable[[
             await gateway.end(goes_down.result()[1])
             await _wind_down(head, engine, *goes_down.result())
     finally:
-        (home / "site.json").unlink(missing_ok=True)
+        if goes_down.done():  # otherwise it stays, and says that here was a site that nobody stopped
+            (home / "site.json").unlink(missing_ok=True)
         server.should_exit = True
         server.force_exit = True
         for task in beside:
@@ -159,7 +171,7 @@ def _home(path: Path) -> Iterator[Path]:
         home.chmod(0o700)
         lock = os.open(home / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise Unavailable(f"{home} cannot be used: {error.strerror}", hint="choose another with --home") from None
+        raise unusable_home(home, error) from None
     try:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -183,6 +195,11 @@ def _listen(host: str, port: int) -> socket.socket:
         listener.bind((host, port))
     except OSError as error:
         listener.close()
+        if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+            raise Refused(
+                f"{host!r} is no address of this machine",
+                hint="--host 127.0.0.1 keeps the site to this machine; `ip addr` lists the others",
+            ) from None
         raise Unavailable(
             f"port {port} of {host} cannot be had: {error.strerror}", hint="choose another --port"
         ) from None

@@ -8,6 +8,7 @@ import pytest
 
 from mycelium.base.errors import Refused, Unavailable, Unknown
 from mycelium.cli import settings
+from mycelium.serve.last_word import LastWord
 
 
 def configure(text: str) -> None:
@@ -41,12 +42,20 @@ def test_every_key_can_be_said_in_the_file_and_in_the_environment(monkeypatch: p
 
 @pytest.mark.parametrize(
     ("text", "said"),
-    [("url = ", "is no TOML"), ("uri = 'x'", "'uri' is no key")],
+    [("url = ", "is no TOML"), ("uri = 'x'", r"config\.toml:1: uri: is no key")],
 )
 def test_a_configuration_file_that_makes_no_sense_is_refused(text: str, said: str):
     configure(text)
     with pytest.raises(Refused, match=said):
         settings.get("url")
+
+
+def test_every_mistake_of_the_configuration_file_is_told_with_its_line():
+    configure('port = "many"\nhome = "/tmp"\nuri = 1\nname = ["a"]\n')
+    with pytest.raises(Refused) as caught:
+        settings.get("url")
+    path = settings.config_dir() / "config.toml"
+    assert [fault.where for fault in caught.value.faults] == [f"{path}:1: port", f"{path}:3: uri", f"{path}:4: name"]
 
 
 def test_a_configuration_file_that_is_no_text_is_refused():
@@ -77,6 +86,23 @@ def test_without_any_site_the_hint_says_how_to_have_one():
 def test_a_site_that_was_killed_is_told_from_one_that_never_was():
     site_runs("http://127.0.0.1:8700", pid=2**22 + 1)  # above Linux's highest pid
     with pytest.raises(Unavailable, match="ended without a word"):
+        settings.place()
+
+
+def test_the_last_word_of_a_site_is_passed_on_with_what_its_disk_lacks(monkeypatch: pytest.MonkeyPatch):
+    site_runs("http://127.0.0.1:8700", pid=2**22 + 1)
+    LastWord(settings.home()).say(Unavailable("the disk of the log is full"))
+    monkeypatch.setattr(settings, "DISK_RESERVE_BYTES", 1 << 62)
+    with pytest.raises(Unavailable, match="it ended because the disk of the log is full") as caught:
+        settings.place()
+    assert "left, and it needs" in caught.value.hint
+
+
+def test_a_new_head_takes_back_the_last_word_of_the_one_before():
+    site_runs("http://127.0.0.1:8700", pid=2**22 + 1)
+    LastWord(settings.home()).say(Unavailable("old"))
+    LastWord(settings.home()).close()
+    with pytest.raises(Unavailable, match="it ended without a word"):
         settings.place()
 
 

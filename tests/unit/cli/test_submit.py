@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from mycelium.base.errors import Missing, Refused
-from mycelium.cli.submit import line_of, read_file
+from mycelium.cli.lines import line_of
+from mycelium.cli.submit import read_file
 
 
 def written(tmp_path: Path, text: str) -> Path:
@@ -25,9 +26,25 @@ def test_every_mistake_is_told_at_once_with_its_line_and_a_hint(tmp_path: Path):
         read_file(path)
     lines = caught.value.message.splitlines()
     assert lines[0] == "4 mistakes:"
-    assert [line.split(": ")[0].strip() for line in lines[1:]] == [f"{path}:{number}" for number in (1, 3, 4, 6)]
+    assert [line.split(": ")[0].strip() for line in lines[1:]] == [f"{path}:{number}" for number in (1, 3, 4, 7)]
     assert "did you mean 'memory'?" in lines[2]
     assert "write 1, 4 or 0.5" in lines[3]
+
+
+def test_every_mistake_within_env_is_told_on_its_own_line(tmp_path: Path):
+    path = written(tmp_path, 'command = "true"\n[env]\nSEED = 7\nGOOD = "1"\nB = true\n')
+    with pytest.raises(Refused) as caught:
+        read_file(path)
+    assert [fault.where for fault in caught.value.faults] == [f"{path}:3: env.SEED", f"{path}:5: env.B"]
+    listed = caught.value.body()["error"]["faults"]
+    assert listed[0] == {"where": f"{path}:3: env.SEED", "message": "must be a text", "hint": 'write SEED = "…"'}
+
+
+def test_a_bad_command_does_not_hide_a_missing_directory(tmp_path: Path):
+    path = written(tmp_path, 'command = []\nworkdir = "/nowhere/at/all"\n')
+    with pytest.raises(Refused, match="2 mistakes") as caught:
+        read_file(path)
+    assert "there is no directory '/nowhere/at/all'" in caught.value.message
 
 
 def test_what_is_missing_has_no_line(tmp_path: Path):
@@ -88,3 +105,19 @@ def test_a_huge_file_is_no_job_file(tmp_path: Path):
 )
 def test_a_key_is_found_on_its_line(text: str, line: int | None):
     assert line_of(text, "cpus") == line
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("[env]\nA = 1\nSEED = 7", 3),
+        ("[env]\n'SEED' = 7", 2),
+        ("env.SEED = 7", 1),
+        ("env = { SEED = 7 }", 1),
+        ("[other]\nSEED = 1\n[env]\nSEED = 7", 4),
+        ("SEED = 1", None),
+        ('"env.SEED" = 1', 1),
+    ],
+)
+def test_a_key_of_a_table_is_found_on_its_line(text: str, line: int | None):
+    assert line_of(text, "env.SEED") == line

@@ -60,11 +60,7 @@ def problem_answer(problem: Problem, status: int | None = None) -> Response:
         headers["retry-after"] = "1"
     if problem.http == 401:
         headers["www-authenticate"] = "Bearer"
-    body = problem.body()
-    if len(problem.faults) > 1:
-        faults = [{"where": f.where, "message": f.message, "hint": f.hint} for f in problem.faults]
-        body["error"]["faults"] = faults  # type: ignore[assignment]
-    return Response(msgspec.json.encode(body), status or problem.http, headers, media_type="application/json")
+    return Response(msgspec.json.encode(problem.body()), status or problem.http, headers, media_type="application/json")
 
 
 async def read_document(request: Request) -> Any:
