@@ -159,6 +159,28 @@ def test_a_node_killed_in_the_middle_changes_nothing_but_the_attempt(site: LiveS
     assert site.get(f"/jobs/{running.job['id']}")["attempt"] == 2
 
 
+def test_on_three_nodes_a_worker_nodes_death_costs_not_even_the_attempt(site: LiveSite) -> None:
+    wait_for(lambda: site.get("/status")["nodes"].get("up") == 3, "the nodes to be up")
+    numbers = list(range(150))
+    running = Running(site, squares, numbers, nodes=3)
+    name = running.job["id"]
+    _, _, last = wait_under_way(site, name)["tasks"][0]["nodes"]
+    assert kill_node(site.home, last)
+    assert running.ended() == [number * number for number in numbers]
+    assert site.get(f"/jobs/{name}")["attempt"] == 1
+
+
+def test_on_several_nodes_the_death_of_rank_0_is_another_attempt(site: LiveSite) -> None:
+    wait_for(lambda: site.get("/status")["nodes"].get("up") == 3, "the nodes to be up")
+    numbers = list(range(150))
+    running = Running(site, squares, numbers, nodes=2)
+    name = running.job["id"]
+    first, _ = wait_under_way(site, name)["tasks"][0]["nodes"]
+    assert kill_node(site.home, first)
+    assert running.ended() == [number * number for number in numbers]
+    assert site.get(f"/jobs/{name}")["attempt"] == 2
+
+
 def test_a_failing_kernel_raises_in_the_caller_as_it_does_here(site: LiveSite) -> None:
     with pytest.raises(ZeroDivisionError) as here:
         tenths([1, 2, 0, 4])

@@ -284,7 +284,9 @@ class Core:
                     self._order(beat.node, step, self._start(job, task, rank))
                 else:
                     self._missed[step] = self._missed.get(step, 0) + 1
-                    if self._missed[step] >= BEATS_MISSED:
+                    if self._missed[step] >= BEATS_MISSED and job_rules.spare(job, rank):
+                        self._order(beat.node, step, Stop(step, self.settings.grace_ms))
+                    elif self._missed[step] >= BEATS_MISSED:
                         self._emit(job_rules.decide_stop(job, task, Cause.STEP_LOST, "site"))
 
     def _started(self, report: Started) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hmac
+
 from mycelium.base.ids import Digest, NodeId, StepId, number_of
 from mycelium.base.limits import GANG_PORT_FIRST, GANG_PORTS, GRACE_MS
 from mycelium.engine.orders import Step
@@ -50,6 +52,7 @@ def _environment(site: Site, job: Job, task: Task, rank: int) -> dict[str, str]:
     if len(nodes) > 1:
         # The names that torch.distributed and its like look for, so that a gang finds itself without a word.
         port = gang_port(job, task)
+        env["MYC_GANG_SECRET"] = gang_secret(site, job, task)
         env |= {"MYC_GANG_PORT": port, "MASTER_ADDR": nodes[0].address, "MASTER_PORT": port}
         env |= {"RANK": str(rank), "WORLD_SIZE": str(len(nodes))}
     array = job.request.array
@@ -59,6 +62,17 @@ def _environment(site: Site, job: Job, task: Task, rank: int) -> dict[str, str]:
         env["MYC_ARRAY_LAST"] = str(array.indices[-1])
         env["MYC_ARRAY_COUNT"] = str(len(array.indices))
     return env
+
+
+def gang_secret(site: Site, job: Job, task: Task) -> str:
+    """What the ranks of one attempt know each other by, and nobody else on the network has.
+
+    Made of what only the site knows (the hash of the account's token is never shown), so that an order that is sent
+    again says the same.
+    """
+    key = site.accounts.by_id[job.account].token_hash.encode()
+    about = f"gang {job.id} {job.submitted_ns} {task.index} {task.attempt}"
+    return hmac.new(key, about.encode(), "sha256").hexdigest()
 
 
 def gang_port(job: Job, task: Task) -> str:

@@ -42,6 +42,7 @@ CAUSES: dict[Cause, str] = {
     Cause.CANCEL: "it was cancelled",
     Cause.DRAIN: "its node is being drained",
     Cause.GANG: "another of its steps ended badly",
+    Cause.LEAD: "the step that the others worked for ended",
     Cause.NODE_LOST: "its node was lost",
     Cause.STEP_LOST: "its step was killed from outside",
     Cause.RETRY: "it failed and has retries left",

@@ -145,6 +145,7 @@ class People:
             on=(f"zone={random.choice('ab')}",) if not gang and happens(work.select_permille) else (),
             retries=random.randint(0, work.retries_max),
             sandbox=Sandbox.PROCESS,
+            elastic=gang and happens(work.elastic_permille),
         )
 
     def _needs(self) -> Devices:

@@ -207,19 +207,20 @@ class Promises:
         elif event.state is not TaskState.CANCELLED:
             raise Violation(COMMIT, f"{event}, and no attempt holds a lease", (event.job,))
         task.over = event
-        good = all(end.ended.reason is Reason.EXIT and end.ended.exit_code == 0 for end in task.ends.values())
-        if event.state is TaskState.DONE and not (good and task.ends):
+        deciding = [end for rank, end in task.ends.items() if rank == 0 or not book.request.elastic]
+        good = all(end.ended.reason is Reason.EXIT and end.ended.exit_code == 0 for end in deciding)
+        if event.state is TaskState.DONE and not (good and deciding):
             raise Violation(COMMIT, f"{event}, but its steps ended otherwise", (event.job,))
         if event.state is TaskState.FAILED:
-            self._check_blame(event, task)
+            self._check_blame(event, task, deciding)
 
-    def _check_blame(self, event: TaskEnded, task: TaskBook) -> None:
+    def _check_blame(self, event: TaskEnded, task: TaskBook, ends: list[StepEnded]) -> None:
         """Nobody's job fails because a node died, the head was away or a clock jumped."""
-        own = [end for end in task.ends.values() if end.ended.reason in (Reason.EXIT, Reason.TIME)]
+        own = [end for end in ends if end.ended.reason in (Reason.EXIT, Reason.TIME)]
         own = [end for end in own if end.ended.exit_code != 0]
-        lost = [end for end in task.ends.values() if end.ended.reason is Reason.LOST]
+        lost = [end for end in ends if end.ended.reason is Reason.LOST]
         if not own and not (lost and task.losses >= 9):
-            raise Violation(BLAME, f"{event} after {list(task.ends.values())}", (event.job,))
+            raise Violation(BLAME, f"{event} after {ends}", (event.job,))
 
     def _job_ended(self, event: JobEnded, at_ns: int) -> None:
         book = self.jobs[event.job]

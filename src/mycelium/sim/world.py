@@ -28,6 +28,7 @@ class Work(Struct, frozen=True, forbid_unknown_fields=True):
     throttle_permille: int = 400  # of arrays
     gang_permille: int = 100
     gang_nodes_max: int = 3
+    elastic_permille: int = 0  # of gangs
     after_permille: int = 150
     select_permille: int = 150
     gpu_permille: int = 50

@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from mycelium.engine.local.pool.pool import LocalPool
+from mycelium.engine.program.driver import GangPool
 from mycelium.engine.program.report import say_failure, say_progress
+from mycelium.engine.program.worker import work_for
 from mycelium.jobs.program import INPUT_FILE, PROGRAM_FILE, RESULT_FILE
 from mycelium.polymer.compiler.compile import optimise
 from mycelium.polymer.container import pmr, values
@@ -24,18 +26,32 @@ PROGRESS_S = 0.5
 
 
 def main() -> int:
+    name, rank = os.environ.get("MYC_NODE_NAME", ""), int(os.environ.get("MYC_NODE_RANK", "0"))
     try:
-        with make_pool() as pool:
+        if rank > 0:
+            with LocalPool(workers()) as pool:
+                work_for(*_gang(), name, pool)
+        with _driving() as pool:
             data = values.pack(_result(pool))
         Path(RESULT_FILE).write_bytes(data)
     except Exception as error:  # the top of the process: the client hears of it
-        say_failure(error, os.environ.get("MYC_NODE_NAME", ""), sys.stderr)
+        say_failure(error, name, sys.stderr)
         return 1
     return 0
 
 
-def make_pool() -> LocalPool:
-    return LocalPool(workers())
+def _driving() -> LocalPool:
+    if int(os.environ.get("MYC_NODE_COUNT", "1")) == 1:
+        return LocalPool(workers())
+    pool = GangPool(workers())
+    pool.listen(*_gang())
+    return pool
+
+
+def _gang() -> tuple[str, int, str]:
+    """Where rank 0 listens, and what its ranks know each other by."""
+    address = os.environ["MYC_NODE_ADDRESSES"].partition(",")[0]
+    return address, int(os.environ["MYC_GANG_PORT"]), os.environ["MYC_GANG_SECRET"]
 
 
 def workers() -> int:
