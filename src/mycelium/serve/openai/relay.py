@@ -122,6 +122,7 @@ class Relay:
                 self._fleet.pump(member.deployment)
                 member.ttft_ms += (tally.ttft_ms() - member.ttft_ms) * (0.2 if member.requests else 1.0)
             tally.events += 1
+            member.heard_s = time.monotonic()
             if b'"error"' in data[:10]:
                 raise errors.of_backend(500, bytes(data))
             usage = _chunk_usage(data) if b'"usage":{' in data or b'"usage": {' in data else None
