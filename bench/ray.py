@@ -100,7 +100,7 @@ def directory(site: RigSite, root: Path, size_bytes: int) -> Row:
     one_stream = stream(site, min(size_bytes, 512 * MIB))
     site.myc("run", "--sandbox=none", "--on=!edge", "--", "true", cwd=str(work))  # uploads it; no other host has it yet
     uploaded = site.get("/jobs?all=true&limit=1")["jobs"][0]["id"]
-    workdir = site.job(uploaded)["workdir"]
+    workdir = site.job(uploaded)["request"]["workdir"]
     begun = time.perf_counter()
     site.wait(site.submit("true", nodes=2, on="edge", workdir=workdir))
     rate = 2 * size_bytes / MIB / (time.perf_counter() - begun)
