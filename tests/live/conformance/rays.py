@@ -12,6 +12,7 @@ from pathlib import Path
 from mycelium.engine.ray.engine import HEAD, RayEngine
 from mycelium.engine.ray.raylet import Place, Raylet, free_port
 
+PREFIX = "myc-shared-ray-"
 SHARED = "MYC_TEST_SHARED_RAY"  # for the processes of a test that make an engine of their own
 
 
@@ -20,7 +21,8 @@ def shared() -> Raylet:
     if SHARED in os.environ:
         directory, _, port = os.environ[SHARED].rpartition(":")
         return Raylet(Place(Path(directory), HEAD, port=int(port), cpus=2))
-    directory = Path(tempfile.mkdtemp(prefix="myc-shared-ray-"))
+    sweep()
+    directory = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-"))
     place = Place(directory, HEAD, port=free_port("127.0.0.1"), cpus=2)
     raylet = Raylet(place)
     raylet.start()
@@ -28,6 +30,15 @@ def shared() -> Raylet:
     atexit.register(shutil.rmtree, directory, ignore_errors=True)
     atexit.register(raylet.kill)
     return raylet
+
+
+def sweep() -> None:
+    """End what a test run left that was killed."""
+    for directory in Path(tempfile.gettempdir()).glob(f"{PREFIX}*-*"):
+        owner = directory.name.removeprefix(PREFIX).partition("-")[0]
+        if owner.isdigit() and not Path("/proc", owner).exists():
+            Raylet(Place(directory, HEAD)).kill()
+            shutil.rmtree(directory, ignore_errors=True)
 
 
 def make(home: Path, nodes: int) -> RayEngine:
@@ -55,7 +66,7 @@ OF_THE_SEAM = (
 
 
 def wanted(test: str) -> bool:
-    """Whether a test of the suite is to run on Ray. A sandbox is the agent's affair, and tried on the default engine."""
+    """Whether a test of the suite is to run on Ray. Sandboxes are the agent's affair, tried on the default engine."""
     if "process" in test:
         return False
     return os.environ.get("MYC_CONFORMANCE") == "all" or any(name in test for name in OF_THE_SEAM)

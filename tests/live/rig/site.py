@@ -15,6 +15,7 @@ from typing import Any
 
 import psutil
 
+from mycelium.engine.ray.raylet import Place, Raylet
 from mycelium.sandbox import process, usage
 from tests.live.rig.net import Net, processes
 from tests.live.site import WAIT_S, wait_for
@@ -219,6 +220,8 @@ class RigSite:
             self._calls.kill()
             self._calls.communicate()
         self.net.close()
+        for host in range(len(self.net.hosts)):
+            Raylet(Place(self.home(host) / "ray", "")).kill()
         for each in self.running.values():
             each.kill()
             each.wait()
