@@ -22,6 +22,7 @@ Document = dict[str, Any]
 
 ENDED = ("done", "failed", "cancelled")
 WAITING = ("held", "queued")
+PLACED = "placed"  # on its node, where its directory is being made
 AWAY_S = 300.0  # how long a site may be away before following it is given up
 SECOND_CTRL_C_S = 2.0
 PATIENCE_S = 0.7  # a job that waits longer than this gets a line that says why
@@ -31,17 +32,20 @@ INTERRUPTED = 130
 FAILED_SHOWN, FAILED_SOUGHT = 8, 10_000
 
 
-def to_the_end(client: Client, job: Document, *, all_to_stderr: bool = False) -> tuple[int, Document | None]:
+def to_the_end(
+    client: Client, job: Document, *, all_to_stderr: bool = False, files: int = 0
+) -> tuple[int, Document | None]:
     """Follow `job` until it has ended; the exit code for this process, and the job's last state.
 
     None for the state: the person detached before the end. `all_to_stderr` keeps stdout free for a document.
+    `files` is how many the job's directory holds, where that is known.
     """
     name = str(job["id"])
     try:
         if job["request"]["array"]:
             final = watch_array(client, name)
         else:
-            final = stream(client, name, all_to_stderr=all_to_stderr)
+            final = stream(client, name, all_to_stderr=all_to_stderr, files=files)
     except KeyboardInterrupt:
         return _interrupted(client, name)
     except BrokenPipeError:
@@ -86,9 +90,9 @@ def _say_array_end(client: Client, job: Document) -> None:
 # One task: its output.
 
 
-def stream(client: Client, job: str, *, all_to_stderr: bool = False, only: str = "") -> Document:
+def stream(client: Client, job: str, *, all_to_stderr: bool = False, only: str = "", files: int = 0) -> Document:
     """Pass on what the job prints, stdout and stderr apart, until it has ended. `only`: just this stream."""
-    with _Waiting(client, job):
+    with _Waiting(client, job, files):
         reader = Reader(client, job, follow=True, only=only, all_to_stderr=all_to_stderr)
         return reader.to_the_end()
 
@@ -160,7 +164,8 @@ def missing(task: str, stream: str, count_bytes: int) -> str:
 class _Waiting:
     """Says, beside the output, why a job does not start at once."""
 
-    def __init__(self, client: Client, job: str) -> None:
+    def __init__(self, client: Client, job: str, files: int = 0) -> None:
+        self._files = files
         self._client = Client(client.url, client.token)  # a connection of its own: the other one carries the log
         self._job = job
         self._over = threading.Event()
@@ -181,13 +186,23 @@ class _Waiting:
                 job = self._client.get(f"/jobs/{self._job}")
             except Exception:  # the log's own connection will say what is wrong
                 return
-            if job["state"] not in WAITING:
+            now = waits_for(job, self._files)
+            if not now:
                 return
-            reason = show.clean(job.get("reason") or "it is queued")
-            if reason != said and not self._over.is_set():
-                if not said or sys.stderr.isatty():
-                    show.note(f"{self._job} waits: {reason}")
-                said = reason
+            if now != said and not self._over.is_set():
+                if not said or job["state"] == PLACED or sys.stderr.isatty():
+                    show.note(f"{self._job} {now}")
+                said = now
+
+
+def waits_for(job: Document, files: int) -> str:
+    """What a job that has not started waits for; empty for one that has."""
+    if job["state"] in WAITING:
+        return f"waits: {show.clean(job.get('reason') or 'it is queued')}"
+    if job["state"] == PLACED:
+        what = show.counted(files, "file") if files else "what it starts with"
+        return f"is placed: preparing {what} on {', '.join(job['nodes'])}"
+    return ""
 
 
 # An array: how far it is.

@@ -102,10 +102,11 @@ def carry_out(document: Document, workdir: str, *, detach: bool, dry_run: bool, 
             for line in found["says"]:
                 show.say(show.clean(line))
         return 0
+    files = 0
     if workdir != "none":
         from mycelium.cli.upload import upload
 
-        document["workdir"] = upload(client, Path(workdir))
+        document["workdir"], files = upload(client, Path(workdir))
     job = submit(client, document)
     if detach:
         if json:
@@ -116,7 +117,7 @@ def carry_out(document: Document, workdir: str, *, detach: bool, dry_run: bool, 
         return 0
     from mycelium.cli.follow import to_the_end
 
-    code, final = to_the_end(client, job, all_to_stderr=json)
+    code, final = to_the_end(client, job, all_to_stderr=json, files=files)
     if json:
         show.document(final or client.get(f"/jobs/{job['id']}"))
     return code

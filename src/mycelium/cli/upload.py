@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from mycelium.base.errors import Refused
 from mycelium.base.ids import Digest
@@ -22,8 +23,15 @@ ASK_DIGESTS = 20_000  # digests in one question: 1.4 MB of JSON
 SKIPPED_SHOWN = 5
 
 
-def upload(client: Client, root: Path) -> Digest:
-    """The digest of the directory's tree, which the site has when this returns.
+class Sent(NamedTuple):
+    """A directory that the site has: its tree, and how many files it holds."""
+
+    digest: Digest
+    files: int
+
+
+def upload(client: Client, root: Path) -> Sent:
+    """The directory's tree, which the site has when this returns.
 
     Errors: `Missing` for no directory, `Refused` with the sum when it is too large, those of the site.
     """
@@ -51,7 +59,7 @@ def upload(client: Client, root: Path) -> Digest:
             again=True,
         )
     progress.end(len(items))
-    return found.digest
+    return Sent(found.digest, sum(entry.digest is not None for entry in found.tree.entries))
 
 
 def _packed(batch: list[Item], tell: Callable[[int], None]) -> Callable[[], Iterator[bytes]]:

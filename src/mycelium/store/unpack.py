@@ -95,17 +95,23 @@ def _write(
 def _copy(objects: Objects, digest: Digest, entry: TreeEntry, fd: int) -> None:
     # Reading, hashing and writing in small steps is faster than copy_file_range and hashing what it copied: to be
     # verified, the bytes have to come through the processor anyway.
-    size_bytes = objects.size(digest)
+    if entry.size_bytes <= CHUNK_BYTES:
+        # Of many small files, each question to the store is a good part of the time: here its bytes say their size.
+        data = objects.read(digest)
+        _check_size(entry, len(data))
+        _write_all(fd, data)
+        return
+    _check_size(entry, objects.size(digest))
+    with objects.open(digest) as source:
+        while chunk := source.read(CHUNK_BYTES):
+            _write_all(fd, chunk)
+
+
+def _check_size(entry: TreeEntry, size_bytes: int) -> None:
     if size_bytes != entry.size_bytes:
         raise Refused(
             f"{entry.path} has {format_size(size_bytes)}, not {format_size(entry.size_bytes)} as its tree says"
         )
-    if size_bytes <= CHUNK_BYTES:
-        _write_all(fd, objects.read(digest))
-        return
-    with objects.open(digest) as source:
-        while chunk := source.read(CHUNK_BYTES):
-            _write_all(fd, chunk)
 
 
 def _write_all(fd: int, data: bytes) -> None:

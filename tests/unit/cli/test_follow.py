@@ -109,3 +109,11 @@ def test_a_part_of_the_log_that_is_gone_is_told_with_its_size(monkeypatch: pytes
 def test_what_a_job_that_ended_well_has_to_say_is_shown(capsys: pytest.CaptureFixture[str]):
     follow._say_end(Site(), job(message="left out of the outputs: abs: is a link"))  # type: ignore[arg-type]
     assert capsys.readouterr().err == "job-1 is done: left out of the outputs: abs: is a link\n"
+
+
+def test_a_job_whose_directory_is_being_made_says_so_with_its_size():
+    placed = job(state="placed", nodes=["node-1"])
+    assert follow.waits_for(placed, 20_000) == "is placed: preparing 20,000 files on node-1"
+    assert follow.waits_for(placed, 0) == "is placed: preparing what it starts with on node-1"
+    assert follow.waits_for(job(state="queued", reason="no room"), 3) == "waits: no room"
+    assert follow.waits_for(job(state="running"), 3) == ""

@@ -70,7 +70,7 @@ def test_the_same_directory_moves_no_bytes_twice(site: Any, root: Path):
 
 
 def test_what_was_sent_can_be_unpacked_as_it_was(site: Any, root: Path, tmp_path: Path):
-    digest = upload(site, root)
+    digest, _ = upload(site, root)
     unpack(Remote(site), digest, tmp_path / "there")  # type: ignore[arg-type]
     assert (tmp_path / "there/data/a.txt").read_text() == "a" * 1000
     assert not (tmp_path / "there/x.tmp").exists()
@@ -91,7 +91,7 @@ def test_no_such_directory_is_missing(site: Any, tmp_path: Path):
 
 
 def test_bytes_that_were_altered_on_the_way_are_refused(site: Any, root: Path, tmp_path: Path):
-    digest = upload(site, root)
+    digest, _ = upload(site, root)
     site.altered = digest_of(b"print(1)\n")
     with pytest.raises(Unavailable, match="arrived altered"):
         unpack(Remote(site), digest, tmp_path / "there")  # type: ignore[arg-type]
