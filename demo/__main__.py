@@ -16,7 +16,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from demo import library, models
+from demo import library, models, similar
 from demo.claims import Claims
 from demo.kill import kill_node
 from demo.site import Failed, Site
@@ -108,6 +108,7 @@ def _run(site: Site, claims: Claims) -> None:
 
     title("Is all of that true?")
     check(claims, site, parts, found, final, result, killed, story, why, array)
+    similar.show(site, claims, console)
     models.show(site, claims, console)
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import secrets
 import sys
-import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
 from mycelium.base.errors import Conflict, Exhausted, Unavailable
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from mycelium.polymer.program.graph import Module
 
 Document = dict[str, Any]
+Tell = Callable[[int, int], None]
 
 
 def run_module(module: Module, inputs: dict[str, Any], url: str, token: str, asked: Document) -> Any:
@@ -68,9 +69,12 @@ def send(client: Client, objects: list[bytes]) -> list[str]:
     return digests
 
 
-def result(client: Client, job: Document) -> Any:
-    """Follow the job to its end; what it computed. Errors: what it raised."""
-    listener = _Listener(job["name"])
+def result(client: Client, job: Document, tell: Tell | None = None) -> Any:
+    """Follow the job to its end; what it computed. Errors: what it raised.
+
+    `tell` hears now and then how many calls are done, of how many that are known of; else a terminal shows it.
+    """
+    listener = _Listener(job["name"], tell)
     rank = {"rank": 0} if job["request"]["nodes"] > 1 else {}
     reader = _Reader(client, job["id"], listener, **rank)
     try:
@@ -116,13 +120,13 @@ class _Reader(Reader):
 class _Listener:
     """Takes the job's stderr: progress and failure are for us, the rest is the program's own and is passed on."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, tell: Tell | None) -> None:
         self.name = name
+        self._tell = tell or self._show
         self.failure: Failure | None = None
         self._rest = b""
         self._bar: Any = None
         self._task: Any = None
-        self._begun = time.monotonic()
 
     def write(self, data: bytes) -> None:
         *lines, self._rest = (self._rest + data).split(b"\n")
@@ -134,14 +138,14 @@ class _Listener:
         if isinstance(told, Failure):
             self.failure = told  # the traceback that follows it travels in it
         elif told is not None:
-            self._progress(*told)
+            self._tell(*told)
         elif self.failure is None:
             sys.stderr.buffer.write(line + b"\n")
 
     def flush(self) -> None:
         sys.stderr.buffer.flush()
 
-    def _progress(self, done: int, total: int) -> None:
+    def _show(self, done: int, total: int) -> None:
         if not sys.stderr.isatty():
             return
         if self._bar is None:

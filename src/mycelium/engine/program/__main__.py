@@ -22,7 +22,7 @@ from mycelium.polymer.program.define import check_inputs
 from mycelium.polymer.runtime.dataflow import Run, run
 from mycelium.polymer.runtime.memo import MemoryMemo
 
-PROGRESS_S = 0.5
+PROGRESS_S = 0.25
 
 
 def main() -> int:
