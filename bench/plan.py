@@ -21,11 +21,11 @@ from bench.row import Row
 from mycelium.accounts.model import Account, Role
 from mycelium.base.ids import account_id, job_id, node_id
 from mycelium.base.units import GIB, S_NS
+from mycelium.jobs.apply import apply
 from mycelium.jobs.events import JobEnded, JobSubmitted, StepEnded, TaskEnded, TaskPlaced
 from mycelium.jobs.index import Index
 from mycelium.jobs.model import Ended, Job, JobState, Priority, Reason, Request, Site, TaskState
 from mycelium.jobs.plan import Place, plan
-from mycelium.jobs.rules import apply
 from mycelium.jobs.why import reason, why
 from mycelium.nodes.model import Devices, Node, NodeState
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from mycelium.accounts.model import Account, Role, Usage
 from mycelium.base.ids import AccountId, JobId, account_id, job_id, node_id, number_of
 from mycelium.base.units import GIB, MINUTE_S, MS_NS, S_NS
+from mycelium.jobs.apply import apply
 from mycelium.jobs.events import (
     JobCancelled,
     JobEnded,
@@ -32,7 +33,6 @@ from mycelium.jobs.model import (
 )
 from mycelium.jobs.plan import Place, plan
 from mycelium.jobs.reserve import leased_tasks
-from mycelium.jobs.rules import apply
 from mycelium.nodes.model import Devices, Node, NodeState
 
 NOW_NS = 1_800_000_000 * S_NS

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from mycelium.accounts import rules as account_rules
 from mycelium.head import core
 from mycelium.head.core import Core
+from mycelium.jobs import apply as changes
 from mycelium.jobs import rules
 from mycelium.jobs.model import Cause
 from mycelium.log import MemoryLog
@@ -50,7 +51,7 @@ def _unfenced(self: Core, step: Any) -> Any:
 
 def no_keys(patch: pytest.MonkeyPatch) -> None:
     """An idempotency key is not remembered."""
-    patch.setattr(rules, "_remember", lambda site, event, at_ns: None)
+    patch.setattr(changes, "_remember", lambda site, event, at_ns: None)
 
 
 def back_with_a_word(patch: pytest.MonkeyPatch) -> None:
@@ -76,13 +77,13 @@ def forget_events(patch: pytest.MonkeyPatch) -> None:
 
 def lose_the_requeued(patch: pytest.MonkeyPatch) -> None:
     """A task that is queued again is never looked at."""
-    normal = rules.APPLY[rules.TaskRequeued]
+    normal = changes.APPLY[changes.TaskRequeued]
 
     def requeued(site: Any, index: Any, event: Any, at_ns: int) -> None:
         normal(site, index, event, at_ns)
         index.queue.drop(event.job)
 
-    patch.setitem(rules.APPLY, rules.TaskRequeued, requeued)
+    patch.setitem(changes.APPLY, changes.TaskRequeued, requeued)
 
 
 def keep_the_rate(patch: pytest.MonkeyPatch) -> None:
@@ -92,7 +93,7 @@ def keep_the_rate(patch: pytest.MonkeyPatch) -> None:
     def hold(accounts: Any, account: Any, rate_m: int, at_ns: int) -> None:
         normal(accounts, account, max(rate_m, 0), at_ns)
 
-    patch.setattr(rules, "hold", hold)
+    patch.setattr(changes, "hold", hold)
 
 
 def blame_the_drained(patch: pytest.MonkeyPatch) -> None:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import pytest
 
 from mycelium.base.errors import Missing, Refused
+from mycelium.cli import sim
 from mycelium.cli.main import run
+from mycelium.cli.sim import progress
 from mycelium.head.core import Core
+from mycelium.sim.run import Simulation
 from mycelium.sim.world import load, names, read
 
 
@@ -17,6 +21,25 @@ def test_a_run_prints_what_happened(capsys: pytest.CaptureFixture[str]) -> None:
     said = capsys.readouterr()
     assert "1 run, every promise held" in said.out
     assert "the hash of the last event is" in said.err
+
+
+def test_how_far_a_long_run_is_can_be_told_while_it_runs() -> None:
+    simulation = Simulation(load("calm"), 3, 4)
+    horizon_s = simulation.world.horizon_s
+    assert progress(simulation) == f"seed 3: 0 of {horizon_s:,} simulated seconds, 0 events"
+    assert simulation.run().ok
+    assert progress(simulation) == f"seed 3: the last jobs end, {simulation.log.last_seq:,} events"
+
+
+def test_on_a_terminal_a_line_says_how_far_it_is_and_is_gone_at_the_end(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sim, "PROGRESS_S", 0.001)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    assert run(["sim", "calm", "--seed", "3", "--nodes", "4"]) == 0
+    said = capsys.readouterr().err
+    assert "\r\x1b[Kseed 3: " in said
+    assert "events\r\x1b[K" in said
 
 
 def test_many_seeds_are_one_document(capsys: pytest.CaptureFixture[str]) -> None:

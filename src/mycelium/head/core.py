@@ -43,6 +43,7 @@ from mycelium.inference.commands import InferenceCommand, Report
 from mycelium.inference.events import InferenceEvent
 from mycelium.inference.plan import Load
 from mycelium.jobs import rules as job_rules
+from mycelium.jobs.apply import apply as apply_to_jobs
 from mycelium.jobs.events import JobArchived, JobEvent, StepEnded, TaskPlaced, TaskStopping
 from mycelium.jobs.index import Index
 from mycelium.jobs.model import Cause, Ended, Job, Site, Task, TaskState
@@ -436,7 +437,7 @@ def apply(site: State, index: Index, event: codec.Event, at_ns: int) -> None:
         node_rules.apply(site.nodes, event, at_ns)
         index.node_changed(site.nodes.by_id[event.node])
     elif isinstance(event, JobEvent):
-        job_rules.apply(site, index, event, at_ns)
+        apply_to_jobs(site, index, event, at_ns)
     elif isinstance(event, InferenceEvent):
         inference_rules.apply(site.inference, event, at_ns)
     else:
