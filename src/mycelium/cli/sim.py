@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+import sys
+import threading
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -13,11 +17,12 @@ from mycelium.cli import show
 from mycelium.cli.options import Json
 
 if TYPE_CHECKING:
-    from mycelium.sim.run import Outcome
+    from mycelium.sim.run import Outcome, Simulation
 
 NODES_MAX = 10_000
 SEEDS_MAX = 100_000
 BROKEN = 1
+PROGRESS_S = 0.5
 COLUMNS = (
     "seed", "submitted", "done", "failed", "cancelled", "refused", "steps", "requeued", "lost nodes", "head lives",
     "turns", "events", "p50 wait", "p99 wait", "simulated", "wall",
@@ -43,9 +48,10 @@ def sim(
 ) -> int:
     """Run the real head over pretend machines, with the faults of a world, and check every promise.
 
+    A run with a world's own machines takes a second or two; one with --nodes 1000 takes a minute or two.
     Exits with 1 when a promise was broken, and prints what led to it and the command that repeats it.
     """
-    from mycelium.sim.run import simulate
+    from mycelium.sim.run import Simulation
     from mycelium.sim.world import load
 
     if world == "list":
@@ -53,7 +59,9 @@ def sim(
     chosen = load(world)
     outcomes: list[Outcome] = []
     for number in _seeds(seeds) if seeds else range(seed, seed + 1):
-        outcomes.append(simulate(chosen, number, nodes or None))
+        simulation = Simulation(chosen, number, nodes or None)
+        with _progress(simulation):
+            outcomes.append(simulation.run())
         if not outcomes[-1].ok and not json:
             _show_broken(outcomes[-1])
     if json:
@@ -62,6 +70,40 @@ def sim(
         show.table(COLUMNS, [_row(outcome) for outcome in outcomes], right=COLUMNS)
         _show_sum(outcomes)
     return 0 if all(outcome.ok for outcome in outcomes) else BROKEN
+
+
+@contextlib.contextmanager
+def _progress(simulation: Simulation) -> Iterator[None]:
+    """A line on a terminal that says how far a run is, once it takes long enough to ask."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(PROGRESS_S):
+            sys.stderr.write(f"\r\x1b[K{progress(simulation)}")
+            sys.stderr.flush()
+
+    watching = threading.Thread(target=watch, daemon=True)
+    watching.start()
+    try:
+        yield
+    finally:
+        over.set()
+        watching.join()
+        sys.stderr.write("\r\x1b[K")
+        sys.stderr.flush()
+
+
+def progress(simulation: Simulation) -> str:
+    """How far a run is. After the horizon come no more faults, and it goes on until every job has ended."""
+    from mycelium.sim.timeline import S_NS, START_NS
+
+    passed_s = (simulation.timeline.now_ns - START_NS) // S_NS
+    horizon_s = simulation.world.horizon_s
+    of = f"{passed_s:,} of {horizon_s:,} simulated seconds" if passed_s < horizon_s else "the last jobs end"
+    return f"seed {simulation.outcome.seed}: {of}, {simulation.log.last_seq:,} events"
 
 
 def _list(*, as_json: bool) -> int:
