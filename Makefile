@@ -13,6 +13,7 @@ demo: setup ## a site of four nodes runs a real job array, loses a node half-way
 	@$(RUN)python -m demo
 
 test: check ## every test (what CI runs)
+	@scripts/setup tests
 	$(RUN)pytest -n 2 --dist loadscope
 
 check: setup ## format, lint, types, layers (under 30 s)
@@ -27,6 +28,11 @@ format: setup ## rewrite the sources in the project's style
 
 bench: setup ## measure, beside the peers' figures
 	@$(RUN)python -m bench
+
+soak: setup ## the tests at their full sizes (an hour or two)
+	@scripts/setup tests
+	MYC_TEST_LONG=1 MYC_API_EXAMPLES=500 MYC_CONFORMANCE=all POLYMER_PROGRAMS=10000 POLYMER_KILLS=200 \
+		$(RUN)pytest -n 2 --dist loadscope --timeout 3600
 
 clean: ## remove what the targets made
 	rm -rf .venv .tools .hypothesis .pytest_cache .ruff_cache dist build
