@@ -159,12 +159,12 @@ def _held_by(bind: Bind, world: World, full: Flags) -> Bind:
     slots = np.flatnonzero(full)
     where = f"{world.table.ids[int(slots[0])]} is" if len(slots) == 1 else f"these {len(slots):,} nodes are"
     where = "both nodes are" if len(slots) == 2 else where
-    said = ", ".join(_holder(world, name, until_ns) for name, until_ns in held[:HOLDERS_NAMED])
+    named = [_holder(world, name, until_ns) for name, until_ns in held[:HOLDERS_NAMED]]
     more = len(held) - HOLDERS_NAMED
-    others = f" and {more:,} more {'jobs' if more > 1 else 'job'}" if more > 0 else ""
-    return Bind(
-        bind.kind, f"{bind.text}; {where} held by {said}{others}", tuple(name for name, _ in held[:HOLDERS_NAMED])
-    )
+    if more > 0:
+        named.append(f"{more:,} more {'jobs' if more > 1 else 'job'}")
+    said = " and ".join(filter(None, (", ".join(named[:-1]), named[-1])))
+    return Bind(bind.kind, f"{bind.text}; {where} held by {said}", tuple(name for name, _ in held[:HOLDERS_NAMED]))
 
 
 def _holder(world: World, name: JobId, until_ns: int) -> str:

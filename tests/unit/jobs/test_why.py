@@ -256,7 +256,7 @@ def test_the_jobs_that_hold_the_room_are_named_the_first_to_end_first():
     play.step()
     found = asked(play, play.submit(request(1), mine))
     assert found.binds[0].jobs == (soon.id, late.id)
-    held = f"both nodes are held by {soon.id} (ben, for at most 10m), {late.id} (ada, for at most 1h)"
+    held = f"both nodes are held by {soon.id} (ben, for at most 10m) and {late.id} (ada, for at most 1h)"
     assert found.binds[0].text.endswith(held)
     assert found.expected is not None
     assert found.expected.rests_on[0] == f"{soon.id} running to its time limit"
