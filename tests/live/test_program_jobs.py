@@ -9,18 +9,20 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Thread
-from typing import Any
+from typing import Annotated, Any
 
+import numpy
 import pytest
 
 import mycelium as my
 from demo.kill import kill_node
-from mycelium.base.errors import Denied, Problem, Refused
+from mycelium.base.errors import Denied, Exhausted, Problem, Refused
 from mycelium.cli import program
 from mycelium.cli.client import Client
 from mycelium.engine.program.report import PROGRESS
 from mycelium.polymer.container import pmr, values
 from mycelium.polymer.forms.seal import seal
+from mycelium.polymer.schema.types import Tensor
 from tests.live.site import LiveSite, site_at, wait_for
 
 
@@ -73,6 +75,7 @@ def reaches(paths: list[str]) -> list[str]:
     return my.map(reach, paths)
 
 
+Matrix = Annotated[numpy.ndarray, Tensor("float32", ("n", "d"))]
 TEXTS = [f"the {word} and the hare" for word in ("tortoise", "fox", "hound")] * 40
 
 
@@ -243,6 +246,49 @@ def test_signatures_that_do_not_count_are_refused_where_the_site_has_an_authorit
             else:
                 with pytest.raises(Denied):
                     program.submit(client(site), signed, given, {})
+
+
+SPIN = """(module
+  (func (export "twice") (param i64) (result i64) (i64.mul (local.get 0) (i64.const 2)))
+  (func (export "spin") (param i64) (result i64) (loop (br 0)) (unreachable)))"""
+
+
+def test_webassembly_is_checked_and_runs_on_its_fuel(site: LiveSite) -> None:
+    pytest.importorskip("wasmtime", reason="the extra `wasm` is not installed")
+
+    @my.kernel(wasm=my.wasm(SPIN, "twice"))
+    def twice(x: int) -> int: ...
+
+    @my.kernel(wasm=my.wasm(SPIN, "spin", fuel=1_000_000))
+    def spin(x: int) -> int: ...
+
+    @my.program
+    def doubled(xs: list[int]) -> list[int]:
+        return my.map(twice, xs)
+
+    @my.program
+    def spun(xs: list[int]) -> list[int]:
+        return my.map(spin, xs)
+
+    assert doubled.run([1, 2, 3], site=url(site), token=token(site)) == [2, 4, 6]
+    with pytest.raises(Exhausted, match="fuel"):
+        spun.run([1], site=url(site), token=token(site))
+
+
+def test_tensors_come_back_as_they_are_computed_here(site: LiveSite) -> None:
+    pytest.importorskip("jax", reason="the extra `xla` is not installed")
+
+    @my.kernel(forms=["xla"])
+    def halved(x: Matrix) -> Matrix:
+        return x / 2
+
+    @my.program
+    def halves(x: Matrix) -> Matrix:
+        return halved(x)
+
+    given = numpy.arange(6, dtype="float32").reshape(2, 3)
+    found = halves.run(given, site=url(site), token=token(site), memory="1G")
+    assert found.dtype == "float32" and (found == given / 2).all()
 
 
 def test_what_goes_with_no_program_is_refused_at_once(site: LiveSite) -> None:

@@ -29,8 +29,8 @@ def main() -> int:
     parser.add_argument("--ca", type=Path)
     parser.add_argument("--crl", type=Path)
     options = parser.parse_args()
-    resource.setrlimit(resource.RLIMIT_AS, (VERIFY_MEMORY_BYTES, VERIFY_MEMORY_BYTES))
-    resource.setrlimit(resource.RLIMIT_CPU, (PROGRAM_CHECK_S, PROGRAM_CHECK_S))
+    _limit(resource.RLIMIT_AS, VERIFY_MEMORY_BYTES)
+    _limit(resource.RLIMIT_CPU, PROGRAM_CHECK_S)
     try:
         answer: dict[str, Any] = {"name": _checked(options)}
     except Problem as problem:
@@ -39,6 +39,11 @@ def main() -> int:
         answer = Refused(f"the program cannot be looked at: {type(error).__name__}").body()
     sys.stdout.buffer.write(msgspec.json.encode(answer))
     return 0
+
+
+def _limit(what: int, most: int) -> None:
+    """For this process; the one that parses modules has limits of its own, and some need more address space."""
+    resource.setrlimit(what, (most, resource.getrlimit(what)[1]))
 
 
 def _checked(options: argparse.Namespace) -> str:
