@@ -25,7 +25,6 @@ from mycelium.base.errors import Problem
 
 NODES = 4
 ACCIDENT_AT = 0.3  # of the tasks done
-ACCIDENTS_MAX = 20  # tries to catch a node while it works
 PATIENCE_S = 120.0
 PARTS_SHOWN = 8
 
@@ -120,12 +119,11 @@ def submit(site: Site, name: str, *words: str) -> str:
 def accident(site: Site, watch: Watch) -> tuple[str, list[str]]:
     """Wait until a good part is done, then kill a node that works; the node, and the steps that died with it."""
     until(watch, lambda: watch.ended / watch.size >= ACCIDENT_AT)
-    for _ in range(ACCIDENTS_MAX):
-        busy = [node["id"] for node in watch.nodes if watch.running_on(node["id"])]
-        if busy and (killed := kill_node(site.home, busy[-1])):
-            return busy[-1], killed
-        if watch.look() >= 1:
-            break
+    while watch.ended < watch.size:
+        for node in reversed(watch.nodes):
+            if killed := kill_node(site.home, node["id"]):
+                return node["id"], killed
+        watch.look()
     raise Failed("no node could be caught while it worked")
 
 

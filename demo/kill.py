@@ -10,16 +10,28 @@ from pathlib import Path
 
 
 def kill_node(home: Path, node: str) -> list[str]:
-    """Kill the agent first, so that it can tell nobody, then its steps. Returns the steps that were killed alive."""
+    """Kill the agent first, so that it can tell nobody, then its steps. Returns the steps that died, if any ran.
+
+    Each shim is halted before it is looked at, so that no step ends by itself between the look and the kill.
+    """
     directory = home / "nodes" / node
-    _kill(_pid(directory / "agent.pid"))
-    killed: list[str] = []
-    for step in sorted((directory / "steps").glob("*")):
-        pid = _pid(step / "pid")
-        alive = bool(pid) and not (step / "status").exists() and _kill_group(pid)
-        if alive and not (step / "status").exists():  # it may have ended by itself at the last moment
-            killed.append(step.name)
-    return killed
+    caught = [step for step in sorted((directory / "steps").glob("*")) if _halted(step)]
+    if caught:
+        _signal(_pid(directory / "agent.pid"), signal.SIGKILL)
+    for step in caught:
+        _kill_group(_pid(step / "pid"))
+    return [step.name for step in caught]
+
+
+def _halted(step: Path) -> bool:
+    """Halt a step's shim; let it go on when the step had ended already."""
+    pid = _pid(step / "pid")
+    if (step / "status").exists() or not _signal(pid, signal.SIGSTOP):
+        return False
+    if (step / "status").exists():
+        _signal(pid, signal.SIGCONT)
+        return False
+    return True
 
 
 def _pid(path: Path) -> int:
@@ -29,24 +41,21 @@ def _pid(path: Path) -> int:
         return 0
 
 
-def _kill(pid: int) -> bool:
+def _signal(pid: int, number: int) -> bool:
+    """Whether there was somebody to take it."""
     if not pid:
         return False
     try:
-        os.kill(pid, signal.SIGKILL)
+        os.kill(pid, number)
     except ProcessLookupError:
         return False
     return True
 
 
-def _kill_group(shim: int) -> bool:
+def _kill_group(shim: int) -> None:
     """A shim leads a session; what it runs are its children, whatever groups they are in."""
-    below = _children(shim)
-    alive = _kill(shim)
-    for pid in below:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-    return alive
+    for pid in [*_children(shim), shim]:
+        _signal(pid, signal.SIGKILL)
 
 
 def _children(pid: int) -> list[int]:
