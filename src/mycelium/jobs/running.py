@@ -131,6 +131,7 @@ def mean_ms(job: Job) -> int | None:
 
 
 def likely(task: Task, limit_ns: int, mean_ms: int, now_ns: int) -> int:
-    """When a task ends that is like the others; of one that has outlived them only its limit is known."""
-    ends_ns = (task.started_ns or task.placed_ns) + mean_ms * MS_NS
-    return min(limit_ns, ends_ns) if ends_ns > now_ns else limit_ns
+    """When a task ends that is like the others; one that has outlived them is taken to be half-way."""
+    begun_ns = task.started_ns or task.placed_ns
+    ends_ns = begun_ns + mean_ms * MS_NS
+    return min(limit_ns, ends_ns if ends_ns > now_ns else now_ns + (now_ns - begun_ns))

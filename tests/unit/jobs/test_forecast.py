@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from mycelium.base.units import S_NS
 from mycelium.jobs.answer import Why, say
 from mycelium.jobs.forecast import Budget, Expected, Outlook, Sure, after, forecast
-from mycelium.jobs.model import Job
-from mycelium.jobs.running import mean_ms
-from tests.sites import HOUR_MS, Play, request
+from mycelium.jobs.model import Job, Task, TaskState
+from mycelium.jobs.running import likely, mean_ms
+from tests.sites import HOUR_MS, NOW_NS, Play, request
 
 MINUTE_MS = 60_000
 
@@ -123,3 +124,11 @@ def test_a_held_job_is_expected_after_the_jobs_it_comes_after():
     assert (found.sure, found.in_ms) == (Sure.ABOUT, 30 * MINUTE_MS)
     far = play.submit(request(after=(held.id,)))
     assert after(Outlook(play.site, play.queue, play.now_ns), far).sure is Sure.UNKNOWN
+
+
+def test_a_task_that_has_outlived_the_others_is_taken_to_be_half_way():
+    task = Task(0, TaskState.RUNNING, attempt=1, started_ns=NOW_NS - 10 * S_NS)
+    limit_ns = NOW_NS + 3600 * S_NS
+    assert likely(task, limit_ns, 60_000, NOW_NS) == NOW_NS + 50 * S_NS
+    assert likely(task, limit_ns, 1_000, NOW_NS) == NOW_NS + 10 * S_NS
+    assert likely(task, NOW_NS + 5 * S_NS, 1_000, NOW_NS) == NOW_NS + 5 * S_NS
