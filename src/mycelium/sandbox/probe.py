@@ -14,6 +14,7 @@ from mycelium.sandbox.box import Box
 from mycelium.sandbox.rlimits import Rlimits
 
 PATHS = "/usr/local/bin:/usr/bin:/bin"  # not the environment's PATH: a root agent runs this program
+TRIES = 3  # one that was killed by mistake must not take the sandbox from a whole life of an agent
 
 
 class Offer(NamedTuple):
@@ -43,7 +44,12 @@ def probe(etc: Path, work: Path, prefixes: Sequence[str] = ()) -> Offer:
     except Exception as error:  # whatever it is, it is the reason why there is no sandbox
         return Offer(why_not=f"no user id for steps: {error}", groups=groups)
     try:
-        said = _try(bwrap, Box(str(work), str(etc), {}, tuple(prefixes)), uid)
+        box = Box(str(work), str(etc), {}, tuple(prefixes))
+        said = _try(bwrap, box, uid)
+        for _ in range(TRIES - 1):
+            if said is None:
+                break
+            said = _try(bwrap, box, uid)
     finally:
         if lease_fd >= 0:
             os.close(lease_fd)
