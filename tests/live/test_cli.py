@@ -365,8 +365,11 @@ def test_an_account_logs_in_and_is_kept_apart(shared_site: LiveSite, myc: Myc, t
 
 def test_a_node_is_drained_and_comes_back(myc: Myc):
     assert "drain" in myc("node", "drain", "node-2").stdout
-    states = {node["id"]: node["state"] for node in document(myc("nodes", "--json"))["nodes"]}
-    assert states == {"node-1": "up", "node-2": "drained"}
+
+    def states() -> dict[str, str]:
+        return {node["id"]: node["state"] for node in document(myc("nodes", "--json"))["nodes"]}
+
+    wait_for(lambda: states() == {"node-1": "up", "node-2": "drained"}, "the node to be drained")
     assert "up" in myc("node", "return", "node-2").stdout
 
 
