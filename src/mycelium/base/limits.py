@@ -141,4 +141,5 @@ QUEUE_REQUESTS_MAX = 2_000  # that wait at one gateway; more are answered 429
 QUEUE_KEY_REQUESTS_MAX = 500  # of one key
 ANSWER_BYTES_MAX = 64 * MIB  # of one model's answer that is not streamed
 REQUEST_TIME_S = 600  # the longest a request may wait and run
+PASSAGES_MAX = 1_024  # connections of gateways to the replicas of one machine: two replicas at PARALLEL_MAX
 REPLICA_TRIES_MAX = 3  # replicas that a request is offered to while none has sent a byte

@@ -72,6 +72,7 @@ class _Member:
         self.address = address or _address_towards(url)
         self.labels = labels
         self.devices = Devices(len(probes.cores()) * 1000, probes.memory_bytes(), len(probes.nvidia_gpus()))
+        self.passage = ""  # where gateways get to the replicas of models that run here
         self.words = ["--name", self.name, "--address", self.address]
         for each in labels:
             self.words += ["--label", each]
@@ -102,6 +103,7 @@ class _Member:
                     "time_ns": time.time_ns(),
                     "address": self.address,
                     "socket": str(socket_path(self.home)),
+                    "passage": self.passage,
                     "devices": {
                         "cpu_m": devices.cpu_m,
                         "memory_bytes": devices.memory_bytes,
@@ -123,7 +125,10 @@ async def _stay(member: _Member, token: str) -> None:
     """From the first question to the leave-taking."""
     from mycelium.engine.ray.host import Host
     from mycelium.engine.ray.raylet import Tls
+    from mycelium.serve.openai.passage import Passage
 
+    passage = Passage(member.home, member.address)
+    member.passage = passage.address
     first = await asyncio.to_thread(member.ask, token)
     _say_first(first, member)
     tls = None
@@ -134,7 +139,13 @@ async def _stay(member: _Member, token: str) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, wishes.put_nowait, 1)
     news = _News(first)
-    running = asyncio.create_task(host.run(member.ask, news.heard))
+
+    def heard(answer: dict[str, Any] | None) -> None:
+        news.heard(answer)
+        if answer is not None and answer["engine"] is not None:
+            passage.open(answer["engine"]["passage_key"], tls.site if tls else None)
+
+    running = asyncio.create_task(host.run(member.ask, heard))
     leaving = asyncio.create_task(_leave(member, wishes, news))
     try:
         await asyncio.wait((running, leaving), return_when=asyncio.FIRST_COMPLETED)
@@ -144,6 +155,7 @@ async def _stay(member: _Member, token: str) -> None:
         for task in (running, leaving):
             task.cancel()
         await asyncio.gather(running, leaving, return_exceptions=True)
+        passage.close()
         await host.stop()
 
 

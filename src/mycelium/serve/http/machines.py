@@ -12,10 +12,11 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
-from msgspec import Struct
+from msgspec import Struct, field
 
 import mycelium
 from mycelium.base.errors import Denied, Refused, Unknown
+from mycelium.base.ids import NodeId
 from mycelium.base.limits import CLOCK_AHEAD_S, NAME_LENGTH_MAX
 from mycelium.base.units import S_NS, format_time_ms
 from mycelium.engine.orders import WIRE_VERSION
@@ -28,6 +29,7 @@ from mycelium.serve.http import invites
 from mycelium.serve.http.auth import TheAdmin, TheHead, hash_token
 from mycelium.serve.http.schema import flat
 from mycelium.serve.http.wire import ERRORS, answer, fields, read_document
+from mycelium.serve.openai.passage import key_of
 from mycelium.serve.tls import Authority
 
 router = APIRouter(tags=["machines"], responses=ERRORS)
@@ -50,6 +52,7 @@ class Opened(Struct):
     entrance: Entrance
     site_token: str
     authority: Authority | None = None  # of a site that speaks TLS
+    passages: dict[NodeId, str] = field(default_factory=dict)  # where gateways get to replicas, by node
 
 
 def the_entrance(request: Request) -> Opened:
@@ -82,6 +85,7 @@ TheMachine = Annotated[str, Depends(the_machine)]
             address=TEXT,
             socket={"type": "string", "maxLength": 107},
             objects=TEXT,
+            passage=TEXT,
             devices={"type": "object", "additionalProperties": COUNT, "maxProperties": 3},
             labels=TEXTS,
             token={"type": "string", "maxLength": 256},
@@ -99,6 +103,7 @@ async def ask(request: Request, head: TheHead, opened: TheEntrance, machine: The
         address=str,
         socket=str,
         objects=str,
+        passage=str,
         devices=dict,
         labels=dict,
         token=str,
@@ -113,6 +118,10 @@ async def ask(request: Request, head: TheHead, opened: TheEntrance, machine: The
     engine = None
     if not waits and node.state is not NodeState.LEFT:
         engine = opened.entrance.admit(node.id, machine, asked["address"] or "", asked["socket"] or "")
+    if engine is not None:
+        engine["passage_key"] = key_of(request.app.state.gateway.token, machine)
+        if asked["passage"]:
+            opened.passages[node.id] = asked["passage"]
     certificate = None
     if engine is not None and asked["request"] and opened.authority is not None:
         certificate = opened.authority.sign(asked["request"], asked["address"] or "")
@@ -196,6 +205,7 @@ async def leave(head: TheHead, opened: TheEntrance, machine: TheMachine) -> Resp
     node = _known(head, machine)
     await head.ask(Remove(node.id, node.id))
     opened.entrance.dismiss(machine)
+    opened.passages.pop(node.id, None)
     return answer({"node": node.id, "state": "left"})
 
 

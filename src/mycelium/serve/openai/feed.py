@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import hmac
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Annotated
 
 import msgspec
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import Response, StreamingResponse
+from starlette.datastructures import State
 
 from mycelium.base.errors import Refused, Unknown
 from mycelium.base.ids import AccountId
@@ -19,8 +19,9 @@ from mycelium.inference.commands import GatewayCommand
 from mycelium.inference.model import Batch, StoredFile
 from mycelium.inference.rules import find_batch, find_file
 from mycelium.serve.http.auth import TheHead
+from mycelium.serve.http.machines import Opened
 from mycelium.serve.http.wire import answer
-from mycelium.serve.openai.table import mark, table_of
+from mycelium.serve.openai.table import Machines, mark, table_of
 
 QUIET_S = 5.0  # so that a gateway notices that the head is gone
 GATHER_S = 0.02  # what changes together is told together
@@ -40,18 +41,27 @@ router = APIRouter(prefix="/gateway", include_in_schema=False, dependencies=[Dep
 @router.get("/table")
 async def table(request: Request, head: TheHead) -> Response:
     """Lines of JSON: the whole table whenever it changed, and an empty line now and then."""
-    return StreamingResponse(_tables(head, request.app.state.gateway.home), media_type="application/x-ndjson")
+    return StreamingResponse(_tables(head, request.app.state), media_type="application/x-ndjson")
 
 
-async def _tables(head: Head, home: Path) -> AsyncIterator[bytes]:
+def _machines(app: State) -> Machines:
+    opened: Opened | None = getattr(app, "opened", None)
+    if opened is None:
+        return Machines(app.gateway.home, app.gateway.token)
+    ca = str(opened.authority.ca_path) if opened.authority else ""
+    return Machines(app.gateway.home, app.gateway.token, opened.passages, ca)
+
+
+async def _tables(head: Head, app: State) -> AsyncIterator[bytes]:
     known: object = None
     with head.following(None) as changed:
         while True:
             changed.clear()
-            now = mark(head.core.site)
+            machines = _machines(app)
+            now = mark(head.core.site, machines)
             if now != known:
                 known = now
-                yield msgspec.json.encode(table_of(head.core.site, home)) + b"\n"
+                yield msgspec.json.encode(table_of(head.core.site, machines)) + b"\n"
             try:
                 async with asyncio.timeout(QUIET_S):
                     await changed.wait()

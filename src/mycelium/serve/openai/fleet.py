@@ -30,7 +30,7 @@ class Member(Place):
     def __init__(self, row: ReplicaRow | None, deployment: DeploymentRow) -> None:
         super().__init__(row.job if row else JobId(f"upstream {deployment.name}"), deployment.name, deployment.parallel)
         self.attempt = row.attempt if row else 0
-        self.target = Target(row.socket) if row else target_of(deployment.upstream)
+        self.target = Target(row.socket, gate=row.gate) if row else target_of(deployment.upstream)
         self.heard_s = time.monotonic()
         self.probed_s = 0.0
         self.requests = 0
@@ -88,6 +88,7 @@ class Fleet:
             member = self.members.get(job)
             if member is None:
                 member = self.members[job] = Member(row, self.deployments[row.deployment])
+            self._follow(member, row)
             member.draining = row.draining
             member.parallel = self.deployments[row.deployment].parallel
         for deployment in self.deployments.values():
@@ -97,6 +98,13 @@ class Fleet:
                 self.members[job].ready = True
         for name in list(self._queues):
             self.pump(name)
+
+    def _follow(self, member: Member, row: ReplicaRow) -> None:
+        """The way to a replica on another machine is another one when `myc join` was started again there."""
+        target = Target(row.socket, gate=row.gate)
+        if target != member.target and (row.socket or row.gate):
+            self._client.forget(member.target)
+            member.target = target
 
     # Places.
 

@@ -31,7 +31,8 @@ class Gateway:
     def __init__(self, home: Path) -> None:
         self.boot = os.urandom(8).hex()
         self.url = ""
-        self.client = Client()
+        ca = home / "tls" / "ca.pem"
+        self.client = Client(ca if ca.exists() else None)
         self.link = Link(home, self.client)
         self.fleet = Fleet(self.client)
         self.callers = Callers()

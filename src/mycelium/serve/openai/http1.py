@@ -1,4 +1,4 @@
-"""A small HTTP/1.1 client for asyncio: to replicas over Unix sockets, to the head and to upstreams over TCP.
+"""A small HTTP/1.1 client for asyncio: to replicas over Unix sockets and passages, to head and upstreams over TCP.
 
 Connections are kept and used again. What comes is bounded, and handed on in the pieces in which it comes.
 Never: follows a redirect, or repeats a request of which a byte may have been worked on.
@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import ssl
-import stat
 from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
+
+from mycelium.serve.openai.passage import Gate, pass_through
+from mycelium.serve.openai.unix import Pair, cut, open_unix
 
 HEAD_BYTES_MAX = 64 * 1024
 PIECE_BYTES = 64 * 1024
@@ -26,22 +28,23 @@ class Broken(Exception):
 
 
 class Target(NamedTuple):
-    """Where to: the path of a Unix socket, or host and port. `prefix` comes before every path."""
+    """Where to: the path of a Unix socket, a gate to one on another machine, or host and port.
+
+    `prefix` comes before every path.
+    """
 
     socket: str = ""
     host: str = "replica"
     port: int = 0
     tls: bool = False
     prefix: str = ""
+    gate: Gate | None = None
 
 
 def target_of(url: str) -> Target:
     parts = urlsplit(url)
     tls = parts.scheme == "https"
     return Target("", parts.hostname or "", parts.port or (443 if tls else 80), tls, parts.path.rstrip("/"))
-
-
-Pair = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 class Reply:
@@ -94,7 +97,7 @@ class Reply:
         if self._whole and self.headers.get("connection", "").lower() != "close":
             self._client.keep(self._target, self._pair)
         else:
-            _cut(self._pair)
+            cut(self._pair)
 
 
 async def _chunks(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
@@ -115,9 +118,13 @@ async def _chunks(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
 
 
 class Client:
-    def __init__(self) -> None:
+    """`ca`: the file of a certificate that is trusted besides those that the system trusts."""
+
+    def __init__(self, ca: Path | None = None) -> None:
         self._kept: dict[Target, list[Pair]] = {}
         self._tls = ssl.create_default_context()
+        if ca is not None:
+            self._tls.load_verify_locations(ca)
 
     async def send(
         self, target: Target, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None
@@ -132,15 +139,15 @@ class Client:
             # A kept connection may have been closed meanwhile: then nothing was worked on, and another one is tried.
             with contextlib.suppress(Broken, OSError):
                 return await self._exchange(target, pair, wire)
-            _cut(pair)
+            cut(pair)
         pair = await self._connect(target)
         try:
             return await self._exchange(target, pair, wire)
         except OSError as error:
-            _cut(pair)
+            cut(pair)
             raise Broken(f"no answer: {error}") from None
         except BaseException:
-            _cut(pair)
+            cut(pair)
             raise
 
     async def _exchange(self, target: Target, pair: Pair, wire: bytes) -> Reply:
@@ -156,7 +163,7 @@ class Client:
         except (asyncio.IncompleteReadError, asyncio.LimitOverrunError, ValueError, IndexError) as error:
             raise Broken(f"no answer: {type(error).__name__}") from None
         except asyncio.CancelledError:
-            _cut(pair)  # so that the other side stops working on it
+            cut(pair)  # so that the other side stops working on it
             raise
         pairs = (line.partition(":") for line in rest)
         return Reply(self, target, pair, status, {name.strip().lower(): value.strip() for name, _, value in pairs})
@@ -164,10 +171,12 @@ class Client:
     async def _connect(self, target: Target) -> Pair:
         try:
             async with asyncio.timeout(CONNECT_S):
+                if target.gate is not None:
+                    return await pass_through(target.gate, HEAD_BYTES_MAX)
                 if not target.socket:
                     tls = self._tls if target.tls else None
                     return await asyncio.open_connection(target.host, target.port, ssl=tls, limit=HEAD_BYTES_MAX)
-                return await _open_unix(target.socket)
+                return await open_unix(target.socket)
         except (OSError, TimeoutError) as error:
             raise Broken(f"no connection: {error}") from None
 
@@ -177,34 +186,17 @@ class Client:
             pair = kept.pop()
             if not pair[0].at_eof() and not pair[1].is_closing():
                 return pair
-            _cut(pair)
+            cut(pair)
         return None
 
     def keep(self, target: Target, pair: Pair) -> None:
         kept = self._kept.setdefault(target, [])
         if len(kept) >= KEPT_PER_TARGET:
-            _cut(pair)
+            cut(pair)
         else:
             kept.append(pair)
 
     def forget(self, target: Target) -> None:
         """Nobody is there any more."""
         for pair in self._kept.pop(target, []):
-            _cut(pair)
-
-
-def _cut(pair: Pair) -> None:
-    with contextlib.suppress(Exception):
-        pair[1].transport.abort()
-
-
-async def _open_unix(path: str) -> Pair:
-    """Through an open file: a step's directory may lie deeper than the 107 bytes that the address of a socket can hold,
-    and what lies there is the step's doing: a link to somebody else's socket is not followed."""
-    held = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        if not stat.S_ISSOCK(os.fstat(held).st_mode):
-            raise OSError("no socket")
-        return await asyncio.open_unix_connection(f"/proc/self/fd/{held}", limit=HEAD_BYTES_MAX)
-    finally:
-        os.close(held)
+            cut(pair)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from msgspec import Struct
 
-from mycelium.base.ids import AccountId, JobId
+from mycelium.base.ids import AccountId, JobId, NodeId
 from mycelium.head.state import State
 from mycelium.head.steps import step_name
 from mycelium.inference.launch import SOCKET
 from mycelium.inference.model import BATCH_ENDED, Backend, BatchState, Kind, ReplicaState
 from mycelium.inference.rules import current_attempt
+from mycelium.serve.openai.passage import Gate, key_of
 
 
 class DeploymentRow(Struct, frozen=True):
@@ -27,13 +29,17 @@ class DeploymentRow(Struct, frozen=True):
 
 
 class ReplicaRow(Struct, frozen=True):
-    """A replica whose step may run. `socket` is where it listens, on the machine of the head."""
+    """A replica whose step may run: behind a socket on the machine of the head, or behind a gate on another one.
+
+    Neither is known for a moment when the head has just begun and that machine has not spoken yet.
+    """
 
     job: JobId
     deployment: str
     attempt: int
     draining: bool
-    socket: str
+    socket: str = ""
+    gate: Gate | None = None
 
 
 class CallerRow(Struct, frozen=True):
@@ -66,13 +72,23 @@ class Table(Struct, frozen=True):
     batches: tuple[BatchRow, ...] = ()
 
 
-def mark(state: State) -> tuple[object, ...]:
+class Machines(Struct, frozen=True):
+    """Where the passages of the machines that joined are, by node, and what gateways show there."""
+
+    home: Path
+    secret: str
+    passages: Mapping[NodeId, str] = {}
+    ca: str = ""
+
+
+def mark(state: State, machines: Machines) -> tuple[object, ...]:
     """Differs whenever `table_of` does."""
     replicas = tuple(current_attempt(state, replica) for replica in state.inference.replicas.values())
-    return (state.inference.version, replicas, frozenset(state.accounts.by_token))
+    passages = tuple(machines.passages.items()) if replicas else ()
+    return (state.inference.version, replicas, frozenset(state.accounts.by_token), passages)
 
 
-def table_of(state: State, home: Path) -> Table:
+def table_of(state: State, machines: Machines) -> Table:
     inference = state.inference
     deployments = tuple(
         DeploymentRow(
@@ -95,10 +111,10 @@ def table_of(state: State, home: Path) -> Table:
         for one in inference.batches.values()
         if one.state not in BATCH_ENDED
     )
-    return Table(deployments, tuple(_replicas(state, home)), (*keys, *own), batches)
+    return Table(deployments, tuple(_replicas(state, machines)), (*keys, *own), batches)
 
 
-def _replicas(state: State, home: Path) -> list[ReplicaRow]:
+def _replicas(state: State, machines: Machines) -> list[ReplicaRow]:
     rows: list[ReplicaRow] = []
     for replica in state.inference.replicas.values():
         attempt = current_attempt(state, replica)
@@ -107,7 +123,13 @@ def _replicas(state: State, home: Path) -> list[ReplicaRow]:
         job = state.jobs.by_id[replica.job]
         task = job.tasks[0]
         step = step_name(job, task, 0)
-        socket = home / "nodes" / task.nodes[0] / "steps" / step / "work" / SOCKET
+        node = state.nodes.by_id[task.nodes[0]]
+        socket, gate = "", None
+        if not node.machine:
+            socket = str(machines.home / "nodes" / node.id / "steps" / step / "work" / SOCKET)
+        elif node.id in machines.passages:
+            key = key_of(machines.secret, node.machine)
+            gate = Gate(machines.passages[node.id], key, node.id, step, machines.ca)
         draining = replica.state is ReplicaState.DRAINING or job.cancelled or task.state.value == "stopping"
-        rows.append(ReplicaRow(replica.job, replica.deployment, attempt, draining, str(socket)))
+        rows.append(ReplicaRow(replica.job, replica.deployment, attempt, draining, socket, gate))
     return rows
