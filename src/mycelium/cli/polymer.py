@@ -270,8 +270,11 @@ def _shown(value: Any) -> Any:
     """A result as JSON can hold it."""
     import msgspec
 
+    from mycelium.polymer.schema.records import fields_of
+
     if hasattr(value, "dtype") and hasattr(value, "tolist"):
         return value.tolist()
+    value = fields_of(value) or value
     if isinstance(value, dict):
         return {key if isinstance(key, str) else str(key): _shown(one) for key, one in value.items()}
     if isinstance(value, list | tuple):

@@ -19,6 +19,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
+WRITTEN = "polymer_kernel_"  # how modules are called that a kernel's source makes: nobody can import them
 _SKIPPED = {"__dict__", "__weakref__", "__module__", "__doc__"}
 _made: dict[str, type] = {}
 _pending: dict[str, list[Callable[[Any], Any]]] = {}
@@ -56,7 +57,7 @@ def dumps(value: Any, buffer_callback: Callable[[pickle.PickleBuffer], Any] | No
 
 def _found(obj: Any) -> Any:
     """What the other side finds under the object's module and name, if it can import that module."""
-    if obj.__module__ in (None, "__main__", "__mp_main__"):
+    if obj.__module__ in (None, "__main__", "__mp_main__") or obj.__module__.startswith(WRITTEN):
         return None
     return _lookup(sys.modules.get(obj.__module__), obj.__qualname__)
 

@@ -23,14 +23,14 @@ _DIGEST_BYTES = 32
 
 
 def pack(value: Any) -> bytes:
-    """Errors: `Refused` for what is neither plain (numbers, text, bytes, lists, tuples, dicts) nor an array."""
+    """Errors: `Refused` for what is neither plain (numbers, text, bytes, collections, records) nor an array."""
     bodies: dict[str, bytes] = {}
     try:
         text = literal(value, bodies).encode()
     except Refused as refused:
         raise Refused(
             refused.message.replace("a constant", "a value"),
-            hint="programs on a site take and give plain values and arrays",
+            hint="programs on a site take and give plain values, records and arrays",
         ) from None
     if len(bodies) > VALUES_BODIES_MAX:
         raise Refused(f"the value holds {len(bodies)} arrays; at most {VALUES_BODIES_MAX}")

@@ -13,26 +13,36 @@ import sys
 import sysconfig
 import textwrap
 import types
-from collections.abc import Callable
+import typing
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from mycelium.base.errors import Refused
 from mycelium.polymer.kernel import PythonForm
+from mycelium.polymer.schema.records import bridged, names_of
+from mycelium.polymer.schema.types import Signature
+from mycelium.polymer.shipping import WRITTEN
 
 _PLAIN = (bool, int, float, str, bytes, type(None), complex)
 _CONSTANT_TEXT_MAX = 64 * 1024
 
 
-def define(form: PythonForm) -> Callable[..., Any]:
-    """The function that the source defines. Runs the source: only for authors who are trusted, or inside a sandbox."""
-    scope: dict[str, Any] = {"__name__": f"polymer_{form.entry}", "__builtins__": builtins}
+def define(form: PythonForm, signature: Signature | None = None) -> Callable[..., Any]:
+    """The function that the source defines. Runs the source: only for authors who are trusted, or inside a sandbox.
+
+    With the kernel's signature, records of classes come as those that the source defines, and go without their class.
+    """
+    module = types.ModuleType(f"{WRITTEN}{form.entry}")  # dataclasses look for the module of their class
+    sys.modules[module.__name__] = module
+    scope = vars(module)
+    scope["__builtins__"] = builtins
     exec(compile(form.source, f"<kernel {form.entry}>", "exec", dont_inherit=True), scope)
     _remember(form)
     found = scope.get(form.entry)
     if not callable(found):
         raise Refused(f"the source of kernel {form.entry} defines no function of that name")
-    return found
+    return found if signature is None else bridged(found, signature, scope)
 
 
 def _remember(form: PythonForm) -> None:
@@ -83,10 +93,25 @@ class _Capture:
             self.need(free, value)
         scope = target.__globals__
         for used in sorted(_names(target.__code__)):
-            if used in scope and used not in closed.nonlocals:
+            if used in scope and used not in closed.nonlocals and used.isidentifier():  # else a tool put it in
                 self.need(used, scope[used])
+        self.records(target)
         self.pieces[name] = self.source(target, name)
         return name
+
+    def records(self, target: types.FunctionType) -> None:
+        """The classes that its annotations name: what comes to it from elsewhere is made into them."""
+        scope = {**target.__globals__, **inspect.getclosurevars(target).nonlocals}
+        for hint in target.__annotations__.values():
+            if isinstance(hint, str):
+                found = [
+                    (node.id, scope.get(node.id)) for node in ast.walk(_parsed(hint)) if isinstance(node, ast.Name)
+                ]
+            else:
+                found = [(one.__name__, one) for one in _classes(hint)]
+            for name, value in found:
+                if isinstance(value, type) and names_of(value) is not None:
+                    self.need(name, value)
 
     def need(self, name: str, value: Any) -> None:
         """Write down what the name `name` stands for."""
@@ -177,6 +202,21 @@ class _Capture:
         node.returns = None if node.returns is None else node.returns
         lines = text.splitlines()[node.lineno - 1 :]
         return "\n".join(lines).strip() if lines and lines[0].lstrip().startswith("def") else ast.unparse(node)
+
+
+def _parsed(hint: str) -> ast.AST:
+    try:
+        return ast.parse(hint, mode="eval")
+    except SyntaxError:
+        return ast.Constant(None)
+
+
+def _classes(hint: Any) -> Iterator[type]:
+    """Every class that an annotation names."""
+    if isinstance(hint, type):
+        yield hint
+    for inner in typing.get_args(hint):
+        yield from _classes(inner)
 
 
 def _names(code: types.CodeType) -> set[str]:

@@ -55,7 +55,7 @@ def _callable(form: Form, kernel: Kernel) -> Callable[..., Any]:
         case PythonForm():
             from mycelium.polymer.forms.python import define
 
-            return define(form)
+            return define(form, kernel.signature)
         case LiveXla() | XlaForm():
             from mycelium.polymer.forms.xla import compiled
 

@@ -10,6 +10,7 @@ from mycelium.base.errors import Refused, refuse
 from mycelium.polymer.program.graph import Module
 from mycelium.polymer.program.trace import inline, trace, trace_of, traced
 from mycelium.polymer.schema.infer import signature as infer_signature
+from mycelium.polymer.schema.records import given_back
 from mycelium.polymer.schema.types import Signature
 from mycelium.polymer.schema.unify import Bindings
 from mycelium.polymer.schema.values import check
@@ -62,7 +63,7 @@ class ProgramFunction(Generic[P, R]):
         asked = {"cpus": cpus, "nodes": nodes, "memory": memory, "time": time}
         asked = {key: value for key, value in asked.items() if value is not None}
         url = "" if site is True else site
-        return mycelium.run_on_site(self.module, self.named(given), url, token, asked)
+        return given_back(self.function, mycelium.run_on_site(self.module, self.named(given), url, token, asked))
 
     def bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
         """The inputs in order. Errors: `Refused` for missing and unknown ones."""

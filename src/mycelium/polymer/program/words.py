@@ -13,6 +13,7 @@ from typing import Any
 
 from mycelium.base.errors import Refused
 from mycelium.base.limits import TYPE_DEPTH_MAX
+from mycelium.polymer.schema.records import Loose, fields_of
 from mycelium.polymer.schema.types import (
     ANY,
     DTYPES,
@@ -98,7 +99,13 @@ def literal(value: Any, bodies: dict[str, bytes], depth: int = 0) -> str:
         pairs = (f"{literal(key, bodies, depth + 1)}: {literal(one, bodies, depth + 1)}" for key, one in value.items())
         return "{" + ", ".join(pairs) + "}"
     if hasattr(value, "dtype") and hasattr(value, "tobytes") and str(value.dtype) in DTYPES[:-1]:
+        if not hasattr(value, "__setitem__"):  # one of numpy's own numbers, which is no array of no dimensions
+            return f'scalar {value.dtype} "{base64.b64encode(value.tobytes()).decode()}"'
         return f"tensor {value.dtype}[{', '.join(map(str, value.shape))}] {store(value.tobytes(), bodies)}"
+    fields = fields_of(value)
+    if fields is not None:
+        pairs = (f"{name(field)}: {literal(one, bodies, depth + 1)}" for field, one in fields.items())
+        return "object{" + ", ".join(pairs) + "}"
     raise Refused(
         f"a constant of type {type(value).__name__} {value!r:.60} has no text", hint="pass it as an input instead"
     )
@@ -307,6 +314,10 @@ class Reader:
                 raise Refused(f"line {self.number}: bytes that are no base64") from None
         if word == "tensor":
             return self._tensor()
+        if word == "scalar":
+            return self._scalar()
+        if word == "object":
+            return self._object(depth)
         raise Refused(f"line {self.number}: {word!r} is no constant")
 
     def _number(self) -> int | float:
@@ -330,6 +341,31 @@ class Reader:
             except TypeError:
                 raise Refused(f"line {self.number}: {key!r:.40} cannot be a key") from None
         return pairs
+
+    def _object(self, depth: int) -> Loose:
+        self.need("{")
+        fields: dict[str, Any] = {}
+        while not self.has("}"):
+            if fields:
+                self.need(",")
+            title = self.name()
+            self.need(":")
+            fields[title] = self.literal(depth + 1)
+        return Loose(fields)
+
+    def _scalar(self) -> Any:
+        import numpy
+
+        dtype = self.take("name", "a dtype")
+        if dtype not in DTYPES[:-1] or dtype == "bfloat16":
+            raise Refused(f"line {self.number}: a number cannot be of {dtype:.40}")
+        try:
+            data = base64.b64decode(self.string(), validate=True)
+        except ValueError:
+            raise Refused(f"line {self.number}: bytes that are no base64") from None
+        if len(data) != numpy.dtype(dtype).itemsize:
+            raise Refused(f"line {self.number}: a {dtype} does not have {len(data)} bytes")
+        return numpy.frombuffer(data, dtype)[0]
 
     def _tensor(self) -> Any:
         import numpy

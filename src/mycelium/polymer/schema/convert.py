@@ -6,6 +6,7 @@ import base64
 from typing import Any
 
 from mycelium.base.errors import Refused
+from mycelium.polymer.schema.records import Loose
 from mycelium.polymer.schema.types import DictOf, ListOf, Record, Scalar, Tensor, TupleOf, Type
 
 
@@ -30,8 +31,9 @@ def from_json(kind: Type | None, value: Any, where: str) -> Any:
             return tuple(from_json(inner, one, where) for inner, one in zip(items, value, strict=True))
         case DictOf(_, inner) if isinstance(value, dict):
             return {key: from_json(inner, one, where) for key, one in value.items()}
-        case Record(fields) if isinstance(value, dict):
+        case Record(fields, form) if isinstance(value, dict):
             kinds = dict(fields)
-            return {key: from_json(kinds.get(key), one, f"{where}.{key}") for key, one in value.items()}
+            held = {key: from_json(kinds.get(key), one, f"{where}.{key}") for key, one in value.items()}
+            return Loose(held) if form == "object" else held
         case _:
             return value
