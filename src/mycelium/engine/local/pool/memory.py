@@ -9,6 +9,7 @@ from __future__ import annotations
 import bisect
 import ctypes
 import fcntl
+import itertools
 import mmap
 import os
 import weakref
@@ -26,6 +27,7 @@ KEEP_BYTES_MIN = 1 << 20  # smaller regions are cheaper to copy than to keep a d
 KEEP_COUNT_MAX = 128  # descriptors kept for sending on; a process has 1,024 by default
 _SEALS = 0x1 | 0x2 | 0x4 | 0x8  # F_SEAL_SEAL, _SHRINK, _GROW, _WRITE: nobody can change what others have mapped
 _ADD_SEALS = 1033
+_origin, _numbers = os.urandom(6).hex(), itertools.count()  # a name for each file, which no other file will have
 
 
 class _Kept:
@@ -62,7 +64,7 @@ def create(parts: Sequence[Any]) -> tuple[int, list[int]]:
 
     Errors: `Exhausted` when the memory is full.
     """
-    fd = os.memfd_create("mycelium", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    fd = os.memfd_create(f"mycelium-{_origin}-{next(_numbers)}", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     offsets, at = [], 0
     try:
         for part in parts:
