@@ -140,7 +140,8 @@ def _grow_program(chance: random.Random, numbers: list[Any], lists: list[Any]) -
         case 7:
             numbers.append(my.reduce(two, my.map(one, many), number, associative=chance.random() < 0.6))
         case 8:
-            lists.append(my.scan(two, many) if chance.random() < 0.5 else my.scan(two, many, number))
+            start = () if chance.random() < 0.5 else (number,)
+            lists.append(my.scan(two, many, *start, associative=chance.random() < 0.5))
         case 9:
             # One side may fail: it must not matter, because it is only taken where it does not.
             safe = my.select(odd(number), one(number), one(other))

@@ -48,9 +48,9 @@ def reduce(function: Callable[..., Any], sequence: Any, init: Any = _NOTHING, *,
     return _fold("reduce", function, sequence, init, associative)
 
 
-def scan(function: Callable[..., Any], sequence: Any, init: Any = _NOTHING) -> list[Any]:
-    """The folds of every beginning of the sequence, in order."""
-    return _fold("scan", function, sequence, init, False)
+def scan(function: Callable[..., Any], sequence: Any, init: Any = _NOTHING, *, associative: bool = False) -> list[Any]:
+    """The folds of every beginning of the sequence: in order, or in parallel, where `associative` is promised."""
+    return _fold("scan", function, sequence, init, associative)
 
 
 def _fold(verb: str, function: Any, sequence: Any, init: Any, associative: bool) -> Any:

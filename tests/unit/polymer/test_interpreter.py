@@ -197,3 +197,26 @@ def test_two_kernels_of_one_name_stay_two() -> None:
 
     assert reference(both, x=1) == 5
     assert list(both.module.kernels) == ["double", "double_2", "add"]
+
+
+@kernel
+def joined(a: str, b: str) -> str:
+    if "!" in b:
+        raise ValueError(b)
+    return a + b
+
+
+@pytest.mark.parametrize("length", [0, 1, 2, 15, 16, 17, 33, 300])
+@pytest.mark.parametrize("init", [(), ("<",)])
+def test_an_associative_scan_is_the_one_in_order(length: int, init: tuple[str, ...]) -> None:
+    letters = [chr(97 + at % 26) for at in range(length)]
+
+    @program
+    def in_order(xs: list[str]) -> list[str]:
+        return my.scan(joined, xs, *init)
+
+    @program
+    def in_blocks(xs: list[str]) -> list[str]:
+        return my.scan(joined, xs, *init, associative=True)
+
+    assert interpret(in_blocks.module, {"xs": letters}) == interpret(in_order.module, {"xs": letters})

@@ -12,7 +12,7 @@ from typing import Any
 from mycelium.polymer.kernel import Kernel
 from mycelium.polymer.runtime.costs import Cost
 from mycelium.polymer.runtime.pool import Given, Raised, Shared, Work
-from mycelium.polymer.runtime.work import FAN
+from mycelium.polymer.runtime.work import FAN, width
 
 
 class Bundle:
@@ -254,3 +254,64 @@ class Tree(Many):
 
     def result(self) -> Any:
         return Many.result(self)[0]
+
+
+class Prefix(Tree):
+    """An associative scan: blocks by themselves, then what comes before each, then both together."""
+
+    def __init__(
+        self, at: int, kernel: Kernel, cost: Cost, xs: Any, each: Kernel | None, slots: int, init: list[Any]
+    ) -> None:
+        super().__init__(at, kernel, cost, xs, each, slots)
+        self.init = init
+        self.how = "scans"
+        self.blocks: list[list[Any]] = []
+        self.alone: list[list[Any]] = []  # the first block, where nothing comes before it
+        self.before: list[Any] = []
+
+    def _size(self) -> None:
+        self.node = width(self.total)
+
+    def piece(self, first: int, count: int) -> Work:
+        more: Any = self.init if self.how == "scan" else self.before[first : first + count]
+        xs = self.columns[0] if self.how == "scan" else self.columns[0][first : first + count]
+        values = (xs, self.node if self.how == "scans" else more)
+        cost_ns = int(self.cost.call_ns * count)
+        return Work(
+            self.how, self.kernel, values, calls=count, first=first, cost_ns=cost_ns, place=self, each=self.each
+        )
+
+    def _next(self, how: str, xs: list[Any], total: int) -> None:
+        """Begin the next of the three rounds, whose calls cost something else than those of the last."""
+        self.how, self.columns, self.total, self.each = how, [xs], total, None
+        self.cost, self.node = Cost(), 1
+        self.cursor = self.back = 0
+        self.parts = {}
+
+    def finished(self) -> bool:
+        if self.back < self.total:
+            return False
+        match self.how:
+            case "scans":
+                self.blocks = Many.result(self)
+                self._next("scan", [block[-1] for block in self.blocks[:-1]], 1)
+            case "scan":
+                self.before = [*self.init, *Many.result(self)]
+                alone = 0 if self.init else 1
+                self.alone = self.blocks[:alone]
+                self._next("shifts", self.blocks[alone:], len(self.blocks) - alone)
+                return self.total == 0
+            case _:
+                return True
+        return False
+
+    def fail(self, work: Work, raised: Raised) -> None:
+        """The call is named by the element at which it was, also where a batch counts blocks."""
+        if self.how != "scans":
+            before = [*self.alone, *self.blocks[len(self.alone) :][: work.first]]
+            raised.index += sum(map(len, before)) - work.first
+        super().fail(work, raised)
+
+    def result(self) -> list[Any]:
+        moved = Many.result(self) if self.total else []
+        return [x for block in (*self.alone, *moved) for x in block]

@@ -303,6 +303,8 @@ class Run:
         xs = elements(reads[0])
         if op.verb == "reduce" and op.associative and len(xs):
             return bundles.Tree(at, kernel, cost, xs, each, self.pool.slots)
+        if op.verb == "scan" and op.associative and len(xs):
+            return bundles.Prefix(at, kernel, cost, xs, each, self.pool.slots, reads[1:])
         return bundles.One(at, kernel, cost, "scan" if op.verb == "scan" else "fold", (xs, reads[1:]), each=each)
 
     def _call(self, at: int, kernel: Kernel, cost: Cost, reads: tuple[Any, ...]) -> bundles.Bundle | None:
@@ -368,7 +370,9 @@ class Run:
             return
         value = bundle.result()
         op = self.graph.ops[bundle.at]
-        if isinstance(bundle, bundles.Tree) and len(op.reads) > 1:  # the initial value comes before the whole tree
+        if (
+            op.verb == "reduce" and isinstance(bundle, bundles.Tree) and len(op.reads) > 1
+        ):  # the initial value comes before the whole tree
             cost = self._cost(f"call {op.kernel}")
             last = bundles.One(bundle.at, bundle.kernel, cost, "call", (self.values[op.reads[1]], value))
             self.live[bundle.at] = last

@@ -116,7 +116,7 @@ class _Interpreter:
             xs = work.each(self._callable(op.each), [xs], ())
         start = [own(read) for read in reads[1:]]
         if op.verb == "scan":
-            return work.scan(kernel, xs, start)
+            return work.prefix(kernel, xs, start) if op.associative and xs else work.scan(kernel, xs, start)
         if not op.associative or not xs:
             return work.fold(kernel, xs, start)
         whole = work.tree(kernel, xs)

@@ -1,12 +1,14 @@
 """What one batch of calls does, in a worker or in the interpreter: the same few loops, so that results are the same.
 
-An associative fold follows one fixed tree, whatever the pool: neighbours in blocks of `FAN`, again and again.
+An associative fold follows one fixed tree, whatever the pool: neighbours in blocks of `FAN`, again and again. So does
+an associative scan, over blocks of `width`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import reduce
+from functools import partial, reduce
+from math import isqrt
 from typing import Any
 
 FAN = 16
@@ -114,6 +116,47 @@ def scan(kernel: Callable[..., Any], xs: Sequence[Any], init: Sequence[Any]) -> 
     return out
 
 
+def width(count: int) -> int:
+    """The size of the blocks of an associative scan: of the length alone, so that every pool cuts alike."""
+    return max(FAN, isqrt(count))
+
+
+def scans(kernel: Callable[..., Any], xs: Sequence[Any], size: int) -> list[list[Any]]:
+    """Each block of `size` elements scanned by itself."""
+    out: list[list[Any]] = []
+    for at in range(0, len(xs), size):
+        try:
+            out.append(scan(kernel, xs[at : at + size], ()))
+        except CallFailed as failed:
+            failed.index += at
+            raise
+    return out
+
+
+def shifts(kernel: Callable[..., Any], blocks: Sequence[list[Any]], before: Sequence[Any]) -> list[list[Any]]:
+    """Blocks scanned by themselves, after what was folded before each."""
+    out: list[list[Any]] = []
+    for block, so_far in zip(blocks, before, strict=True):
+        try:
+            out.append(each(partial(kernel, so_far), [block], ()))
+        except CallFailed as failed:
+            done = sum(map(len, out))
+            raise CallFailed(done + failed.index, (so_far, *failed.inputs)) from failed.__cause__
+    return out
+
+
+def prefix(kernel: Callable[..., Any], xs: Sequence[Any], init: Sequence[Any]) -> list[Any]:
+    """An associative scan: blocks first, then the folds of what comes before each, then both together.
+
+    Source: W. D. Hillis, G. L. Steele, "Data parallel algorithms", CACM 29 (12), 1986.
+    """
+    blocks = scans(kernel, xs, width(len(xs)))
+    before = [*init, *scan(kernel, [block[-1] for block in blocks[:-1]], init)]
+    alone = 0 if init else 1  # without an initial value nothing comes before the first block
+    moved = [*blocks[:alone], *shifts(kernel, blocks[alone:], before)]
+    return [x for block in moved for x in block]
+
+
 def loop(test: Callable[..., Any], body: Callable[..., Any], state: Any) -> Any:
     rounds = 0
     try:
@@ -123,6 +166,15 @@ def loop(test: Callable[..., Any], body: Callable[..., Any], state: Any) -> Any:
     except Exception as error:
         raise CallFailed(rounds, (state,)) from error
     return state
+
+
+FOLDS: dict[str, Callable[..., Any]] = {  # batches over (elements, something more), by name
+    "fold": fold,
+    "scan": scan,
+    "scans": scans,
+    "shifts": shifts,
+    "trees": trees,
+}
 
 
 def elements(value: Any) -> Sequence[Any]:

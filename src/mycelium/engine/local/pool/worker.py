@@ -125,9 +125,7 @@ class _Worker:
         xs, extra = values
         if each:
             xs = work.each(self._callable(each), [work.elements(xs)], ())
-        if how == "trees":
-            return work.trees(kernel, xs, extra)
-        return work.scan(kernel, xs, extra) if how == "scan" else work.fold(kernel, xs, extra)
+        return work.FOLDS[how](kernel, xs, extra)
 
     def _reply(self) -> None:
         replies, self.replies = self.replies, []
