@@ -30,6 +30,7 @@ from mycelium.serve.openai.unix import Pair, cut, open_unix
 
 LINE_BYTES_MAX = 1024
 PIECE_BYTES = 64 * 1024
+WAITING_CONNECTIONS = 128
 PROOF_S = 10.0  # a stranger who says nothing is not listened to for longer
 CONNECT_S = 5.0
 OPEN = b"open\n"
@@ -77,6 +78,7 @@ class Passage:
         self._listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         try:
             self._listener.bind((address, 0))
+            self._listener.listen(WAITING_CONNECTIONS)
         except OSError as error:
             self._listener.close()
             raise Unavailable(
@@ -96,16 +98,16 @@ class Passage:
         if site is not None:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(site.certificate, site.key)
-        server = await asyncio.start_server(self._meet, sock=self._listener, ssl=context, limit=PIECE_BYTES)
-        try:
-            await server.serve_forever()
-        finally:
-            server.close()
+        server = await asyncio.start_server(
+            self._meet, sock=self._listener, ssl=context, limit=PIECE_BYTES, backlog=WAITING_CONNECTIONS
+        )
+        await server.serve_forever()
 
     def close(self) -> None:
         if self._serving is not None:
             self._serving.cancel()
-        self._listener.close()
+        else:
+            self._listener.close()
         for task in self._passing:
             task.cancel()
 
@@ -123,7 +125,7 @@ class Passage:
                 writer.write(f"{problem.message}\n".encode())
                 writer.close()
             return
-        except (OSError, TimeoutError, asyncio.IncompleteReadError, ValueError):
+        except (OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             cut(outer)
             return
         try:
