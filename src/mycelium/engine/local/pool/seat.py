@@ -10,7 +10,7 @@ from collections import deque
 from mycelium.engine.local.pool import wire
 from mycelium.polymer.runtime.pool import Source, Work
 
-AHEAD_NS = 1_000_000  # a worker holds so much expected work beyond what it runs, so that it never waits for us
+AHEAD_NS = 4_000_000  # a worker holds so much expected work beyond what it runs, so that it never waits for us
 AHEAD_COUNT_MAX = 64  # batches that one worker holds at most
 
 
