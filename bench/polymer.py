@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -104,6 +105,10 @@ def round_trip_us(count: int, executor: Any) -> float:
     return statistics.median(took) * 1e6
 
 
+def _drain(executor: ProcessPoolExecutor, xs: list[int], chunk: int) -> None:
+    list(executor.map(same, xs, chunksize=chunk))
+
+
 def pipe_us(count: int) -> float:
     """The bound: one byte to another process and back."""
     code = "import os\nwhile (b := os.read(0, 1)): os.write(1, b)"
@@ -136,7 +141,7 @@ def calls(small: bool, found: Peers) -> list[Row]:
     doing("round trips and maps on ProcessPoolExecutor")
     with ProcessPoolExecutor(WORKERS, mp_context=get_context("fork")) as executor:
         theirs_us = round_trip_us(count, executor)
-        by_chunk = {chunk: elapsed_s(lambda: list(executor.map(same, xs, chunksize=chunk))) for chunk in CHUNKS}  # noqa: B023
+        by_chunk = {chunk: elapsed_s(partial(_drain, executor, xs, chunk)) for chunk in CHUNKS}
         one_s = elapsed_s(lambda: list(executor.map(same, xs[: many // 20])))
     best = min(by_chunk, key=by_chunk.__getitem__)
     return [

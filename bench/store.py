@@ -23,6 +23,7 @@ from blake3 import blake3
 
 from bench.alone import alone, doing
 from bench.row import Row
+from mycelium.base.ids import Digest
 from mycelium.base.units import MIB
 from mycelium.store.directory import DirectoryObjects
 from mycelium.store.objects import CHUNK_BYTES
@@ -52,8 +53,8 @@ def write_plain(path: Path, data: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def read_verified(objects: DirectoryObjects, digest: str) -> None:
-    with objects.open(digest) as source:  # type: ignore[arg-type]
+def read_verified(objects: DirectoryObjects, digest: Digest) -> None:
+    with objects.open(digest) as source:
         while source.read(CHUNK_BYTES):
             pass
 

@@ -52,7 +52,8 @@ def _reader(param: Any) -> Callable[[Any], Any] | None:
     kind = kinds[0] if len(kinds) == 1 else None
     if kind is int:
         return lambda word: _whole(word, info.min, info.max)
-    return {str: str, Path: Path, bool: _flag, list[str]: str}.get(kind)  # type: ignore[arg-type]
+    readers: dict[Any, Callable[[Any], Any]] = {str: str, Path: Path, bool: _flag, list[str]: str}
+    return readers.get(kind)
 
 
 def _kinds(annotation: Any) -> tuple[Any, ...]:

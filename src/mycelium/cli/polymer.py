@@ -158,7 +158,7 @@ def sign(
 
 
 @app.command()
-def verify(file: Packed, ca: Authorities = [], crl: Revoked = [], json: Json = False) -> None:  # noqa: B006
+def verify(file: Packed, ca: Authorities = [], crl: Revoked = [], json: Json = False) -> None:
     """Say who signed a compiled program, or why no signature counts."""
     from mycelium.polymer.container import pmr
 
@@ -188,10 +188,10 @@ def run(
     file: Packed,
     inputs: Annotated[
         list[str], typer.Option("--input", metavar="NAME=VALUE", help="JSON, or @FILE with JSON, text or .npy.")
-    ] = [],  # noqa: B006
+    ] = [],
     trust: Annotated[bool, typer.Option("--trust", help="Run its Python though nobody vouches for it.")] = False,
-    ca: Authorities = [],  # noqa: B006
-    crl: Revoked = [],  # noqa: B006
+    ca: Authorities = [],
+    crl: Revoked = [],
     site: Annotated[bool, typer.Option("--site", help="Run it on the site, as a job.")] = False,
     cpus: Annotated[str, typer.Option(metavar="N", help="With --site: cpus on each node. [1]")] = "",
     memory: Annotated[str, typer.Option(metavar="SIZE", help="With --site: memory on each node. [512M]")] = "",
@@ -289,7 +289,7 @@ def _shown(value: Any) -> Any:
 @app.command()
 def passes(
     source: Annotated[str, typer.Argument(metavar="FILE.pmr|FILE:PROGRAM", help="A program.")],
-    off: Annotated[list[str], typer.Option("--off", metavar="PASS", help="Leave this pass out; repeatable.")] = [],  # noqa: B006
+    off: Annotated[list[str], typer.Option("--off", metavar="PASS", help="Leave this pass out; repeatable.")] = [],
     json: Json = False,
 ) -> None:
     """Print the program after each pass of the compiler."""
