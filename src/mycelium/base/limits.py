@@ -94,6 +94,7 @@ CONTAINER_SIGNATURES_MAX = 16
 POOL_WORKERS_MAX = 1_024
 POOL_KERNELS_MAX = 1_024  # kernels that a pool keeps in its workers; the oldest is forgotten beyond it
 POOL_DEATHS_MAX = 6  # workers that one call may lose before it is suspected of killing them
+RAY_LENT_BYTES_MAX = 256 * MIB  # arrays that a pool over Ray keeps there, for whoever is sent them next
 RUN_COPIES_SHARE = 10  # straggler copies: at most one slot in so many, and always one
 MEMO_BYTES_MAX = 256 * MIB  # results kept in memory by (kernel, inputs)
 WASM_FUEL_DEFAULT = 1_000_000_000  # about a second of work
