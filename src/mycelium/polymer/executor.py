@@ -14,7 +14,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from mycelium.base.limits import POOL_DEATHS_MAX
 from mycelium.polymer.function import as_kernel
-from mycelium.polymer.here import make_pool
+from mycelium.polymer.here import chosen, make_pool
 from mycelium.polymer.kernel import Kernel
 from mycelium.polymer.program.trace import Trace, map_
 from mycelium.polymer.runtime.bundle import Many
@@ -105,6 +105,7 @@ class Executor(concurrent.futures.Executor):
     """
 
     def __init__(self, max_workers: int | None = None, *, pool: Any = None) -> None:
+        pool = chosen() if pool is None and max_workers is None else pool
         self.own = pool is None
         self.pool = make_pool(max_workers) if pool is None else pool
         self.calls = _Calls(self.pool)

@@ -9,7 +9,9 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import mycelium
@@ -36,6 +38,7 @@ class _Here:
 
 
 _lock = threading.Lock()
+_chosen: ContextVar[Any] = ContextVar("chosen", default=None)  # by `on`, for this thread or task and what it starts
 
 
 def offer(make: Callable[[int | None], Any]) -> None:
@@ -47,8 +50,26 @@ def make_pool(workers: int | None = None) -> Any:
     return _Here.make(workers)
 
 
+@contextmanager
+def on(pool: Any) -> Iterator[Any]:
+    """Whatever runs inside runs on this pool, which is closed at the end: `with my.on(my.RayPool(address)): ...`"""
+    with pool:
+        token = _chosen.set(pool)
+        try:
+            yield pool
+        finally:
+            _chosen.reset(token)
+
+
+def chosen() -> Any:
+    """The pool of the `with my.on(...)` around the caller, or None."""
+    return _chosen.get()
+
+
 def pool() -> Pool:
-    """The pool that programs share here, started at the first use."""
+    """The pool that `on` says, or else the one that programs share here, started at the first use."""
+    if (held := chosen()) is not None:
+        return held
     with _lock:
         if _Here.pid != os.getpid() or _Here.pool.closing:
             _Here.pool, _Here.pid = _Here.make(None), os.getpid()

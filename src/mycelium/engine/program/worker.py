@@ -145,7 +145,7 @@ class Relay:
 def _packed(outcome: Outcome) -> tuple[str, bytes]:
     match outcome:
         case Given():
-            return "given", dumps((outcome.value, outcome.spent_ns))
+            return "given", dumps((outcome.value, outcome.spent_ns, outcome.chosen))
         case Lost():
             return "lost", dumps((outcome.why, outcome.begun))
         case Raised():

@@ -38,7 +38,7 @@ def resolve(kernel: Kernel) -> Callable[..., Any]:
     """
     for form in kernel.forms:
         if available(form):
-            return _callable(form, kernel)
+            return resolve_form(form, kernel)
     wanted = [EXTRAS[name][1] for name in kernel.form_names() if name in EXTRAS]
     if not wanted:
         raise Refused(f"kernel {kernel.name} has no form that can run")
@@ -48,7 +48,8 @@ def resolve(kernel: Kernel) -> Callable[..., Any]:
     )
 
 
-def _callable(form: Form, kernel: Kernel) -> Callable[..., Any]:
+def resolve_form(form: Form, kernel: Kernel) -> Callable[..., Any]:
+    """A callable for one form of the kernel, whose extra is installed."""
     match form:
         case LivePython(function):
             return function

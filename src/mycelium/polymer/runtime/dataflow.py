@@ -343,6 +343,8 @@ class Run:
                 if twin is not None:
                     del bundle.sent[id(twin)]
                     self.pool.drop(twin)
+                if outcome.chosen:
+                    bundle.cost.chose(outcome.chosen)
                 bundle.keep(work, outcome)
                 if self.heard is not None:
                     self.heard(bundle)
@@ -370,9 +372,8 @@ class Run:
             return
         value = bundle.result()
         op = self.graph.ops[bundle.at]
-        if (
-            op.verb == "reduce" and isinstance(bundle, bundles.Tree) and len(op.reads) > 1
-        ):  # the initial value comes before the whole tree
+        if op.verb == "reduce" and isinstance(bundle, bundles.Tree) and len(op.reads) > 1:
+            # The initial value comes before the whole tree.
             cost = self._cost(f"call {op.kernel}")
             last = bundles.One(bundle.at, bundle.kernel, cost, "call", (self.values[op.reads[1]], value))
             self.live[bundle.at] = last

@@ -438,7 +438,7 @@ def _raised(told: Told, work: Work) -> Raised:
 def _carried(kernel: Kernel) -> tuple[str, Any]:
     """Name and body: a plain function goes as it is, so that the worker need not know what a kernel is."""
     first = kernel.forms[0]
-    return kernel.name, first.function if isinstance(first, LivePython) else kernel
+    return kernel.name, first.function if isinstance(first, LivePython) and len(kernel.forms) == 1 else kernel
 
 
 def _environment(workers: int) -> dict[str, str]:

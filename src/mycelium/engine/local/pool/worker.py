@@ -44,6 +44,7 @@ class _Worker:
         self.inbox = wire.Inbox(sock)
         self.kernels: dict[int, tuple[str, Any]] = {}  # name, and a function or a kernel to be resolved
         self.callables: dict[int, Callable[..., Any]] = {}
+        self.choices: list[Any] = []  # of the callables, those that choose among several forms
         self.shared: dict[int, Any] = {}
         self.replies: list[tuple[int, Any]] = []
         self.sent_ns = 0
@@ -88,7 +89,8 @@ class _Worker:
             begun_ns = time.perf_counter_ns()
             try:
                 value = self._run(how, kernel, values, each, test)
-                self.replies.append((first + at, (value, time.perf_counter_ns() - begun_ns)))
+                told = (value, time.perf_counter_ns() - begun_ns)
+                self.replies.append((first + at, (*told, self._chosen()) if self.choices else told))
             except BaseException as error:
                 held = self.kernels.get(kernel)
                 self.replies.append((first + at, _told(error, held[0] if isinstance(held, tuple) else "")))
@@ -104,8 +106,11 @@ class _Worker:
             held = self.kernels[number]
             if isinstance(held, _Unreadable):
                 raise held
-            known = self.callables[number] = held[1] if callable(held[1]) else _resolve(held[1])
+            known = self.callables[number] = held[1] if callable(held[1]) else _resolve(held[1], self.choices)
         return known
+
+    def _chosen(self) -> list[tuple[str, str, str, int, int]]:
+        return [told for choice in self.choices for told in choice.news()]
 
     def _shared(self, number: int) -> Any:
         value = self.shared[number]
@@ -140,10 +145,10 @@ class _Worker:
         wire.encode(kind, value).send(self.sock)
 
 
-def _resolve(kernel: Any) -> Callable[..., Any]:
-    from mycelium.polymer.forms.resolve import resolve
+def _resolve(kernel: Any, choices: list[Any]) -> Callable[..., Any]:
+    from mycelium.polymer.forms.choose import choose
 
-    return resolve(kernel)
+    return choose(kernel, choices)
 
 
 class _Unreadable(Exception):
