@@ -21,6 +21,6 @@ def test_the_readme_shows_a_program():
 def test_a_program_of_the_readme_runs(text: str, tmp_path: Path):
     path = tmp_path / "shown.py"
     path.write_text(text)
-    done = subprocess.run([sys.executable, path], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, path], check=False, cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) > 1000
