@@ -1,10 +1,13 @@
 """The demo, in order: a site, an array over real input, an accident, the merged result, and the site's own account.
 
-Every claim is checked; it exits with 1 when one was not true. It leaves no process and no directory behind.
+Every claim is checked; it exits with 1 when one was not true. It leaves no process and no directory behind. With
+`--hosts 3` the nodes are hosts of their own, of which one is killed and one cut off (see `hosts`). `--short` leaves the
+language model out.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import shutil
 import signal
@@ -18,12 +21,12 @@ from rich.table import Table
 
 from demo import library, models, similar
 from demo.claims import Claims
-from demo.kill import kill_node
 from demo.site import Failed, Site
 from demo.watch import Watch
 from mycelium.base.errors import Problem
 
 NODES = 4
+HOSTS_MIN = 3
 ACCIDENT_AT = 0.3  # of the tasks done
 PATIENCE_S = 120.0
 PARTS_SHOWN = 8
@@ -34,11 +37,14 @@ console = Console(highlight=False, soft_wrap=True)
 def main() -> int:
     begun = time.monotonic()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    site = Site()
+    options = _options()
+    site = _site(options.hosts)
     claims = Claims(console)
     try:
         with site:
             _run(site, claims)
+            if not options.short:
+                models.show(site, claims, console)
     except (Failed, Problem) as error:
         console.print(f"[bold red]the demo failed:[/] {error}", markup=True)
         return 1
@@ -56,6 +62,24 @@ def main() -> int:
     return 0
 
 
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="demo", allow_abbrev=False)
+    parser.add_argument("--hosts", type=int, metavar="N", help="hosts of their own, over Ray; needs root and iproute2")
+    parser.add_argument("--short", action="store_true", help="without the language model")
+    options = parser.parse_args()
+    if options.hosts is not None and options.hosts < HOSTS_MIN:
+        parser.error(f"the demo takes {HOSTS_MIN} hosts or more, because one dies and one is cut off")
+    return options
+
+
+def _site(hosts: int | None) -> Site:
+    if hosts is None:
+        return Site(NODES)
+    from demo.hosts import Hosts
+
+    return Hosts(hosts)
+
+
 def title(text: str) -> None:
     console.print(f"\n[bold]{text}[/]")
 
@@ -71,9 +95,9 @@ def _run(site: Site, claims: Claims) -> None:
     shutil.copytree(Path(__file__).parent / "job", site.work, dirs_exist_ok=True)
     library.write(parts, site.work)
 
-    title(f"A site of {NODES} virtual nodes   myc up --nodes {NODES} --detach")
+    title(site.about)
     begun = time.monotonic()
-    url = site.ask("up", "--nodes", str(NODES), "--port", "0", "--detach")["url"]
+    url = site.up()
     say(f"{url} answers after {time.monotonic() - begun:.1f}s")
 
     title("An index of Python's standard library, a task for each part, and a job that merges what they find")
@@ -108,7 +132,6 @@ def _run(site: Site, claims: Claims) -> None:
     title("Is all of that true?")
     check(claims, site, parts, found, final, result, killed, story, why, array)
     similar.show(site, claims, console)
-    models.show(site, claims, console)
 
 
 def submit(site: Site, name: str, *words: str) -> str:
@@ -121,7 +144,7 @@ def accident(site: Site, watch: Watch) -> tuple[str, list[str]]:
     until(watch, lambda: watch.ended / watch.size >= ACCIDENT_AT)
     while watch.ended < watch.size:
         for node in reversed(watch.nodes):
-            if killed := kill_node(site.home, node["id"]):
+            if site.mortal(node["id"]) and (killed := site.kill(node["id"])):
                 return node["id"], killed
         watch.look()
     raise Failed("no node could be caught while it worked")
@@ -196,7 +219,7 @@ def check(
 ) -> None:
     counts = array["counts"]
     claims.hold(f"all {len(parts)} tasks of the array are done", counts["done"] == len(parts), counts)
-    claims.hold("every node took part", len({node for task in array["tasks"] for node in task["nodes"]}) == NODES)
+    claims.hold("every node took part", len({node for task in array["tasks"] for node in task["nodes"]}) == site.nodes)
     lost = {step.rsplit("-a", 1)[0] for step in killed}
     again = {task["id"] for task in array["tasks"] if task["attempt"] > 1}
     claims.hold(f"what died with the node was run again: {', '.join(sorted(lost))}", lost and lost <= again, again)

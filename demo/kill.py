@@ -15,7 +15,7 @@ def kill_node(home: Path, node: str) -> list[str]:
     Each shim is halted before it is looked at, so that no step ends by itself between the look and the kill.
     """
     directory = home / "nodes" / node
-    caught = [step for step in sorted((directory / "steps").glob("*")) if _halted(step)]
+    caught = [step for step in sorted((directory / "steps").glob("*")) if halted(step)]
     if caught:
         _signal(_pid(directory / "agent.pid"), signal.SIGKILL)
     for step in caught:
@@ -23,7 +23,12 @@ def kill_node(home: Path, node: str) -> list[str]:
     return [step.name for step in caught]
 
 
-def _halted(step: Path) -> bool:
+def living(step: Path) -> bool:
+    """Whether a step runs: it has a shim that has written down no end."""
+    return not (step / "status").exists() and _signal(_pid(step / "pid"), 0)
+
+
+def halted(step: Path) -> bool:
     """Halt a step's shim; let it go on when the step had ended already."""
     pid = _pid(step / "pid")
     if (step / "status").exists() or not _signal(pid, signal.SIGSTOP):

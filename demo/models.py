@@ -19,7 +19,6 @@ from rich.table import Table
 
 from demo import library
 from demo.claims import Claims
-from demo.kill import kill_node
 from demo.site import Failed, Site
 
 MODEL = "smollm2-135m"
@@ -83,7 +82,7 @@ def _run(site: Site, client: OpenAI, claims: Claims, console: Console) -> None:
     batch: Any = client.batches.create(input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h")
     batch = _wait(client, batch.id, lambda found: found.request_counts.completed >= len(asked) // 3)
     node = next(r["node"] for r in site.client().get(f"/deployments/{MODEL}")["replicas"] if r["node"])
-    killed = kill_node(site.home, node)
+    killed = site.kill(node)
     console.print(f"  {node} was killed with {', '.join(killed) or 'nothing'} on it, a third of the way", style="dim")
     batch = _wait(client, batch.id, lambda found: found.status in ("completed", "failed", "expired"))
     took_s = time.monotonic() - begun

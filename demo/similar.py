@@ -15,7 +15,6 @@ from rich.table import Table
 import mycelium as my
 from demo import library
 from demo.claims import Claims
-from demo.kill import kill_node
 from demo.site import Failed, Site
 from mycelium.cli import program
 from mycelium.polymer.container import pmr, values
@@ -93,18 +92,20 @@ def show(site: Site, claims: Claims, console: Console) -> None:
     packed = pmr.pack(seal(most_alike.module))
     asked = {"name": "most_alike", "nodes": NODES, "memory": "512M"}
     job = program.submit(client, packed, values.pack(inputs), asked)
-    killed: list[str] = []
+    struck: list[str] = []
 
     def watch(done: int, total: int) -> None:
-        if not killed and done:
+        if not struck and done:
             nodes = site.client().get(f"/jobs/{job['id']}")["tasks"][0]["nodes"]
-            killed.extend(kill_node(site.home, nodes[-1]))
-            console.print(f"  {nodes[-1]} was killed with {', '.join(killed)} on it, while it ran", style="dim")
+            what, steps = site.strike(nodes[-1])
+            struck.extend(steps)
+            console.print(f"  {what} with {', '.join(steps)} on it, while it ran", style="dim")
 
     found = program.result(client, job, tell=watch)
+    site.heal()
     _table(console, names, found)
     final = client.get(f"/jobs/{job['id']}")
-    claims.hold(f"{job['id']} lost a node in the middle", killed)
+    claims.hold(f"{job['id']} lost a node in the middle", struck)
     claims.hold("and went on without it, in the same attempt", final["attempt"] == 1, final["attempt"])
     alone = interpret(most_alike.module, inputs)
     claims.hold(

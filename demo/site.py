@@ -1,4 +1,7 @@
-"""A site of the demo's own: a home in a fresh temporary directory, and nothing of it left when it is over."""
+"""A site of the demo's own: a home in a fresh temporary directory, and nothing of it left when it is over.
+
+Its nodes are shares of this machine; `hosts` has one whose nodes are hosts.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from demo.kill import kill_node
 from mycelium.cli.client import Client
 
 END_S = 20.0
@@ -27,30 +31,56 @@ class Failed(Exception):
 class Site:
     """Used as a context: whatever happens inside, the site and its directory are gone afterwards."""
 
-    def __init__(self) -> None:
+    def __init__(self, nodes: int) -> None:
+        self.nodes = nodes
+        self.about = f"A site of {nodes} virtual nodes   myc up --nodes {nodes} --detach"
         self.root = Path(tempfile.mkdtemp(prefix="myc-demo-"))
         self.home = self.root / "home"
         self.work = self.root / "work"
         self.work.mkdir()
         kept = {name: value for name, value in os.environ.items() if not name.startswith("MYC_")}
         own = {"MYC_HOME": self.home, "XDG_CONFIG_HOME": self.root / "config", "XDG_CACHE_HOME": self.root / "cache"}
-        self._env = {**kept, **{name: str(path) for name, path in own.items()}, "NO_COLOR": "1"}
+        self.environment = {**kept, **{name: str(path) for name, path in own.items()}, "NO_COLOR": "1"}
 
     def __enter__(self) -> Site:
         return self
 
     def __exit__(self, *_: object) -> None:
         with _undisturbed():
-            if self.home.exists():
-                self._run("down", "--now")
-            left = self.processes()
-            for pid in left:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-            until = time.monotonic() + END_S
-            while self.processes() and time.monotonic() < until:
-                time.sleep(0.05)
+            self.end()
             shutil.rmtree(self.root, ignore_errors=True)
+
+    def up(self) -> str:
+        """Start it. Its URL, when its nodes are there."""
+        return self.ask("up", "--nodes", str(self.nodes), "--port", "0", "--detach")["url"]
+
+    # Accidents.
+
+    def mortal(self, node: str) -> bool:
+        """Whether this node may die without the head."""
+        return True
+
+    def kill(self, node: str) -> list[str]:
+        """SIGKILL to a node; the steps that died with it, none when nothing ran there and it was left alone."""
+        return kill_node(self.home, node)
+
+    def strike(self, node: str) -> tuple[str, list[str]]:
+        """Take a node away in the way that is worst for it: what was done, and the steps that were there."""
+        return f"{node} was killed", self.kill(node)
+
+    def heal(self) -> None:
+        """Undo what `strike` did, as far as the site does not mend it by itself."""
+
+    def end(self) -> None:
+        """Leave no process."""
+        if self.home.exists():
+            self._run("down", "--now")
+        for pid in self.processes():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        until = time.monotonic() + END_S
+        while self.processes() and time.monotonic() < until:
+            time.sleep(0.05)
 
     def myc(self, *words: str) -> str:
         """What `myc WORDS` prints on stdout. Errors: `Failed` with what it printed on stderr."""
@@ -82,9 +112,14 @@ class Site:
         return found
 
     def _run(self, *words: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "mycelium.cli.main", *words]
         return subprocess.run(
-            command, cwd=self.work, env=self._env, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+            [sys.executable, "-m", "mycelium.cli.main", *words],
+            cwd=self.work,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
         )
 
 

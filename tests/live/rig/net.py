@@ -17,13 +17,15 @@ from pathlib import Path
 
 import pytest
 
+from mycelium.sandbox import usage
+
 PREFIX = "myct"
 _numbers = itertools.count(1)
 
 needs_rig = pytest.mark.skipif(
     os.geteuid() != 0
     or shutil.which("ip") is None
-    or subprocess.run(["unshare", "-n", "true"], check=False).returncode,
+    or subprocess.run(["unshare", "-n", "true"], check=False).returncode != 0,
     reason="network namespaces need root and iproute2",
 )
 
@@ -61,6 +63,15 @@ class Net:
     def address(self, host: int) -> str:
         return f"10.77.{self.number}.{host + 1}"
 
+    def here(self) -> str:
+        """Give this machine a cable to the bridge too. Its address there."""
+        number, cable = len(self.hosts), f"{PREFIX}{self.number}"
+        ip("link", "add", cable, "type", "veth", "peer", "name", "here", "netns", self.middle)
+        ip("link", "set", "here", "master", "br0", "up", inside=self.middle)
+        ip("address", "add", f"{self.address(number)}/24", "dev", cable)
+        ip("link", "set", cable, "up")
+        return self.address(number)
+
     def inside(self, host: int, *words: str) -> list[str]:
         """The words of a command that runs on that host."""
         return ["ip", "netns", "exec", self.hosts[host], *words]
@@ -86,11 +97,17 @@ def processes(namespace: str) -> list[int]:
     return [int(pid) for pid in done.stdout.split()]
 
 
+def empty(namespace: str) -> None:
+    """SIGKILL to everything in it, as when a host's power is cut: until nothing lives there that could begin more."""
+    while found := [pid for pid in processes(namespace) if usage.start_ticks(pid)]:
+        for pid in found:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+
 def remove(namespace: str) -> None:
     """The namespace and whatever still runs in it."""
-    for pid in processes(namespace):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+    empty(namespace)
     subprocess.run(["ip", "netns", "delete", namespace], capture_output=True, check=False)
 
 

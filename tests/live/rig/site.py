@@ -16,8 +16,8 @@ from typing import Any
 import psutil
 
 from mycelium.engine.ray.raylet import Place, Raylet
-from mycelium.sandbox import process, usage
-from tests.live.rig.net import Net, processes
+from mycelium.sandbox import process
+from tests.live.rig.net import Net, empty, processes
 from tests.live.site import WAIT_S, wait_for
 
 MYC = (sys.executable, "-m", "mycelium.cli.main")
@@ -178,11 +178,8 @@ class RigSite:
 
     def kill_all(self, host: int) -> None:
         """SIGKILL to everything on that host, as when its power is cut."""
-        while found := [pid for pid in processes(self.net.hosts[host]) if usage.start_ticks(pid)]:
-            for pid in found:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-            self.running[host].poll()
+        empty(self.net.hosts[host])
+        self.running[host].wait()
 
     def find(self, host: int, mark: str) -> list[psutil.Process]:
         """The processes of a host whose command says `mark`."""
