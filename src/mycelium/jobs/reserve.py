@@ -74,11 +74,11 @@ def earliest(free: Ints, held: Leases, wanted: Wanted, now_ns: int) -> Reserved 
     if len(held.slots):
         order = np.lexsort((held.ends_ns, held.slots))
         slots, ends_ns = held.slots[order], held.ends_ns[order]
-        freed = held.devices[:, order].cumsum(axis=1)
+        freed = held.devices.take(order, axis=1).cumsum(axis=1)  # `take` keeps a device's numbers side by side
         first = np.flatnonzero(np.diff(slots, prepend=-1))  # where each node's leases begin
         before = np.concatenate((np.zeros((DEVICES, 1), np.int64), freed[:, first[1:] - 1]), axis=1)
         freed -= np.repeat(before, np.diff(first, append=len(slots)), axis=1)
-        enough = np.flatnonzero((free[:, slots] + freed >= needs).all(axis=0))[::-1]
+        enough = np.flatnonzero((free.take(slots, axis=1) + freed >= needs).all(axis=0))[::-1]
         ready_ns[slots[enough]] = ends_ns[enough]  # of equal slots the last one written stays: the earliest end
     ready_ns[(free >= needs).all(axis=0)] = now_ns
     ready_ns[~wanted.mask] = FOREVER_NS
