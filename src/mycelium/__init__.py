@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from mycelium.polymer.executor import Executor as Executor
     from mycelium.polymer.function import kernel as kernel
     from mycelium.polymer.function import wasm as wasm
+    from mycelium.polymer.here import on as on
     from mycelium.polymer.program.define import program as program
     from mycelium.polymer.verbs import loop as loop
     from mycelium.polymer.verbs import map as map
@@ -29,6 +30,7 @@ _EXPORTS = {
     "wasm": "mycelium.polymer.function",
     "program": "mycelium.polymer.program.define",
     "Executor": "mycelium.polymer.executor",
+    "on": "mycelium.polymer.here",
     **dict.fromkeys(("map", "zip", "reduce", "scan", "select", "loop", "ref"), "mycelium.polymer.verbs"),
 }
 
@@ -52,6 +54,13 @@ def run_on_site(*what: Any, **how: Any) -> Any:
     import importlib
 
     return importlib.import_module("mycelium.cli.program").run_module(*what, **how)
+
+
+def ray_pool(address: str, **how: Any) -> Any:
+    """A pool on the machines of a Ray that runs, for `with my.on(...)`: see `RayPool` in engine/ray/pool.py."""
+    import importlib
+
+    return importlib.import_module("mycelium.engine.ray.pool").RayPool(address, **how)
 
 
 def local_pool(workers: int | None) -> Any:

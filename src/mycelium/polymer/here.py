@@ -38,7 +38,7 @@ class _Here:
 
 
 _lock = threading.Lock()
-_chosen: ContextVar[Any] = ContextVar("chosen", default=None)  # by `on`, for this thread or task and what it starts
+_chosen: ContextVar[Any] = ContextVar("chosen", default=None)  # by `on`, for this thread or task
 
 
 def offer(make: Callable[[int | None], Any]) -> None:
@@ -52,7 +52,7 @@ def make_pool(workers: int | None = None) -> Any:
 
 @contextmanager
 def on(pool: Any) -> Iterator[Any]:
-    """Whatever runs inside runs on this pool, which is closed at the end: `with my.on(my.RayPool(address)): ...`"""
+    """Whatever runs inside runs on this pool, which is closed at the end: `with my.on(my.ray_pool(address)): ...`"""
     with pool:
         token = _chosen.set(pool)
         try:
