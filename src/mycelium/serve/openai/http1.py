@@ -15,10 +15,11 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from mycelium.serve.openai.passage import Gate, pass_through
-from mycelium.serve.openai.unix import Pair, cut, open_unix
+from mycelium.serve.openai.unix import open_unix
+from mycelium.serve.openai.wire import PIECE_BYTES, Ended, Wire
 
 HEAD_BYTES_MAX = 64 * 1024
-PIECE_BYTES = 64 * 1024
+LINE_BYTES_MAX = 1024  # that says how long a chunk is
 KEPT_PER_TARGET = 64
 CONNECT_S = 5.0
 
@@ -50,41 +51,48 @@ def target_of(url: str) -> Target:
 class Reply:
     """An answer whose head has come. `pieces` or `read` takes its body; `close` leaves it and the connection."""
 
-    def __init__(self, client: Client, target: Target, pair: Pair, status: int, headers: Mapping[str, str]) -> None:
+    def __init__(self, client: Client, target: Target, wire: Wire, status: int, headers: Mapping[str, str]) -> None:
         self.status = status
         self.headers = headers
         self._client = client
         self._target = target
-        self._pair = pair
+        self._wire = wire
         self._whole = False
 
     async def pieces(self) -> AsyncIterator[bytes]:
         """The body as it comes. Errors: `Broken` when it ends before its end."""
-        reader = self._pair[0]
+        wire = self._wire
         try:
             if self.status in (204, 304):
                 pass
             elif "chunked" in self.headers.get("transfer-encoding", "").lower():
-                async for piece in _chunks(reader):
+                async for piece in _chunks(wire):
                     yield piece
             elif "content-length" in self.headers:
                 left = int(self.headers["content-length"])
                 while left > 0:
-                    piece = await reader.read(min(left, PIECE_BYTES))
-                    if not piece:
-                        raise Broken("the answer ended early")
+                    piece = await wire.some(min(left, PIECE_BYTES))
                     left -= len(piece)
                     yield piece
             else:
-                while piece := await reader.read(PIECE_BYTES):
-                    yield piece
+                with contextlib.suppress(Ended):
+                    while True:
+                        yield await wire.some()
                 return  # the connection is its end, and cannot be used again
-        except (OSError, ValueError, asyncio.IncompleteReadError, asyncio.LimitOverrunError) as error:
+        except (OSError, ValueError, Ended) as error:
             raise Broken(f"the answer broke off: {type(error).__name__}") from None
         self._whole = True
 
     async def read(self, bytes_max: int) -> bytes:
         """The whole body. Errors: `Broken`, also when there is more than `bytes_max`."""
+        length = self.headers.get("content-length", "")
+        if length.isdecimal() and "transfer-encoding" not in self.headers and int(length) <= bytes_max:
+            try:
+                whole = await self._wire.exactly(int(length))
+            except (OSError, Ended):
+                raise Broken("the answer ended early") from None
+            self._whole = True
+            return whole
         body = bytearray()
         async for piece in self.pieces():
             body += piece
@@ -95,33 +103,31 @@ class Reply:
     def close(self) -> None:
         """Keep the connection for the next request if this one was read to its end, else cut it."""
         if self._whole and self.headers.get("connection", "").lower() != "close":
-            self._client.keep(self._target, self._pair)
+            self._client.keep(self._target, self._wire)
         else:
-            cut(self._pair)
+            self._wire.cut()
 
 
-async def _chunks(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
+async def _chunks(wire: Wire) -> AsyncIterator[bytes]:
     while True:
-        line = await reader.readuntil(b"\r\n")
+        line = await wire.until(b"\r\n", LINE_BYTES_MAX)
         left = int(line.split(b";", 1)[0], 16)
         if left == 0:
-            while await reader.readuntil(b"\r\n") != b"\r\n":
+            while await wire.until(b"\r\n", HEAD_BYTES_MAX) != b"\r\n":
                 pass  # trailers
             return
         while left > 0:
-            piece = await reader.read(min(left, PIECE_BYTES))
-            if not piece:
-                raise Broken("the answer ended early")
+            piece = await wire.some(min(left, PIECE_BYTES))
             left -= len(piece)
             yield piece
-        await reader.readexactly(2)
+        await wire.exactly(2)
 
 
 class Client:
     """`ca`: the file of a certificate that is trusted besides those that the system trusts."""
 
     def __init__(self, ca: Path | None = None) -> None:
-        self._kept: dict[Target, list[Pair]] = {}
+        self._kept: dict[Target, list[Wire]] = {}
         self._tls = ssl.create_default_context()
         if ca is not None:
             self._tls.load_verify_locations(ca)
@@ -134,69 +140,67 @@ class Client:
         lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
         if body or method != "GET":
             lines.append(f"content-length: {len(body)}")
-        wire = "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + body
-        while (pair := self._take(target)) is not None:
+        asked = "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + body
+        while (wire := self._take(target)) is not None:
             # A kept connection may have been closed meanwhile: then nothing was worked on, and another one is tried.
             with contextlib.suppress(Broken, OSError):
-                return await self._exchange(target, pair, wire)
-            cut(pair)
-        pair = await self._connect(target)
+                return await self._exchange(target, wire, asked)
+            wire.cut()
+        wire = await self._connect(target)
         try:
-            return await self._exchange(target, pair, wire)
+            return await self._exchange(target, wire, asked)
         except OSError as error:
-            cut(pair)
+            wire.cut()
             raise Broken(f"no answer: {error}") from None
         except BaseException:
-            cut(pair)
+            wire.cut()
             raise
 
-    async def _exchange(self, target: Target, pair: Pair, wire: bytes) -> Reply:
-        reader, writer = pair
+    async def _exchange(self, target: Target, wire: Wire, asked: bytes) -> Reply:
         try:
-            writer.write(wire)
-            await writer.drain()
-            head = await reader.readuntil(b"\r\n\r\n")
+            wire.write(asked)
+            head = await wire.until(b"\r\n\r\n", HEAD_BYTES_MAX)
             while head.startswith(b"HTTP/1.1 1"):
-                head = await reader.readuntil(b"\r\n\r\n")  # 100 Continue and its like
+                head = await wire.until(b"\r\n\r\n", HEAD_BYTES_MAX)  # 100 Continue and its like
             first, *rest = head[:-4].decode("latin-1").split("\r\n")
             status = int(first.split(" ", 2)[1])
-        except (asyncio.IncompleteReadError, asyncio.LimitOverrunError, ValueError, IndexError) as error:
+        except (Ended, ValueError, IndexError) as error:
             raise Broken(f"no answer: {type(error).__name__}") from None
         except asyncio.CancelledError:
-            cut(pair)  # so that the other side stops working on it
+            wire.cut()  # so that the other side stops working on it
             raise
         pairs = (line.partition(":") for line in rest)
-        return Reply(self, target, pair, status, {name.strip().lower(): value.strip() for name, _, value in pairs})
+        return Reply(self, target, wire, status, {name.strip().lower(): value.strip() for name, _, value in pairs})
 
-    async def _connect(self, target: Target) -> Pair:
+    async def _connect(self, target: Target) -> Wire:
         try:
             async with asyncio.timeout(CONNECT_S):
                 if target.gate is not None:
-                    return await pass_through(target.gate, HEAD_BYTES_MAX)
-                if not target.socket:
-                    tls = self._tls if target.tls else None
-                    return await asyncio.open_connection(target.host, target.port, ssl=tls, limit=HEAD_BYTES_MAX)
-                return await open_unix(target.socket)
+                    return Wire(await pass_through(target.gate, HEAD_BYTES_MAX))
+                if target.socket:
+                    return Wire(await open_unix(target.socket))
+                tls = self._tls if target.tls else None
+                return Wire(await asyncio.open_connection(target.host, target.port, ssl=tls, limit=HEAD_BYTES_MAX))
         except (OSError, TimeoutError) as error:
             raise Broken(f"no connection: {error}") from None
 
-    def _take(self, target: Target) -> Pair | None:
+    def _take(self, target: Target) -> Wire | None:
         kept = self._kept.get(target)
         while kept:
-            pair = kept.pop()
-            if not pair[0].at_eof() and not pair[1].is_closing():
-                return pair
-            cut(pair)
+            wire = kept.pop()
+            if wire.open:
+                return wire
+            wire.cut()
         return None
 
-    def keep(self, target: Target, pair: Pair) -> None:
+    def keep(self, target: Target, wire: Wire) -> None:
         kept = self._kept.setdefault(target, [])
         if len(kept) >= KEPT_PER_TARGET:
-            cut(pair)
+            wire.cut()
         else:
-            kept.append(pair)
+            kept.append(wire)
 
     def forget(self, target: Target) -> None:
         """Nobody is there any more."""
-        for pair in self._kept.pop(target, []):
-            cut(pair)
+        for wire in self._kept.pop(target, []):
+            wire.cut()
