@@ -68,3 +68,11 @@ def local_pool(workers: int | None) -> Any:
     import importlib
 
     return importlib.import_module("mycelium.engine.local.pool.pool").LocalPool(workers)
+
+
+def local_memo() -> Any:
+    """Where programs that no site runs keep the results of kernels that say `cache=True`."""
+    import importlib
+
+    results = importlib.import_module("mycelium.engine.program.results")
+    return results.StoredMemo(results.home())

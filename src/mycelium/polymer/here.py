@@ -18,9 +18,10 @@ import mycelium
 from mycelium.polymer.compiler.compile import optimise
 from mycelium.polymer.program.define import check_inputs
 from mycelium.polymer.program.graph import Module
+from mycelium.polymer.runtime.costs import Cost
 from mycelium.polymer.runtime.dataflow import run
 from mycelium.polymer.runtime.interpreter import interpret
-from mycelium.polymer.runtime.memo import MemoryMemo
+from mycelium.polymer.runtime.memo import Memo
 from mycelium.polymer.runtime.pool import Pool
 from mycelium.polymer.runtime.progress import Bar
 
@@ -34,7 +35,7 @@ class _Here:
     make: Callable[[int | None], Any] = mycelium.local_pool
     pool: Any = None
     pid = 0
-    memo = MemoryMemo()
+    memo: Any = None
 
 
 _lock = threading.Lock()
@@ -76,15 +77,38 @@ def pool() -> Pool:
         return _Here.pool
 
 
-def execute(module: Module, inputs: Mapping[str, Any], *, on: Pool | None = None, passes: bool = True) -> Any:
-    """The program's result, on `on` or on the shared pool. Inputs are checked against the program's types first."""
+def memo(module: Module) -> Memo | None:
+    """Where results are kept, for programs that ask for it."""
+    if not any(kernel.cache for kernel in module.kernels.values()):
+        return None
+    with _lock:
+        if _Here.memo is None:
+            _Here.memo = mycelium.local_memo()
+        return _Here.memo
+
+
+def execute(
+    module: Module,
+    inputs: Mapping[str, Any],
+    *,
+    on: Pool | None = None,
+    passes: bool = True,
+    costs: dict[str, Cost] | None = None,
+) -> Any:
+    """The program's result, on `on` or on the shared pool. Inputs are checked against the program's types first.
+
+    `costs` is filled with what calls took.
+    """
     check_inputs(module, dict(inputs))
     if on is None and os.environ.get(IN_WORKER):
         return interpret(module, inputs)
-    bar = _bar()
+    bar, kept = _bar(), memo(module)
     try:
-        return run(optimise(module) if passes else module, inputs, on or pool(), watch=bar, memo=_Here.memo)
+        graph = optimise(module) if passes else module
+        return run(graph, inputs, on or pool(), watch=bar, memo=kept, costs=costs)
     finally:
+        if kept is not None:
+            kept.settle()
         if bar is not None:
             bar.close()
 

@@ -16,7 +16,6 @@ from mycelium.base.limits import POOL_DEATHS_MAX, RUN_COPIES_SHARE
 from mycelium.polymer.kernel import Kernel
 from mycelium.polymer.program.graph import Graph, Module, Op
 from mycelium.polymer.runtime import bundle as bundles
-from mycelium.polymer.runtime import memo as memory
 from mycelium.polymer.runtime.costs import Cost
 from mycelium.polymer.runtime.failure import failure
 from mycelium.polymer.runtime.interpreter import equal_lengths, zip_lists
@@ -310,12 +309,12 @@ class Run:
     def _call(self, at: int, kernel: Kernel, cost: Cost, reads: tuple[Any, ...]) -> bundles.Bundle | None:
         if not kernel.cache or self.memo is None:
             return bundles.One(at, kernel, cost, "call", reads)
-        key, memo = Keys(kernel).of(reads), self.memo
-        held = memo.get(key)
-        if held is not None:
-            self.news.append((at, memory.read(held)))
+        keys, memo = Keys(kernel), self.memo
+        key = keys.of(reads)
+        if held := keys.read(memo.get(key)):
+            self.news.append((at, held[0]))
             return None
-        return bundles.One(at, kernel, cost, "call", reads, keep=lambda value: _remember(memo, key, value))
+        return bundles.One(at, kernel, cost, "call", reads, keep=lambda value: _remember(memo, keys, key, value))
 
     def _remembered(
         self, at: int, kernel: Kernel, cost: Cost, columns: list[Any], shared: list[tuple[int, Shared]]
@@ -325,12 +324,12 @@ class Run:
         assert memo is not None
         common = [part for position, held in shared for part in (position, held.value)]
         keys = [keyed.of([*common, *xs]) for xs in zip(*columns, strict=True)]
-        known = {index: memory.read(held) for index, key in enumerate(keys) if (held := memo.get(key)) is not None}
+        known = {index: held[0] for index, key in enumerate(keys) if (held := keyed.read(memo.get(key)))}
         if len(known) == len(keys):
             self.news.append((at, [known[index] for index in range(len(keys))]))
             return None
         return bundles.Remembered(
-            at, kernel, cost, columns, shared, known, lambda index, value: _remember(memo, keys[index], value)
+            at, kernel, cost, columns, shared, known, lambda index, value: _remember(memo, keyed, keys[index], value)
         )
 
     def done(self, work: Work, outcome: Outcome, now_ns: int) -> None:
@@ -476,8 +475,8 @@ class Run:
         return done + self.given, total + len(self.graph.ops)
 
 
-def _remember(memo: Memo, key: str, value: Any) -> None:
-    data = memory.written(value)
+def _remember(memo: Memo, keys: Keys, key: str, value: Any) -> None:
+    data = keys.written(value)
     if data is not None:
         memo.put(key, data)
 

@@ -1,30 +1,40 @@
 """Results that are kept by (kernel, inputs), so that equal work is done once: for kernels that say `cache=True`.
 
-Never: keeps anything of a kernel that cannot be written down, because its body could not be told from another one's.
+They are kept as files of values are, so that reading one runs nothing. Never: keeps anything of a kernel that cannot be
+written down, because its body could not be told from another one's.
 """
 
 from __future__ import annotations
 
-import pickle
+import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any, Protocol
 
 import blake3
+import msgspec
 
 from mycelium.base.errors import Refused
 from mycelium.base.limits import MEMO_BYTES_MAX
-from mycelium.polymer.kernel import Kernel, LivePython, LiveXla
+from mycelium.polymer.container import values
+from mycelium.polymer.kernel import FusedForm, Kernel, LivePython, LiveXla, PythonForm
+from mycelium.polymer.schema.records import fields_of, given_back
 from mycelium.polymer.shipping import dumps
+
+KERNEL_DIGITS = 32  # of a key: which kernel; the rest says which inputs
 
 
 class Memo(Protocol):
-    """Where results are kept. A result may be forgotten at any time."""
+    """Where results are kept. A result may be forgotten at any time; `put` and `get` are called under a pool's lock."""
 
     def get(self, key: str) -> bytes | None: ...
 
     def put(self, key: str, value: bytes) -> None: ...
+
+    def settle(self) -> None:
+        """Wait until everything that was put is where it outlives this process, as far as that can be."""
+        ...
 
 
 class MemoryMemo:
@@ -52,25 +62,71 @@ class MemoryMemo:
             while self.size_bytes > self.bytes_max:
                 self.size_bytes -= len(self.held.popitem(last=False)[1])
 
+    def settle(self) -> None:
+        """There is nothing to wait for."""
+
 
 class Keys:
-    """The keys of calls of one kernel."""
+    """The keys of calls of one kernel, and how its results are written."""
 
     def __init__(self, kernel: Kernel) -> None:
-        self.body = _body(kernel)
+        self.name = kernel_key(kernel)
+        self.live = next((form.function for form in kernel.forms if isinstance(form, LivePython)), None)
 
     def of(self, arguments: Sequence[Any]) -> str:
-        hasher = blake3.blake3(self.body)
+        hasher = blake3.blake3(self.name.encode())
         for argument in arguments:
             _feed(hasher, argument)
-        return hasher.hexdigest()
+        return f"{self.name}{hasher.hexdigest()}"
+
+    def written(self, value: Any) -> bytes | None:
+        """The result as it is kept; None when it cannot be, and is computed again each time."""
+        try:
+            data = values.pack(value)
+            if b"object{" in data and not _alike(value, self._value(data)):
+                return None  # a record whose class the kernel's annotation does not tell
+        except Refused:
+            return None
+        return data
+
+    def read(self, data: bytes | None) -> list[Any]:
+        """The result in a list; an empty one where there is none, or none that can be read."""
+        try:
+            return [] if data is None else [self._value(data)]
+        except Refused:
+            return []
+
+    def _value(self, data: bytes) -> Any:
+        value = values.read(data)
+        return value if self.live is None else given_back(self.live, value)
 
 
-def _body(kernel: Kernel) -> bytes:
-    """Errors: `Refused` when the kernel cannot be written down."""
+def _alike(one: Any, other: Any) -> bool:
+    """Whether two results have the same classes all the way down."""
+    if type(one) is not type(other):
+        return False
+    fields = fields_of(one)
+    if fields is not None:
+        others = fields_of(other) or {}
+        return fields.keys() == others.keys() and all(_alike(value, others[name]) for name, value in fields.items())
+    if isinstance(one, dict):
+        return all(map(_alike, one.values(), other.values())) and all(map(_alike, one, other))
+    return not isinstance(one, list | tuple) or all(map(_alike, one, other))
+
+
+def kernel_key(kernel: Kernel) -> str:
+    """What tells a kernel from every other one, whatever it is called, as the beginning of its keys.
+
+    Errors: `Refused` when the kernel cannot be written down.
+    """
+    hasher = blake3.blake3(str(kernel.signature).encode())
+    _feed_forms(hasher, kernel)
+    return hasher.hexdigest()[:KERNEL_DIGITS]
+
+
+def _feed_forms(hasher: Any, kernel: Kernel) -> None:
     from mycelium.polymer.forms.python import capture
 
-    hasher = blake3.blake3(kernel.name.encode())
     for form in kernel.forms:
         if isinstance(form, LivePython | LiveXla):
             try:
@@ -80,8 +136,16 @@ def _body(kernel: Kernel) -> bytes:
                     "kernels with cache=True must be written down, so that a changed one is told from the old"
                 )
                 raise
-        hasher.update(pickle.dumps(form, protocol=5))
-    return hasher.digest()
+        if isinstance(form, FusedForm):
+            hasher.update(f"fused {len(form.members)} {form.steps}".encode())
+            for member in form.members:
+                _feed_forms(hasher, member)
+            continue
+        if isinstance(form, PythonForm):
+            hasher.update(f"python {sys.version_info[:2]} ".encode())
+        data = msgspec.msgpack.encode(form)
+        hasher.update(f"form {len(data)} ".encode())
+        hasher.update(data)
 
 
 def _feed(hasher: Any, value: Any) -> None:
@@ -90,26 +154,20 @@ def _feed(hasher: Any, value: Any) -> None:
     if kind in (int, float, bool, str, bytes, type(None)):
         data = repr(value).encode() if kind is not bytes else value
     elif hasattr(value, "dtype") and hasattr(value, "tobytes") and not value.dtype.hasobject:
-        hasher.update(f"array {value.dtype} {value.shape} ".encode())
+        hasher.update(f"array {kind.__name__} {value.dtype} {value.shape} ".encode())
         data = value.tobytes()
     elif kind in (list, tuple):
         hasher.update(f"{kind.__name__} {len(value)} ".encode())
         for item in value:
             _feed(hasher, item)
         return
+    elif (pairs := value if kind is dict else fields_of(value)) is not None:
+        hasher.update(f"{'dict' if kind is dict else f'record {kind.__qualname__}'} {len(pairs)} ".encode())
+        for name, item in pairs.items():
+            _feed(hasher, name)
+            _feed(hasher, item)
+        return
     else:
         data = dumps(value)
     hasher.update(f"{kind.__name__} {len(data)} ".encode())
     hasher.update(data)
-
-
-def written(value: Any) -> bytes | None:
-    """The result as it is kept; None when it cannot be."""
-    try:
-        return dumps(value)
-    except Exception:  # a result that cannot be written down is computed again each time
-        return None
-
-
-def read(data: bytes) -> Any:
-    return pickle.loads(data)
