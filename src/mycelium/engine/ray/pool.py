@@ -86,6 +86,11 @@ class RayPool(LocalPool):
     def slots(self) -> int:
         return min(sum(self._slots.values()), POOL_WORKERS_MAX) or 1
 
+    @property
+    def driver_pid(self) -> int:
+        """The process that Ray knows as the driver of this pool; 0 while there is none."""
+        return self._driver.pid if self._driver is not None else 0
+
     def wait_ready(self) -> None:
         """Until every worker that there can be is there. Errors: `Unavailable` when there is none for too long."""
         self.start()
@@ -118,6 +123,8 @@ class RayPool(LocalPool):
             return
         self._listen()
         joined = bool(self._slots)
+        if self._driver is None:
+            return
         if self._driver.poll() is not None or (not joined and time.monotonic() - self._began_s > JOIN_S):
             self._end_driver()
 
@@ -229,6 +236,14 @@ class RayPool(LocalPool):
         why = self._why.pop(seat.number, "was lost")
         self._vacate(seat, f"worker {seat.number} of Ray: {why}")
         self._poke()
+
+    def _read(self, seat: Seat) -> None:
+        if seat in self.seats:  # else its driver was found to be gone a moment ago
+            super()._read(seat)
+
+    def _flush(self, seat: Seat) -> None:
+        if seat in self.seats:
+            super()._flush(seat)
 
     def _pause(self, what: str) -> None:
         self._pauses[what] = min(RETRY_S_MAX, max(RETRY_S_MIN, 2 * self._pauses.get(what, 0)))
