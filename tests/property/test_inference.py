@@ -11,7 +11,7 @@ from mycelium.inference.buckets import Bucket
 from mycelium.inference.commands import Queue
 from mycelium.inference.fair import FairQueue
 from mycelium.inference.model import Deployment, Serving
-from mycelium.inference.plan import DOWN_NS, Scale, scale
+from mycelium.inference.plan import PACE, Scale, scale
 from mycelium.inference.router import Place, choose, prefixes
 from mycelium.inference.spans import count, missing, overlap, spans_of, union
 
@@ -137,7 +137,7 @@ def test_the_autoscaler_stays_in_its_bounds_never_flaps_and_never_sleeps_on_work
         if target > deployment.target:
             grown_ns = now_ns
         if target < deployment.target:
-            assert now_ns - grown_ns >= DOWN_NS or grown_ns == 0, "what was just started is not stopped"
+            assert now_ns - grown_ns >= PACE.down_ns or grown_ns == 0, "what was just started is not stopped"
         deployment = Deployment("m", AccountId("account-1"), "a", serving, target, 0)
 
 

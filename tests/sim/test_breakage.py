@@ -9,14 +9,15 @@ import pytest
 from msgspec.structs import replace
 
 from mycelium.accounts import rules as account_rules
-from mycelium.head import core
+from mycelium.head import core, replicas
 from mycelium.head.core import Core
+from mycelium.inference import plan as inference_plan
 from mycelium.jobs import apply as changes
 from mycelium.jobs import rules
 from mycelium.jobs.model import Cause
 from mycelium.log import MemoryLog
 from mycelium.nodes import plan as node_plan
-from mycelium.sim import ending, promises
+from mycelium.sim import askers, ending, promises
 from mycelium.sim.run import Outcome, simulate
 from mycelium.sim.world import World, load
 
@@ -113,6 +114,34 @@ def ignore_the_throttle(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(rules.Job, "placeable", unbound)
 
 
+def fewer_at_once(patch: pytest.MonkeyPatch) -> None:
+    """Replicas become fewer as soon as fewer would be enough."""
+    normal = inference_plan.scale
+
+    def scale(deployment: Any, memory: Any, queue: Any, now_ns: int, pace: Any) -> Any:
+        return normal(deployment, memory, queue, now_ns, inference_plan.Pace(0, 0))
+
+    patch.setattr(inference_plan, "scale", scale)
+
+
+def one_too_many(patch: pytest.MonkeyPatch) -> None:
+    """There are more replicas than the deployment allows."""
+    patch.setattr(inference_plan, "wanted", lambda queue, parallel: 99)
+    patch.setattr(inference_plan, "min", max, raising=False)
+
+
+def sleep_on(patch: pytest.MonkeyPatch) -> None:
+    """What sleeps wakes late."""
+    normal = inference_plan.plan
+
+    def plan(site: Any, state: Any, load: Any, memories: Any, now_ns: int, pace: Any) -> Any:
+        return normal(
+            site, state, load if now_ns // 1_000_000_000 % 10 == 0 else inference_plan.Load(), memories, now_ns, pace
+        )
+
+    patch.setattr(replicas, "plan", plan)
+
+
 BROKEN: list[tuple[Patch, str, set[str]]] = [
     (no_fence, "partition", {promises.COMMIT}),
     (no_keys, "head-crash", {promises.TWICE, promises.LOST}),
@@ -123,6 +152,9 @@ BROKEN: list[tuple[Patch, str, set[str]]] = [
     (keep_the_rate, "calm", {ending.BALANCE}),
     (blame_the_drained, "calm", {promises.BLAME}),
     (ignore_the_throttle, "calm", {promises.LEASE}),
+    (fewer_at_once, "models", {promises.SCALE}),
+    (one_too_many, "models", {promises.SCALE}),
+    (sleep_on, "models", {askers.WAKE}),
 ]
 
 

@@ -54,6 +54,21 @@ class TestHeadCrash(World):
     name = "head-crash"
 
 
+class TestModels(World):
+    name = "models"
+
+    def test_replicas_come_for_many_go_to_none_and_come_again(self) -> None:
+        for seed in range(1, 9):
+            outcome = simulate(load(self.name), seed)
+            assert outcome.counts["woken"] >= 2
+            assert outcome.counts["answered"] > 200
+            assert outcome.counts["ReplicaStarted"] >= 8
+
+
+class TestModelsChurn(World):
+    name = "models-churn"
+
+
 class TestPartition(World):
     name = "partition"
 

@@ -41,7 +41,7 @@ from mycelium.head.steps import build_step, step_name
 from mycelium.inference import rules as inference_rules
 from mycelium.inference.commands import InferenceCommand, Report
 from mycelium.inference.events import InferenceEvent
-from mycelium.inference.plan import Load
+from mycelium.inference.plan import Load, Pace
 from mycelium.jobs import rules as job_rules
 from mycelium.jobs.apply import apply as apply_to_jobs
 from mycelium.jobs.events import JobArchived, JobEvent, StepEnded, TaskPlaced, TaskStopping
@@ -87,6 +87,7 @@ class Settings(Struct, frozen=True):
     retain_max: int = RETAIN_ENDED_MAX
     snapshot_events: int = SNAPSHOT_EVENTS
     grace_ms: int = GRACE_MS
+    pace: Pace = Pace()
 
 
 class Core:
@@ -104,7 +105,7 @@ class Core:
         self._seen_ns: dict[StepId, int] = {}  # when this head first heard that a step runs
         self._missed: dict[StepId, int] = {}  # beats that lacked a step that was seen
         self._sent_ns: dict[StepId, int] = {}  # when an order about a step was sent last
-        self._replicas = Replicas()
+        self._replicas = Replicas(self.settings.pace)
         self._turn: Turn = Turn()
         self._now_ns = now_ns
         self._looked_ns = 0

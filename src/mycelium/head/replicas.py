@@ -15,7 +15,7 @@ from mycelium.inference import events as happened
 from mycelium.inference import launch
 from mycelium.inference import plan as planned
 from mycelium.inference.commands import Queue, Report, Seen
-from mycelium.inference.plan import Load, Scale, plan
+from mycelium.inference.plan import Load, Pace, Scale, plan
 from mycelium.jobs import rules as job_rules
 from mycelium.jobs.events import JobSubmitted
 from mycelium.jobs.index import Index
@@ -24,7 +24,8 @@ GATEWAY_GONE_NS = 5 * S_NS  # a gateway that reported nothing for so long counts
 
 
 class Replicas:
-    def __init__(self) -> None:
+    def __init__(self, pace: Pace) -> None:
+        self._pace = pace
         self._reports: dict[str, tuple[int, Report]] = {}  # by the life of a gateway
         self._memories: dict[str, Scale] = {}
 
@@ -47,7 +48,7 @@ class Replicas:
 
     def due(self, site: State, index: Index, now_ns: int) -> Iterator[list[Event]]:
         """The events of each action that is due. They must be applied before the next ones are asked for."""
-        actions, self._memories = plan(site, site.inference, self.load(now_ns), self._memories, now_ns)
+        actions, self._memories = plan(site, site.inference, self.load(now_ns), self._memories, now_ns, self._pace)
         for action in actions:
             yield events_of(action, site, index)
 

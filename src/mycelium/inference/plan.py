@@ -24,9 +24,17 @@ BACKOFF_S = (0, 1, 2, 5, 10, 30, 60)  # before the next replica, by failures sin
 DRAIN_NS = 120 * S_NS  # a draining replica that still has streams then is stopped all the same
 SILENT_NS = 20 * S_NS  # a ready replica that answers no gateway for so long is stopped, and another one started
 START_NS = 900 * S_NS  # one that has not become ready so long after it began to run is taken for broken
-DOWN_NS = 60 * S_NS  # fewer replicas only when fewer were enough for so long
-ZERO_NS = 300 * S_NS  # and none only when nobody asked for so long
 USE_SHARE = 0.75  # of its places that a replica should have taken: beyond it, one more is wanted
+
+
+class Pace(Struct, frozen=True):
+    """How slowly replicas become fewer; more there are at once."""
+
+    down_ns: int = 60 * S_NS  # fewer only when fewer were enough for so long
+    zero_ns: int = 300 * S_NS  # and none only when nobody asked for so long
+
+
+PACE = Pace()
 
 
 class Start(Struct, frozen=True):
@@ -91,29 +99,29 @@ def wanted(queue: Queue, parallel: int) -> int:
     return -(-demand * 100 // (round(USE_SHARE * 100) * parallel)) if demand else 0
 
 
-def scale(deployment: Deployment, memory: Scale, queue: Queue, now_ns: int) -> tuple[int, Scale]:
-    """How many replicas there should be, and what to remember. Up at once, down only after `DOWN_NS` of less load.
+def scale(deployment: Deployment, memory: Scale, queue: Queue, now_ns: int, pace: Pace = PACE) -> tuple[int, Scale]:
+    """How many replicas there should be, and what to remember. Up at once, down only after `down_ns` of less load.
 
-    From none to one as soon as somebody asks; to none after `ZERO_NS` without anybody.
+    From none to one as soon as somebody asks; to none after `zero_ns` without anybody.
     """
     serving = deployment.serving
     busy = queue.waiting + queue.active + queue.batch_lines > 0
     asked_ns = now_ns if busy or not memory.asked_ns else memory.asked_ns
     want = wanted(queue, serving.parallel)
-    if busy or now_ns - asked_ns < ZERO_NS:
+    if busy or now_ns - asked_ns < pace.zero_ns:
         want = max(want, 1 if busy or deployment.target else 0)
     want = min(max(want, serving.replicas_min), serving.replicas_max)
     if want >= deployment.target:
         return want, Scale(0, 0, asked_ns)
     below_ns = memory.below_ns or now_ns
     peak = max(memory.peak, want)
-    if now_ns - below_ns >= DOWN_NS:
+    if now_ns - below_ns >= pace.down_ns:
         return peak, Scale(now_ns, want, asked_ns)
     return deployment.target, Scale(below_ns, peak, asked_ns)
 
 
 def plan(
-    site: Site, state: Inference, load: Load, memories: Mapping[str, Scale], now_ns: int
+    site: Site, state: Inference, load: Load, memories: Mapping[str, Scale], now_ns: int, pace: Pace = PACE
 ) -> tuple[list[Action], dict[str, Scale]]:
     """The actions that are due, and what the autoscaler remembers from now on."""
     actions: list[Action] = []
@@ -128,7 +136,7 @@ def plan(
             continue
         if not deployment.leaving and deployment.serving.scales:
             queue = load.queues.get(name) or Queue(name)
-            target, kept[name] = scale(deployment, memories.get(name, Scale()), queue, now_ns)
+            target, kept[name] = scale(deployment, memories.get(name, Scale()), queue, now_ns, pace)
             if target != deployment.target:
                 actions.append(Aim(name, target, _why(queue, target, deployment.target)))
                 deployment = replace(deployment, target=target)

@@ -27,6 +27,7 @@ def check(sim: Simulation) -> None:
         raise Violation(STUCK, "the head is not there")
     _accepted(sim, core)
     _ended(sim, core)
+    _served(sim, core)
     _machines(sim, core)
     _accounts(core)
     _replay(sim, core)
@@ -55,6 +56,16 @@ def _ended(sim: Simulation, core: Core) -> None:
         raise Violation(STUCK, what, (job.id,))
     if sim.people.waiting:
         raise Violation(STUCK, f"{sim.people.waiting} submits have no answer")
+
+
+def _served(sim: Simulation, core: Core) -> None:
+    """Nobody asks any more and nothing is to be served: no replica is left."""
+    inference = core.site.inference
+    if not sim.askers.over or inference.deployments or inference.replicas:
+        what = (
+            f"{inference.deployments} and {list(inference.replicas)} are left; askers: {sim.askers.answered} answered"
+        )
+        raise Violation(STUCK, what, tuple(inference.replicas))
 
 
 def _machines(sim: Simulation, core: Core) -> None:

@@ -17,6 +17,7 @@ from mycelium.engine.orders import Order
 from mycelium.head import codec
 from mycelium.head.commands import Command, Tick
 from mycelium.head.core import Answer, Core, Settings, Turn
+from mycelium.inference.plan import Pace
 from mycelium.log import ArchivedJob, Log, Snapshot
 from mycelium.nodes.plan import Patience
 from mycelium.sim.promises import REPLAY, Promises, difference
@@ -79,7 +80,10 @@ class Head:
         self.send = send
         self.gone = gone  # called when the head dies: whoever was connected notices
         patience = Patience(lost_ns=world.lost_s * S_NS)
-        self.settings = Settings(patience, retain_ns=world.retain_s * S_NS, snapshot_events=world.snapshot_events)
+        pace = Pace(world.models.down_s * S_NS, world.models.zero_s * S_NS)
+        self.settings = Settings(
+            patience, retain_ns=world.retain_s * S_NS, snapshot_events=world.snapshot_events, pace=pace
+        )
         self.core: Core | None = None
         self.perfect = False  # faults have ended
         self.slow_until_ns = 0

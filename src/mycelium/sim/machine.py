@@ -60,6 +60,11 @@ class Held:
         self.stopping = False
         self.ended: Ended | None = None
 
+    @property
+    def serves(self) -> bool:
+        """Whether it is a service: every other step has a time limit."""
+        return self.step.time_ms == 0
+
 
 class Machine:
     def __init__(
@@ -221,7 +226,7 @@ class Machine:
         if held.stopping:
             return
         held.stopping = True
-        stubborn = self.timeline.happens(int(held.step.command[3]))
+        stubborn = not held.serves and self.timeline.happens(int(held.step.command[3]))
         wait_ns = grace_ms * MS_NS if stubborn else min(self._some_ns(TERM_NS // MS_NS), max(1, grace_ms * MS_NS))
         ended = Ended(Reason.STOPPED, 137 if stubborn else 143)
         self.timeline.after(wait_ns, lambda: self._process_ends(held, ended))
@@ -239,6 +244,9 @@ class Machine:
         held.started_ns = self.timeline.now_ns + self.clock_off_ns
         self.busy = self.busy + step.devices
         self.promises.process_began(self, step)
+        if held.serves:
+            self._report(Started(self.node, step.id, held.started_ns))
+            return  # until it is stopped
         mean_ns = int(step.command[1]) * MS_NS
         run_ns = min(self.timeline.drawn_ns(mean_ns), 3 * mean_ns)
         code = self.timeline.random.choice((1, 2, 127, 139)) if self.timeline.happens(int(step.command[2])) else 0

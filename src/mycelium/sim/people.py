@@ -51,7 +51,7 @@ class People:
     def begin(self) -> None:
         for number, name in enumerate(ACCOUNTS, start=1):
             role = Role.ADMIN if name == "admin" else Role.USER
-            self._insist(AddAccount(name, role, f"{number:064x}", "site", number), lambda answer: None)
+            self.insist(AddAccount(name, role, f"{number:064x}", "site", number), lambda answer: None)
         work = self.world.work
         self._now_and_then(work.submit_ms * MS_NS, self._submit)
         self._now_and_then(work.cancel_s * S_NS, self._cancel)
@@ -68,7 +68,7 @@ class People:
 
         self.timeline.after(self.timeline.drawn_ns(mean_ns / self.scale), again)
 
-    def _insist(self, command: Command, told: Callable[[Answer], None]) -> None:
+    def insist(self, command: Command, told: Callable[[Answer], None]) -> None:
         """Ask until there is an answer: after a broken connection, and after having waited for long."""
         done = False
 
@@ -108,7 +108,7 @@ class People:
         account = account_id(random.randint(1, len(ACCOUNTS)))
         requests = tuple(self._request(account) for _ in range(count))
         self.waiting += 1
-        self._insist(Submit(account, requests, key), lambda answer: self._accepted(key, answer))
+        self.insist(Submit(account, requests, key), lambda answer: self._accepted(key, answer))
 
     def _accepted(self, key: str, answer: Answer) -> None:
         if key in self.answered or key in self.refused:
@@ -176,7 +176,7 @@ class People:
         array = self.promises.jobs[job].request.array
         one = array is not None and self.timeline.happens(600)
         index = self.timeline.random.choice(array.indices) if array is not None and one else None
-        self._insist(Cancel(account_id(1), job, index), lambda answer: self._is_cancelled(job, index, answer))
+        self.insist(Cancel(account_id(1), job, index), lambda answer: self._is_cancelled(job, index, answer))
 
     def _is_cancelled(self, job: JobId, index: int | None, answer: Answer) -> None:
         if answer.problem is None:
@@ -188,7 +188,7 @@ class People:
             return
         self.drained.add(node)
         now = self.timeline.happens(self.world.work.drain_now_permille)
-        self._insist(Drain(node, "ada", now), lambda answer: self._drain_told(node, answer))
+        self.insist(Drain(node, "ada", now), lambda answer: self._drain_told(node, answer))
 
     def _drain_told(self, node: NodeId, answer: Answer) -> None:
         if answer.problem is not None:
@@ -200,7 +200,7 @@ class People:
         if node not in self.drained:
             return
         if self.working and self.timeline.happens(self.world.work.remove_permille):
-            self._insist(Remove(node, "ada"), lambda answer: self._removed(node, answer))
+            self.insist(Remove(node, "ada"), lambda answer: self._removed(node, answer))
         else:
             self._take_back(node)
 
@@ -213,7 +213,7 @@ class People:
 
     def _take_back(self, node: NodeId) -> None:
         self.drained.discard(node)
-        self._insist(Return(node, "ada"), lambda answer: None)
+        self.insist(Return(node, "ada"), lambda answer: None)
 
     def stop(self) -> None:
         """No more of it. What is drained is taken back when its time has come, so that everything can run."""

@@ -13,6 +13,13 @@ from mycelium.base.ids import JobId, NodeId, StepId, TaskId, step_id, task_id
 from mycelium.base.limits import EVICTIONS_PER_MINUTE
 from mycelium.engine.orders import Step
 from mycelium.head.codec import Event
+from mycelium.inference.events import (
+    DeploymentSet,
+    ReplicaDraining,
+    ReplicaGone,
+    ReplicaStarted,
+    TargetChanged,
+)
 from mycelium.jobs.events import (
     JobCancelled,
     JobEnded,
@@ -47,6 +54,7 @@ LEASE = "a lease is given only where it may be"
 ORDER = "what comes after a job starts after it"
 EVICTION = "evictions are rate-limited"
 CANCEL = "what is cancelled does not start"
+SCALE = "replicas are as many as they may be, and do not flap"
 BLAME = "a task fails only by its own doing"
 REPLAY = "replay equals live state"
 
@@ -81,9 +89,20 @@ class JobBook:
         self.ended: JobEnded | None = None
 
 
+class DeploymentBook:
+    """What the log said of a deployment."""
+
+    __slots__ = ("changed_ns", "least", "most", "target")
+
+    def __init__(self, least: int, most: int, target: int) -> None:
+        self.least, self.most, self.target = least, most, target
+        self.changed_ns = 0
+
+
 class Promises:
-    def __init__(self, say: Say) -> None:
+    def __init__(self, say: Say, down_ns: int = 0) -> None:
         self.say = say
+        self._down_ns = down_ns  # replicas become fewer no sooner after any change
         self.jobs: dict[JobId, JobBook] = {}
         self.by_key: dict[str, list[JobId]] = {}
         self.labels: dict[NodeId, dict[str, str]] = {}
@@ -93,6 +112,8 @@ class Promises:
         self._cancelled_tasks: set[tuple[JobId, int]] = set()
         self._shut: set[NodeId] = set()  # suspect, lost or taken out
         self._draining: set[NodeId] = set()
+        self.served: dict[str, DeploymentBook] = {}
+        self._replicas: dict[JobId, str] = {}  # that are neither drained, cancelled nor gone
 
     # What machines do.
 
@@ -138,6 +159,7 @@ class Promises:
 
     def _cancelled(self, event: JobCancelled, at_ns: int) -> None:
         self.jobs[event.job].cancelled = True
+        self._replicas.pop(event.job, None)
 
     def _placed(self, event: TaskPlaced, at_ns: int) -> None:
         book, task = self._task(event.job, event.index)
@@ -168,8 +190,9 @@ class Promises:
             if node not in self.labels or node in self._shut or node in self._draining:
                 raise Violation(LEASE, f"{event}: {node} takes no work now", about)
             for term in request.on:
-                key, _, value = term.partition("=")
-                if self.labels[node].get(key) != value:
+                key, equals, value = term.partition("=")
+                labels = self.labels[node]
+                if labels.get(key) != value if equals else key not in labels:
                     raise Violation(LEASE, f"{event}: {node} is not {term}", about)
 
     def _step_ended(self, event: StepEnded, at_ns: int) -> None:
@@ -266,6 +289,29 @@ class Promises:
     def _node_returned(self, event: NodeReturned, at_ns: int) -> None:
         self._draining.discard(event.node)
 
+    # Deployments.
+
+    def _deployed(self, event: DeploymentSet, at_ns: int) -> None:
+        serving = event.serving
+        self.served[event.deployment] = DeploymentBook(serving.replicas_min, serving.replicas_max, event.target)
+
+    def _target_changed(self, event: TargetChanged, at_ns: int) -> None:
+        book = self.served[event.deployment]
+        if not book.least <= event.target <= book.most or event.target == book.target:
+            raise Violation(SCALE, f"{event}: from {book.target}, between {book.least} and {book.most}")
+        if event.target < book.target and book.changed_ns and at_ns - book.changed_ns < self._down_ns:
+            raise Violation(SCALE, f"{event}: it had become {book.target} {(at_ns - book.changed_ns) / S_NS}s before")
+        book.target, book.changed_ns = event.target, at_ns
+
+    def _replica_started(self, event: ReplicaStarted, at_ns: int) -> None:
+        self._replicas[event.job] = event.deployment
+        count = sum(1 for deployment in self._replicas.values() if deployment == event.deployment)
+        if count > self.served[event.deployment].target:
+            raise Violation(SCALE, f"{event} is one of {count}; {self.served[event.deployment].target} are wanted")
+
+    def _replica_leaves(self, event: ReplicaDraining | ReplicaGone, at_ns: int) -> None:
+        self._replicas.pop(event.job, None)
+
 
 WATCH: dict[type, Callable[[Promises, Any, int], None]] = {
     JobSubmitted: Promises._submitted,
@@ -283,6 +329,11 @@ WATCH: dict[type, Callable[[Promises, Any, int], None]] = {
     NodeBack: Promises._node_back,
     NodeDraining: Promises._node_draining,
     NodeReturned: Promises._node_returned,
+    DeploymentSet: Promises._deployed,
+    TargetChanged: Promises._target_changed,
+    ReplicaStarted: Promises._replica_started,
+    ReplicaDraining: Promises._replica_leaves,
+    ReplicaGone: Promises._replica_leaves,
 }
 
 

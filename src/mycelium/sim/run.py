@@ -15,6 +15,7 @@ from mycelium.engine.seam import NodeDown, NodeUp
 from mycelium.log import MemoryLog
 from mycelium.nodes.model import Devices
 from mycelium.sim import ending
+from mycelium.sim.askers import Askers
 from mycelium.sim.faults import Faults
 from mycelium.sim.head import Disk, Head
 from mycelium.sim.machine import Machine
@@ -69,7 +70,7 @@ class Simulation:
         self.outcome = Outcome(world.name, seed, count)
         self.timeline = Timeline(seed)
         self.trace = Trace(self.timeline)
-        self.promises = Promises(self.trace.add)
+        self.promises = Promises(self.trace.add, world.models.down_s * S_NS)
         self.log = MemoryLog()
         disk = Disk(self.log, self.promises)
         world = replace(world, snapshot_events=int(world.snapshot_events * max(1.0, scale)))
@@ -80,6 +81,7 @@ class Simulation:
         machines = list(self.machines.values())
         self.faults = Faults(world, self.timeline, self.head, machines, self.trace.add, scale)
         self.people = People(world, self.timeline, self.head, self.promises, list(self.machines), scale)
+        self.askers = Askers(world, self.timeline, self.head, machines, self.people.insist, self.trace.add)
         self.people.unplug = lambda node: self.faults.unplug(self.machines[node])
 
     def _add_machine(self, number: int) -> None:
@@ -87,7 +89,7 @@ class Simulation:
         node = node_id(number)
         cpu_m, memory_bytes = (2000, 4000, 3000, 8000)[number % 4], (2, 4, 8)[number % 3] * GIB
         devices = Devices(cpu_m, memory_bytes, 1 if number % 3 == 0 else 0)
-        labels = {"zone": "ab"[number % 2], "sandbox": "process"}
+        labels = {"zone": "ab"[number % 2], "sandbox": "process", "llama.cpp": "sim"}
         wire = Wire(self.timeline, self.world.net)
         self.machines[node] = Machine(
             node, devices, labels, self.timeline, wire, self.promises, self.trace.add, self._hear
@@ -122,10 +124,12 @@ class Simulation:
         for machine in self.machines.values():
             machine.agent_begins()
         self.people.begin()
+        self.askers.begin()
         self.faults.begin()
         self.timeline.run(START_NS + self.world.horizon_s * S_NS)
         self.trace.add("sim", "faults end")
         self.people.stop()
+        self.askers.stop()
         self.faults.stop()
         limit_ns = self.timeline.now_ns + self.world.settle_s * S_NS
         while not self._quiet() and self.timeline.now_ns < limit_ns:
@@ -133,7 +137,7 @@ class Simulation:
         self.timeline.run(self.timeline.now_ns + REST_NS)
 
     def _quiet(self) -> bool:
-        if self.people.waiting or self.people.drained or self.head.core is None:
+        if self.people.waiting or self.people.drained or self.head.core is None or not self.askers.over:
             return False
         jobs_over = all(book.ended for book in self.promises.jobs.values())
         return jobs_over and all(machine.agent and not machine.disk for machine in self.machines.values())
@@ -150,6 +154,9 @@ class Simulation:
             outcome.counts[state] = outcome.counts.get(state, 0) + 1
         outcome.counts["refused"] = len(self.people.refused)
         outcome.counts["submitted"] = len(books)
+        if self.world.models.most:
+            outcome.counts |= {"answered": self.askers.answered, "asked again": self.askers.again}
+            outcome.counts["woken"] = len(self.askers.waits_ms)
         waits = [book.first_placed_ns - book.submitted_ns for book in books if book.first_placed_ns]
         outcome.waits_ms = sorted(wait // 1_000_000 for wait in waits)
         outcome.events = self.log.last_seq

@@ -74,6 +74,23 @@ class Faults(Struct, frozen=True, forbid_unknown_fields=True):
     clock_jump_s: int = 3_600
 
 
+class Models(Struct, frozen=True, forbid_unknown_fields=True):
+    """A model that is served, and who asks it: some, then many, then nobody, again and again. None when `most` is 0."""
+
+    least: int = 0
+    most: int = 0
+    parallel: int = 4
+    load_ms: int = 3_000  # from the start of a replica until it answers, at most
+    run_ms: int = 1_200  # mean, of one request
+    some_ms: int = 400  # mean, between two requests
+    many_ms: int = 90
+    phase_s: int = 12  # of some, and of many
+    nobody_s: int = 26
+    down_s: int = 5  # how soon replicas become fewer: shorter than on a real site
+    zero_s: int = 10
+    first_token_ms: int = 0  # the longest that who comes when all sleep may wait; 0: nothing is promised
+
+
 class World(Struct, frozen=True, forbid_unknown_fields=True):
     name: str
     says: str
@@ -87,6 +104,7 @@ class World(Struct, frozen=True, forbid_unknown_fields=True):
     work: Work = Work()
     net: Net = Net()
     faults: Faults = Faults()
+    models: Models = Models()
 
 
 _FOLDER = resources.files("mycelium.sim") / "worlds"

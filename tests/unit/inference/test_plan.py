@@ -6,7 +6,7 @@ from msgspec.structs import replace
 
 from mycelium.inference.commands import Seen, Undeploy
 from mycelium.inference.model import ReplicaState
-from mycelium.inference.plan import BACKOFF_S, DOWN_NS, ZERO_NS, Aim, Drain, Start, Stop
+from mycelium.inference.plan import BACKOFF_S, PACE, Aim, Drain, Start, Stop
 from mycelium.jobs.events import JobEnded, StepEnded, TaskEnded
 from mycelium.jobs.model import Ended, JobState, Reason, TaskState
 from mycelium.nodes.model import NodeState
@@ -127,9 +127,9 @@ def test_load_brings_replicas_at_once_and_rest_takes_them_away_slowly():
     assert Aim("m", 3, "5 requests wait, 4 run") in scene.step()
     scene.load(active=1)
     scene.step()
-    scene.later(DOWN_NS / 1e9 / 2)
+    scene.later(PACE.down_ns / 1e9 / 2)
     assert scene.step() == []
-    scene.later(DOWN_NS / 1e9)
+    scene.later(PACE.down_ns / 1e9)
     assert Aim("m", 1, "fewer have been enough") in scene.step()
 
 
@@ -141,9 +141,9 @@ def test_nobody_asking_puts_it_to_sleep_and_one_request_wakes_it():
     assert Start("m") in scene.step()
     scene.load()
     for _ in range(2):
-        scene.later(ZERO_NS / 1e9)
+        scene.later(PACE.zero_ns / 1e9)
         scene.step()
-    scene.later(DOWN_NS / 1e9)
+    scene.later(PACE.down_ns / 1e9)
     scene.step()
     assert scene.tables.deployments["m"].target == 0
 
