@@ -87,7 +87,7 @@ class Play:
 
     def node(self, cpus: float = 4, gib: float = 16, gpus: int = 0, state=NodeState.UP, **labels: str) -> Node:
         number = len(self.site.nodes.by_id) + 1
-        known = {"sandbox": "process", **labels}
+        known = {"sandbox": "process", "llama.cpp": "test", **labels}
         node = Node(node_id(number), f"n{number}", devices(cpus, gib, gpus), known, state, NOW_NS, NOW_NS)
         return self.set_node(node)
 

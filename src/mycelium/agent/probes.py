@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib.metadata
 import os
 import platform
 import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -66,7 +69,7 @@ def gpu_model(driver: Path = NVIDIA_GPUS) -> str:
 
 
 def labels() -> dict[str, str]:
-    """`arch` is the kernel's word for it; selectors know the others."""
+    """`arch` is the kernel's word for it; selectors know the others. A label of each backend of models that is here."""
     found = {
         "os": "linux",
         "arch": platform.machine(),
@@ -77,6 +80,16 @@ def labels() -> dict[str, str]:
         found |= {"gpu": "nvidia", "gpu-model": gpu_model()}
     elif amd_gpus():
         found["gpu"] = "amd"
+    return found | backends()
+
+
+def backends() -> dict[str, str]:
+    """What can run the replicas of language models here, by the names that deployments call them."""
+    found: dict[str, str] = {}
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        found["llama.cpp"] = importlib.metadata.version("xllamacpp")
+    if shutil.which("vllm") is not None:
+        found["vllm"] = "yes"
     return found
 
 

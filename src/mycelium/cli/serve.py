@@ -90,7 +90,9 @@ def _say_dry(found: dict[str, Any], *, json: bool) -> None:
         (
             ("each replica", show.devices(found["needs"]) if found["command"] else ""),
             ("replicas", f"{found['replicas_min']} to {found['replicas_max']}" if found["command"] else "none"),
+            ("nodes with", f"the label {found['backend']}" if found["command"] else ""),
             ("command", found["command"] or f"none: requests go to {found['upstream']}"),
+            ("not now", found["message"]),
         )
     )
 

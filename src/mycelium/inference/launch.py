@@ -49,7 +49,7 @@ def request(name: str, serving: Serving) -> Request:
         name=f"serve {name}"[:128],
         needs=serving.needs,
         time_ms=TIME_MS_MAX,
-        on=serving.on,
+        on=(*serving.on, serving.backend.value),  # nodes have a label of each backend that they can run
         workdir=serving.workdir,
         service=True,
     )

@@ -229,14 +229,25 @@ async def deploy(request: Request, head: TheHead, account: TheAccount) -> Respon
     name, state = asked["name"] or "", head.core.site.inference
     check_name(name, "deployment")
     serving = await asyncio.to_thread(_with_tree, request.app.state.objects, _serving(asked, head.core), head.core)
-    if not serving.upstream:
-        check_possible(head.core.site, launch.request(name, serving), account)
     if asked["dry_run"]:
         check_serving(serving, state)
         shown = Deployment(name, account.id, account.name, serving, serving.replicas_min, 0)
-        return answer({**deployment_view(head.core, shown, head.clock.now_ns()), "state": "dry-run", "replicas": []})
+        view = deployment_view(head.core, shown, head.clock.now_ns())
+        return answer({**view, "state": "dry-run", "replicas": [], "message": _impossible(head.core, shown, account)})
+    if not serving.upstream:
+        check_possible(head.core.site, launch.request(name, serving), account)
     await head.ask(Deploy(account.id, name, serving))
     return answer(deployment_view(head.core, find_deployment(state, name), head.clock.now_ns()), 201)
+
+
+def _impossible(core: Core, shown: Deployment, account: Account) -> str:
+    """Why no node could run a replica now, or nothing."""
+    try:
+        if not shown.serving.upstream:
+            check_possible(core.site, launch.request(shown.name, shown.serving), account)
+    except Refused as refused:
+        return refused.message
+    return ""
 
 
 def _serving(asked: dict[str, Any], core: Core) -> Serving:
