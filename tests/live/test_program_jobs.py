@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Thread
 from typing import Annotated, Any
@@ -73,6 +74,34 @@ def reach(path: str) -> str:
 @my.program
 def reaches(paths: list[str]) -> list[str]:
     return my.map(reach, paths)
+
+
+@my.kernel(cache=True)
+def stamped(x: int) -> str:
+    """Not pure, so that a result that was computed anew can be told from a kept one."""
+    return f"{x} {time.time_ns()}"
+
+
+@my.program
+def stamps(xs: list[int]) -> list[str]:
+    return my.map(stamped, xs)
+
+
+@dataclass(frozen=True)
+class Point:
+    x: int
+    names: tuple[str, ...]
+
+
+@my.kernel
+def moved(point: Point, by: int) -> Point:
+    assert isinstance(point.names, tuple)
+    return Point(point.x + by, (*point.names, "moved"))
+
+
+@my.program
+def moves(points: list[Point], by: int) -> list[Point]:
+    return my.map(moved, my.map(moved, points, my.ref(by)), my.ref(by))
 
 
 Matrix = Annotated[numpy.ndarray, Tensor("float32", ("n", "d"))]
@@ -200,6 +229,24 @@ def test_kernels_of_an_account_without_trust_run_in_the_sandbox(site: LiveSite) 
     secret = site.home / "tokens" / "admin"
     (said,) = reaches.run([str(secret)], site=url(site), token=ann)
     assert said == "1000 False"
+
+
+def test_kept_results_serve_later_jobs_of_the_same_account_and_nobody_else(site: LiveSite) -> None:
+    bob = site.post("/accounts", {"name": "bob"})["token"]
+
+    def run(xs: list[int], who: str) -> list[str]:
+        return stamps.run(xs, site=url(site), token=who)
+
+    first = run([1, 2, 3], token(site))
+    again = run([2, 3, 4], token(site))
+    assert again[:2] == first[1:]
+    assert run([4, 1], token(site)) == [again[2], first[0]]
+    assert not set(run([1, 2, 3], bob)) & {*first, *again}
+
+
+def test_records_go_to_a_site_and_come_back_as_their_own_class(site: LiveSite) -> None:
+    points = [Point(1, ("a",)), Point(2, ())]
+    assert moves.run(points, 5, site=url(site), token=token(site)) == moves(points, 5)
 
 
 def test_a_hostile_container_is_refused_with_the_reason(site: LiveSite) -> None:

@@ -11,6 +11,8 @@ from typing import Any
 PROGRAM_FILE = "program.pmr"
 INPUT_FILE = "input.pmv"
 RESULT_FILE = "result.pmv"
+KEPT = "kept"  # the directory of kept results, in pages: KERNEL.pmk, or KERNEL-N.pmk where there are several
+PAGE = ".pmk"
 COMMAND = ("python3", "-P", "-m", "mycelium.engine.program")
 DECIDED = ("command", "array", "outputs", "workdir")  # keys of a job that a program leaves nothing to say about
 
@@ -18,7 +20,7 @@ DECIDED = ("command", "array", "outputs", "workdir")  # keys of a job that a pro
 def complete(values: dict[str, Any]) -> None:
     """Fill in the keys of a request that follow from its being a program."""
     values["command"] = COMMAND
-    values["outputs"] = (RESULT_FILE,)
+    values["outputs"] = (RESULT_FILE, f"{KEPT}/*{PAGE}")
     values["name"] = values["name"] or "program"
     if values["nodes"] > 1:
         values["net"] = True  # the ranks speak with each other

@@ -21,5 +21,5 @@ def test_what_was_refused_is_refused_with_its_kind_and_hint() -> None:
     assert denied.value.hint == "sign it"
 
 
-def test_what_was_accepted_passes() -> None:
-    _judge(b'{"name":"index"}')
+def test_what_was_accepted_passes_with_the_kernels_whose_results_are_kept() -> None:
+    assert _judge(b'{"name":"index","kept":["ab"]}') == ["ab"]

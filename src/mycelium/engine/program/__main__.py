@@ -13,6 +13,7 @@ from typing import Any
 
 from mycelium.engine.local.pool.pool import LocalPool
 from mycelium.engine.program.driver import GangPool
+from mycelium.engine.program.pages import PagedMemo, directory
 from mycelium.engine.program.report import say_failure, say_progress
 from mycelium.engine.program.worker import work_for
 from mycelium.jobs.program import INPUT_FILE, PROGRAM_FILE, RESULT_FILE
@@ -20,7 +21,6 @@ from mycelium.polymer.compiler.compile import optimise
 from mycelium.polymer.container import pmr, values
 from mycelium.polymer.program.define import check_inputs
 from mycelium.polymer.runtime.dataflow import Run, run
-from mycelium.polymer.runtime.memo import MemoryMemo
 
 PROGRESS_S = 0.25
 
@@ -63,7 +63,11 @@ def _result(pool: LocalPool) -> Any:
     module = pmr.read(Path(PROGRAM_FILE).read_bytes()).module
     inputs = values.read(Path(INPUT_FILE).read_bytes())
     check_inputs(module, inputs)
-    return run(optimise(module), inputs, pool, watch=_Teller(), memo=MemoryMemo())
+    memo = PagedMemo(directory()) if any(kernel.cache for kernel in module.kernels.values()) else None
+    result = run(optimise(module), inputs, pool, watch=_Teller(), memo=memo)
+    if memo is not None:
+        memo.save()
+    return result
 
 
 class _Teller:

@@ -1,6 +1,7 @@
 """Looks at a stranger's container and inputs in a throw-away process: the door of the site starts it for each program.
 
-Prints one document: what the program is called, or why it is refused. Never: runs a kernel.
+Prints one document: what the program is called and the keys of the kernels whose results may be kept, or why it is
+refused. Never: runs a kernel.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from mycelium.base.limits import PROGRAM_CHECK_S, VERIFY_MEMORY_BYTES
 from mycelium.polymer.container import pmr, signing, values
 from mycelium.polymer.forms.verify import needs_trust, verify
 from mycelium.polymer.program.define import check_inputs
+from mycelium.polymer.runtime.memo import kernel_key
 
 
 def main() -> int:
@@ -32,7 +34,9 @@ def main() -> int:
     _limit(resource.RLIMIT_AS, VERIFY_MEMORY_BYTES)
     _limit(resource.RLIMIT_CPU, PROGRAM_CHECK_S)
     try:
-        answer: dict[str, Any] = {"name": _checked(options)}
+        held = _checked(options)
+        kept = sorted({kernel_key(kernel) for kernel in held.module.kernels.values() if kernel.cache})
+        answer: dict[str, Any] = {"name": held.manifest.name, "kept": kept}
     except Problem as problem:
         answer = problem.body()
     except (MemoryError, RecursionError) as error:
@@ -46,7 +50,7 @@ def _limit(what: int, most: int) -> None:
     resource.setrlimit(what, (most, resource.getrlimit(what)[1]))
 
 
-def _checked(options: argparse.Namespace) -> str:
+def _checked(options: argparse.Namespace) -> pmr.Container:
     held = pmr.read(options.program.read_bytes())
     trusted = _signed(held, options)
     faults = [fault for kernel in held.module.kernels.values() for fault in verify(kernel)]
@@ -63,7 +67,7 @@ def _checked(options: argparse.Namespace) -> str:
     if not isinstance(inputs, dict) or not all(isinstance(name, str) for name in inputs):
         raise Refused("the inputs are no table of names and values")
     check_inputs(held.module, inputs)
-    return held.manifest.name
+    return held
 
 
 def _signed(held: pmr.Container, options: argparse.Namespace) -> bool:

@@ -55,10 +55,15 @@ async def submit(
         raise Refused(f"jobs must be a list of 1 to {JOBS_PER_SUBMIT_MAX} jobs")
     requests = tuple(_read_all(written))
     _check_workdirs(request, requests)
-    requests = await programs.admit_all(request, requests)
+    requests = await programs.admit_all(request, requests, lambda: _own(head.core, account))
     jobs = await head.ask(Submit(account.id, requests, idempotency_key))
     shown = [views.job_view(head.core, _known(head.core, job), head.clock.now_ns()) for job in jobs]
     return answer({"jobs": shown}, 201)
+
+
+def _own(core: Core, account: Account) -> Iterator[Job]:
+    """The account's jobs that are still in memory, newest first."""
+    return (job for job in reversed(core.site.jobs.by_id.values()) if job.account == account.id)
 
 
 def _read_all(written: list[Any]) -> Iterator[JobRequest]:

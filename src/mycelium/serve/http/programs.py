@@ -8,30 +8,36 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import shutil
 import sys
 import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
 from fastapi import Request
 from msgspec.structs import replace
 
-from mycelium.base.errors import KINDS, Conflict, Exhausted, Refused
+from mycelium.base.errors import KINDS, Conflict, Exhausted, Problem, Refused
 from mycelium.base.ids import Digest
 from mycelium.base.limits import (
     CONTAINER_BYTES_MAX,
+    PAGES_BYTES_MAX,
+    PAGES_JOBS_MAX,
+    PAGES_MAX,
     PROGRAM_CHECK_S,
     PROGRAM_CHECKS_MAX,
     PROGRAM_CHECKS_WAITING_MAX,
 )
 from mycelium.base.units import format_size
+from mycelium.head.steps import outputs_of
+from mycelium.jobs.model import Job, Sandbox
 from mycelium.jobs.model import Request as JobRequest
-from mycelium.jobs.model import Sandbox
-from mycelium.jobs.program import INPUT_FILE, PROGRAM_FILE
+from mycelium.jobs.program import INPUT_FILE, KEPT, PAGE, PROGRAM_FILE
 from mycelium.polymer.container.names import CERTIFICATE, REVOKED
 from mycelium.store.objects import Objects
-from mycelium.store.tree import Kind, TreeEntry, encode_tree, tree_of
+from mycelium.store.tree import Kind, TreeEntry, encode_tree, read_tree, tree_of
 
 
 class Checks:
@@ -43,14 +49,19 @@ class Checks:
         self.waiting = 0
 
 
-async def admit_all(request: Request, requests: tuple[JobRequest, ...]) -> tuple[JobRequest, ...]:
-    """The requests, those of programs with their directories. Errors: `Refused`, `Denied`, `Conflict`, `Exhausted`."""
+async def admit_all(
+    request: Request, requests: tuple[JobRequest, ...], earlier: Callable[[], Iterator[Job]]
+) -> tuple[JobRequest, ...]:
+    """The requests, those of programs with their directories. `earlier` are jobs of the same account, newest first.
+
+    Errors: `Refused`, `Denied`, `Conflict`, `Exhausted`.
+    """
     if all(wanted.program is None for wanted in requests):
         return requests
-    return tuple([await _admit(request, wanted) for wanted in requests])
+    return tuple([await _admit(request, wanted, earlier) for wanted in requests])
 
 
-async def _admit(request: Request, wanted: JobRequest) -> JobRequest:
+async def _admit(request: Request, wanted: JobRequest, earlier: Callable[[], Iterator[Job]]) -> JobRequest:
     if wanted.program is None or wanted.input is None:
         return wanted
     objects: Objects = request.app.state.objects
@@ -67,15 +78,66 @@ async def _admit(request: Request, wanted: JobRequest) -> JobRequest:
     checks.waiting += 1
     try:
         async with checks.turns:
-            await _check(checks, objects, wanted.program, wanted.input, naked=wanted.sandbox is Sandbox.NONE)
+            naked = wanted.sandbox is Sandbox.NONE
+            kernels = await _check(checks, objects, wanted.program, wanted.input, naked=naked)
     finally:
         checks.waiting -= 1
     files = zip((INPUT_FILE, PROGRAM_FILE), (wanted.input, wanted.program), reversed(sizes), strict=True)
-    tree = tree_of(TreeEntry(name, Kind.FILE, size, digest=digest) for name, digest, size in files)
+    entries = [TreeEntry(name, Kind.FILE, size, digest=digest) for name, digest, size in files]
+    if kernels:
+        trees = _left(earlier())
+        entries += await asyncio.to_thread(pages, objects, kernels, trees)
+    tree = tree_of(entries)
     return replace(wanted, workdir=await asyncio.to_thread(objects.put, encode_tree(tree)))
 
 
-async def _check(checks: Checks, objects: Objects, program: Digest, given: Digest, *, naked: bool) -> None:
+def _left(earlier: Iterator[Job]) -> list[Digest]:
+    """The outputs of the newest program jobs that left any."""
+    found = (tree for job in earlier if job.request.program is not None for _, tree in outputs_of(job))
+    return list(itertools.islice(found, PAGES_JOBS_MAX))
+
+
+def pages(objects: Objects, kernels: list[str], trees: list[Digest]) -> list[TreeEntry]:
+    """The newest pages of kept results of these kernels, as files of a working directory.
+
+    Only an account's own jobs are asked, because what a stranger's program left may say anything.
+    """
+    missing = dict.fromkeys(kernels, PAGES_MAX)
+    seen: set[Digest] = set()
+    found: list[TreeEntry] = []
+    left_bytes = PAGES_BYTES_MAX
+    for tree in trees:
+        for entry in _entries(objects, tree):
+            kernel = entry.path.removeprefix(f"{KEPT}/").removesuffix(PAGE)
+            if entry.digest is None or not missing.get(kernel) or entry.digest in seen:
+                continue
+            left_bytes -= entry.size_bytes
+            if left_bytes < 0:
+                return _in_directory(found)
+            seen.add(entry.digest)
+            found.append(replace(entry, path=f"{KEPT}/{kernel}-{missing[kernel]}{PAGE}", executable=False))
+            missing[kernel] -= 1
+        if not any(missing.values()):
+            break
+    return _in_directory(found)
+
+
+def _in_directory(found: list[TreeEntry]) -> list[TreeEntry]:
+    return [TreeEntry(KEPT, Kind.DIR), *found] if found else []
+
+
+def _entries(objects: Objects, tree: Digest) -> tuple[TreeEntry, ...]:
+    try:
+        entries = read_tree(objects, tree).entries
+        here = [entry for entry in entries if entry.path.startswith(f"{KEPT}/") and entry.digest is not None]
+        gone = set(objects.missing([entry.digest for entry in here if entry.digest is not None]))
+    except Problem:  # outputs that are gone or harmed: their results are computed again
+        return ()
+    return tuple(entry for entry in here if entry.digest not in gone)
+
+
+async def _check(checks: Checks, objects: Objects, program: Digest, given: Digest, *, naked: bool) -> list[str]:
+    """The keys of the kernels whose results may be kept."""
     with tempfile.TemporaryDirectory(prefix="myc-check-") as place:
         paths = [Path(place) / PROGRAM_FILE, Path(place) / INPUT_FILE]
         for path, digest in zip(paths, (program, given), strict=True):
@@ -84,7 +146,7 @@ async def _check(checks: Checks, objects: Objects, program: Digest, given: Diges
         for option, name in (("--ca", CERTIFICATE), ("--crl", REVOKED)):
             if checks.authority is not None and (checks.authority / name).exists():
                 words += [option, str(checks.authority / name)]
-        _judge(await _looked(words))
+        return _judge(await _looked(words))
 
 
 def _copy(objects: Objects, digest: Digest, path: Path) -> None:
@@ -112,7 +174,7 @@ async def _looked(words: list[str]) -> bytes:
     return said if process.returncode == 0 else b""
 
 
-def _judge(said: bytes) -> None:
+def _judge(said: bytes) -> list[str]:
     try:
         answer = msgspec.json.decode(said, type=dict)
     except msgspec.DecodeError:
@@ -120,3 +182,4 @@ def _judge(said: bytes) -> None:
     error = answer.get("error")
     if error is not None:
         raise KINDS[error["kind"]](error["message"], hint=error["hint"])
+    return answer["kept"]
