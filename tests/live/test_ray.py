@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -162,6 +163,34 @@ else:
     print(json.dumps([rank + 1, mine]), file=file, flush=True)
     total = json.loads(file.readline())
 print("sum", total[0], "of", total[1])
+"""
+
+
+@pytest.mark.skipif(shutil.which("mpirun.openmpi") is None, reason="Open MPI is not installed: Debian's openmpi-bin")
+def test_an_mpi_program_starts_over_the_gang_and_sums_over_the_network(site: RigSite) -> None:
+    """Two processes of Open MPI a host, in sandboxes, where there is no ssh."""
+    words = ("python3", "-m", "mycelium.engine.gang", "mpirun.openmpi", "python3", "-c", MPI_ALL_REDUCE)
+    job = site.submit(*words, nodes=3, net=True, cpus=2, memory="1G", sandbox="process")
+    assert site.wait(job)["state"] == "done", (site.story(job), site.myc("logs", job).stderr)
+    hosts = [site.nodes()[node]["name"] for node in site.job(job)["nodes"]]
+    said = sorted(line for line in site.output(job).splitlines() if line.startswith("rank "))
+    assert said == [f"rank {rank} of 6 on {hosts[rank // 2]}: 21" for rank in range(6)]
+
+
+MPI_ALL_REDUCE = """
+import ctypes, socket
+mpi = ctypes.CDLL("libmpi.so.40", mode=ctypes.RTLD_GLOBAL)
+world, kind, total = (
+    ctypes.byref(ctypes.c_char.in_dll(mpi, name)) for name in ("ompi_mpi_comm_world", "ompi_mpi_int", "ompi_mpi_op_sum")
+)
+assert mpi.MPI_Init(None, None) == 0
+rank, size, summed = ctypes.c_int(), ctypes.c_int(), ctypes.c_int()
+mpi.MPI_Comm_rank(world, ctypes.byref(rank))
+mpi.MPI_Comm_size(world, ctypes.byref(size))
+mine = ctypes.c_int(rank.value + 1)
+assert mpi.MPI_Allreduce(ctypes.byref(mine), ctypes.byref(summed), 1, kind, total, world) == 0
+print(f"rank {rank.value} of {size.value} on {socket.gethostname()}: {summed.value}", flush=True)
+mpi.MPI_Finalize()
 """
 
 
