@@ -55,7 +55,7 @@ class _Calls:
         while self.waiting:
             work = self.waiting.popleft()
             future = work.place[0]
-            if work.lost or work.tried or future.set_running_or_notify_cancel():
+            if future.running() or future.set_running_or_notify_cancel():  # running: its worker was lost
                 return work
             self._less()
         return None

@@ -87,7 +87,7 @@ class Post:
 
     def note(self) -> None:
         """What the worker is at, where the pool finds it when the worker has died."""
-        tickets = self.under_way[0] if self.under_way else []
+        tickets = next((tickets for tickets in self.under_way if tickets), [])  # a kernel on its way kills nobody
         tickets = tickets[: len(self.mark) // 4 - 1]
         messages.MARK_COUNT.pack_into(self.mark, 0, len(tickets))
         for at, ticket in enumerate(tickets, 1):

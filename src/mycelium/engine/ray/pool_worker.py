@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy
 
-from mycelium.engine.local.pool import wire
 from mycelium.engine.local.pool import worker as local
 from mycelium.polymer.here import IN_WORKER
 from mycelium.polymer.shipping import dumps
@@ -30,7 +29,7 @@ class PoolWorker:
     """`take` may be asked for more while it runs: Ray calls it in order, one at a time."""
 
     def __init__(self) -> None:
-        self._inner = _Silent()
+        self._inner = _Inner()
 
     def begin(self, path: list[str]) -> int:
         """Look for modules where the caller looks for them, too. Answers with the pid."""
@@ -40,9 +39,19 @@ class PoolWorker:
 
     def take(self, batch: list[Sent], *lent: Any) -> list[Given]:
         """A buffer is bytes, or (which of `lent`, where in it)."""
-        for kind, first, count, body, buffers in batch:
-            self._inner.hear(_Packet(kind, first, count, body, [_found(buffer, lent) for buffer in buffers]))
-        return self._inner.said()
+        return self._inner.answers([_Message(*sent, lent) for sent in batch])
+
+
+class _Message:
+    """What the driver has passed on, as a local worker reads it."""
+
+    def __init__(
+        self, kind: int, first: int, count: int, body: bytes, buffers: list[Any], lent: tuple[Any, ...]
+    ) -> None:
+        self.kind, self.first, self.count, self.body, self.buffers, self.lent = kind, first, count, body, buffers, lent
+
+    def load(self) -> Any:
+        return pickle.loads(self.body, buffers=[_found(buffer, self.lent) for buffer in self.buffers])
 
 
 def _found(buffer: Any, lent: tuple[Any, ...]) -> Any:
@@ -54,70 +63,42 @@ def _found(buffer: Any, lent: tuple[Any, ...]) -> Any:
     return memoryview(value if where is None else value[where[0]][3][where[1]])
 
 
-class _Packet:
-    """What the driver has passed on, as a local worker reads it."""
-
-    def __init__(self, kind: int, first: int, count: int, body: bytes, buffers: list[Any]) -> None:
-        self.kind, self.first, self.count, self.body, self.buffers = kind, first, count, body, buffers
-
-    def load(self) -> Any:
-        return pickle.loads(self.body, buffers=self.buffers)
-
-
-class _Silent(local._Worker):
-    """A local worker without a socket: it is told what to do and keeps its answers."""
+class _Inner(local._Worker):
+    """A local worker without a socket: it reads what it is given, and keeps its answers."""
 
     def __init__(self) -> None:
         super().__init__(None, bytearray(mmap.PAGESIZE))  # type: ignore[arg-type]
-        self.given: list[Given] = []
         self.where = f"worker {os.getpid()} on {platform.node()}"
+        self.given: list[Given] = []
 
-    def hear(self, message: Any) -> None:
-        match message.kind:
-            case wire.WORK:
-                self.given.append(self._answers(message))
-            case wire.KERNEL:
-                self.kernels[message.first] = self._load(message)
-            case wire.SHARED:
-                self.shared[message.first] = self._load(message)
-            case _:
-                for number in message.load():
-                    self.kernels.pop(number, None)
-                    self.callables.pop(number, None)
-                    self.shared.pop(number, None)
-
-    def said(self) -> list[Given]:
+    def answers(self, messages: list[_Message]) -> list[Given]:
+        self.inbox = _Inbox(messages)  # type: ignore[assignment]
+        self.serve()
         given, self.given = self.given, []
         return given
 
-    def _answers(self, message: Any) -> Given:
-        try:
-            batch = message.load()
-        except Exception as error:
-            told = self._told(local._Unreadable(error, local._trace(error)), 0)
-            return self._packed(message.first, [told] * message.count)
-        return self._packed(message.first, [self._one(*call) for call in batch])
+    def _send(self, kind: int, value: Any) -> None:
+        """That it is ready has been said."""
 
-    def _one(self, how: str, kernel: int, values: Any, each: int, test: int) -> Any:
-        begun_ns = time.perf_counter_ns()
+    def _reply(self) -> None:
+        replies, self.replies = self.replies, []
+        self.sent_ns = time.monotonic_ns()
+        for _, told in replies:
+            if isinstance(told, local.Told):
+                told.where = self.where
         try:
-            value = self._run(how, kernel, values, each, test)
-            return value, time.perf_counter_ns() - begun_ns
-        except BaseException as error:
-            return self._told(error, kernel)
-
-    def _told(self, error: BaseException, kernel: int) -> local.Told:
-        held = self.kernels.get(kernel)
-        told = local._told(error, held[0] if isinstance(held, tuple) else "")
-        told.where = self.where
-        return told
-
-    def _packed(self, first: int, answers: list[Any]) -> Given:
-        replies = list(enumerate(answers, first))
-        try:
-            return first, len(replies), *pickled(replies)
+            packed = pickled(replies)
         except Exception:  # one result cannot be carried: find it, and answer for it with the error
-            return first, len(replies), *pickled([(ticket, local._carried(one)) for ticket, one in replies])
+            packed = pickled([(ticket, local._carried(told)) for ticket, told in replies])
+        self.given.append((replies[0][0], len(replies), *packed))
+
+
+class _Inbox:
+    def __init__(self, messages: list[_Message]) -> None:
+        self.messages = iter(messages)
+
+    def read(self) -> Any:
+        return next(self.messages, None)
 
 
 def pickled(value: Any) -> tuple[bytes, list[Any]]:
