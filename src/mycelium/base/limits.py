@@ -146,6 +146,7 @@ BATCH_WINDOW_S = DAY_S
 BATCH_MISTAKES_MAX = 100  # of one file; who made more has seen enough
 COMPLETION_BYTES_MAX = 8 * MIB  # the body of one request to a model
 GATEWAY_CONNECTIONS_MAX = 4_096  # of clients at one gateway; twice what may wait, as idle ones are kept open
+GATEWAY_CONNECTIONS_MAX = 4_096  # of clients at one gateway; twice what may wait, as idle ones are kept open
 QUEUE_REQUESTS_MAX = 2_000  # that wait at one gateway; more are answered 429
 QUEUE_KEY_REQUESTS_MAX = 500  # of one key
 ANSWER_BYTES_MAX = 64 * MIB  # of one model's answer that is not streamed

@@ -4,27 +4,27 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import fcntl
+import gc
 import logging
 import os
 import signal
 import socket
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
-import uvicorn
 
 from mycelium.sandbox import process
 from mycelium.serve.openai.app import App
 from mycelium.serve.openai.gateway import Gateway
+from mycelium.serve.openai.listening import Listening
 
 ALREADY = 75  # EX_TEMPFAIL: another gateway has this home
 DRAIN_S = 30
 HOME_LOOK_S = 1.0
+GARBAGE_OBJECTS = 20_000  # a look for cycles after each 700 objects would come every few requests, and find none
 
 
 def main() -> int:
@@ -78,56 +78,34 @@ def _port_before(home: Path) -> int:
         return 0
 
 
-class _Server(uvicorn.Server):
-    """Signals are ours: the last report goes out after the last stream has ended. `listens`: the doors are open."""
-
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.listens = asyncio.Event()
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self.listens.set()
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
 async def _run(home: Path, listener: socket.socket, host: str) -> None:
     gateway = Gateway(home)
     port = listener.getsockname()[1]
     gateway.url = f"http://{host}:{port}"
-    config = uvicorn.Config(
-        App(gateway),
-        log_level="warning",
-        access_log=False,
-        lifespan="off",
-        timeout_keep_alive=75,
-        timeout_graceful_shutdown=DRAIN_S,
-        h11_max_incomplete_event_size=64 * 1024,
-    )
-    server = _Server(config)
+    listening = Listening(App(gateway))
+    over = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, setattr, server, "should_exit", True)
+        asyncio.get_running_loop().add_signal_handler(number, over.set)
     working = asyncio.create_task(gateway.run())
-    watching = asyncio.create_task(_end_with(home, server))
-    serving: asyncio.Task[None] | None = None
+    gone = asyncio.create_task(_gone(home))
+    ending = asyncio.create_task(over.wait())
     try:
-        await asyncio.wait(
-            [asyncio.create_task(gateway.told_once.wait()), working], return_when=asyncio.FIRST_COMPLETED
-        )
-        serving = asyncio.create_task(server.serve([listener]))
-        await server.listens.wait()
-        _tell(home, gateway.url, port)
-        await asyncio.wait([serving, working], return_when=asyncio.FIRST_COMPLETED)
-        server.should_exit = True
-        await serving
-        await gateway.say_the_last()
+        told = asyncio.create_task(gateway.told_once.wait())
+        await asyncio.wait([told, working, gone, ending], return_when=asyncio.FIRST_COMPLETED)
+        if told.done():
+            await listening.start(listener)
+            _tell(home, gateway.url, port)
+            gc.freeze()  # what is there by now stays, and need not be looked through again
+            gc.set_threshold(GARBAGE_OBJECTS)
+            await asyncio.wait([working, gone, ending], return_when=asyncio.FIRST_COMPLETED)
+            await listening.stop(0 if gone.done() else DRAIN_S)
+        if not gone.done():
+            await gateway.say_the_last()
     finally:
-        for task in (working, watching):
+        tasks = [working, gone, ending]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(working, watching, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _tell(home: Path, url: str, port: int) -> None:
@@ -136,13 +114,12 @@ def _tell(home: Path, url: str, port: int) -> None:
     fresh.replace(home / "gateway.json")
 
 
-async def _end_with(home: Path, server: uvicorn.Server) -> None:
-    """A gateway whose site's directory is gone has nobody to serve."""
+async def _gone(home: Path) -> None:
+    """Until the site's directory is gone: then there is nobody to serve."""
     while True:
         await asyncio.sleep(HOME_LOOK_S)
         if not home.is_dir():
-            break
-    server.should_exit = server.force_exit = True
+            return
 
 
 if __name__ == "__main__":

@@ -12,32 +12,27 @@ from mycelium.inference.asking import PATHS
 from mycelium.inference.rules import allows
 from mycelium.serve.openai import errors
 from mycelium.serve.openai.errors import ApiError
-from mycelium.serve.openai.exchange import Exchange, Left, Receive, Send
+from mycelium.serve.openai.exchange import Exchange, Left
 from mycelium.serve.openai.gateway import Gateway
 
 log = logging.getLogger("mycelium.gateway")
 
 
 class App:
-    """An ASGI application."""
+    """What answers a request. Errors: `Left`."""
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
 
-    async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            return
-        exchange = Exchange(scope, receive, send)
+    async def __call__(self, exchange: Exchange) -> None:
         try:
             await self._serve(exchange)
-        except Left:
-            return
+        except (Left, asyncio.CancelledError):
+            raise
         except ApiError as error:
             await exchange.fail(error)
         except Problem as problem:
             await exchange.fail(errors.of_problem(problem))
-        except asyncio.CancelledError:
-            raise
         except Exception:  # the top of a request
             log.exception("%s %s", exchange.method, exchange.path)
             await exchange.fail(ApiError(500, "the gateway has failed", "server_error", "internal_error"))

@@ -18,7 +18,7 @@ from mycelium.inference.rules import ENDPOINTS
 from mycelium.serve.openai import errors
 from mycelium.serve.openai.callers import Callers
 from mycelium.serve.openai.errors import ApiError
-from mycelium.serve.openai.exchange import EVENTS, Exchange, Left, or_left
+from mycelium.serve.openai.exchange import EVENTS, Exchange
 from mycelium.serve.openai.fleet import Fleet
 from mycelium.serve.openai.metering import Meter
 from mycelium.serve.openai.relay import Answer, Relay, Tally
@@ -37,20 +37,22 @@ class Completions:
         document = await exchange.read_json(COMPLETION_BYTES_MAX)
         asked, deployment = self.admit(row, exchange.path, document)
         self._callers.take(row, asked.tokens)
-        begun_s = time.monotonic()
-        used = Used(1, 1)
+        exchange.ends_with_client = True
+        line, tally = row.key or row.account, Tally(asked, time.monotonic())
+        used: Used | None = None
         try:
             async with asyncio.timeout(REQUEST_TIME_S):
                 if asked.stream:
-                    used = await self._stream(exchange, row, deployment, asked, begun_s)
+                    await self._stream(exchange, line, deployment, asked, tally)
+                    used = tally.used(failed=False)
                 else:
-                    used = await self._whole(exchange, row, deployment, asked)
+                    answer = await self.answer(line, deployment, asked)
+                    used = answer.used
+                    await exchange.answer_bytes(answer.body)
         except TimeoutError:
             raise errors.unavailable(f"the request was not through after {REQUEST_TIME_S}s") from None
-        except _Streamed as failed:
-            used = failed.used
-            raise failed.error from None
         finally:
+            used = used or tally.used(failed=True)
             self._callers.settle(row, asked.tokens, used.prompt_tokens + used.completion_tokens)
             self._meter.add(row.key, row.account, deployment.name, used)
 
@@ -72,16 +74,6 @@ class Completions:
             what = "makes embeddings" if deployment.kind is Kind.EMBEDDING else "makes no embeddings"
             raise errors.of_bad(Bad(f"the model {model!r} {what}", "model", "unsupported_endpoint"))
         return deployment
-
-    async def _whole(self, exchange: Exchange, row: CallerRow, deployment: DeploymentRow, asked: Asked) -> Used:
-        line = row.key or row.account
-        work = asyncio.create_task(self.answer(line, deployment, asked))
-        try:
-            answer: Answer = await or_left(exchange, work)
-        except Left:
-            return Used(1, 1)
-        await exchange.answer_bytes(answer.body)
-        return answer.used
 
     async def answer(self, line: str, deployment: DeploymentRow, asked: Asked, *, batch: bool = False) -> Answer:
         """The whole answer of one request. Errors: `ApiError`."""
@@ -122,37 +114,15 @@ class Completions:
         return Answer(200, msgspec.json.encode(whole), Used(1, 0, prompt, completion))
 
     async def _stream(
-        self, exchange: Exchange, row: CallerRow, deployment: DeploymentRow, asked: Asked, begun_s: float
-    ) -> Used:
-        """Nothing is sent before the first event has come: until then the request can move to another replica."""
-        tally = Tally(asked, begun_s)
-        try:
-            await or_left(exchange, asyncio.create_task(self._pump(exchange, row, deployment, asked, tally)))
-        except Left:
-            return tally.used(failed=True)
-        except ApiError as error:
-            raise _Streamed(error, tally.used(failed=True)) from None
-        return tally.used(failed=False)
-
-    async def _pump(
-        self, exchange: Exchange, row: CallerRow, deployment: DeploymentRow, asked: Asked, tally: Tally
+        self, exchange: Exchange, line: str, deployment: DeploymentRow, asked: Asked, tally: Tally
     ) -> None:
-        events = self._relay.stream(row.key or row.account, deployment, asked, tally)
-        async with contextlib.aclosing(events):
+        """Nothing is sent before the first event has come: until then the request can move to another replica."""
+        async with contextlib.aclosing(self._relay.stream(line, deployment, asked, tally)) as events:
             async for event in events:
                 if not exchange.began:
-                    await exchange.begin(200, EVENTS)
+                    exchange.begin(200, EVENTS)
                 await exchange.write(event)
         await exchange.write(b"", more=False)
-
-
-class _Streamed(Exception):
-    """A stream that failed, with what it had used by then."""
-
-    def __init__(self, error: ApiError, used: Used) -> None:
-        super().__init__(error.message)
-        self.error = error
-        self.used = used
 
 
 async def _kept(work: Any) -> Answer | ApiError:

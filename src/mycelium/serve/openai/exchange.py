@@ -1,18 +1,20 @@
-"""One request and its answer over ASGI: bounded bodies, JSON, streams, and noticing that the client has left."""
+"""One request and its answer: bounded bodies, JSON, streams, and noticing that the client has left."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+import time
+from collections.abc import AsyncIterator, Mapping
+from email.utils import formatdate
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qs
 
 import msgspec
 
 from mycelium.serve.openai.errors import ApiError
+from mycelium.serve.openai.heads import Head, bad
+from mycelium.serve.openai.wire import Ended, Wire, chunks
 
-Receive = Callable[[], Awaitable[Mapping[str, Any]]]
-Send = Callable[[Mapping[str, Any]], Awaitable[None]]
 JSON = {"content-type": "application/json"}
 EVENTS = {"content-type": "text/event-stream; charset=utf-8", "cache-control": "no-store", "x-accel-buffering": "no"}
 
@@ -22,37 +24,62 @@ class Left(Exception):
 
 
 class Exchange:
-    def __init__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
-        self.method: str = scope["method"]
-        self.path: str = scope["path"]
-        self._scope = scope
-        self._receive = receive
-        self._send = send
-        self.began = False  # the head of the answer is out
-        self.read_whole = False
+    def __init__(self, wire: Wire, head: Head) -> None:
+        self.method = head.method
+        self.path = head.path
+        self.began = False  # the head of the answer is fixed
+        self.ends_with_client = False  # nobody but the client has a use for what is being done
+        self.heard_s = time.monotonic()  # when the client last sent what was waited for
+        self.waits = False  # for the client
+        self._wire = wire
+        self._head = head
+        self._front = b""  # the head of the answer, which goes out with the first bytes of the body
+        self._chunked = False
+        self._over = False  # the answer is out
+        self._read = head.length == 0
+        self._keeps = head.keeps
 
     def header(self, name: str) -> str:
-        wanted = name.encode()
-        return next((value.decode("latin-1") for known, value in self._scope["headers"] if known == wanted), "")
+        return self._head.headers.get(name, "")
 
     def query(self) -> dict[str, str]:
-        found = parse_qs(self._scope["query_string"].decode("latin-1"))
-        return {name: values[-1] for name, values in found.items()}
+        return {name: values[-1] for name, values in parse_qs(self._head.query).items()}
 
     async def pieces(self) -> AsyncIterator[bytes]:
-        """The body as it comes. Errors: `Left`."""
-        while not self.read_whole:
-            message = await self._receive()
-            if message["type"] == "http.disconnect":
-                raise Left
-            self.read_whole = not message.get("more_body")
-            yield message.get("body", b"")
+        """The body as it comes. Errors: `Left`, `ApiError` 400."""
+        if self._read:
+            return
+        if self.header("expect").lower() == "100-continue":
+            self._wire.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        self.waits = True
+        try:
+            async for piece in self._counted() if self._head.length > 0 else chunks(self._wire):
+                self.heard_s = time.monotonic()
+                yield piece
+        except (Ended, OSError):
+            raise Left from None
+        except ValueError:
+            self._keeps = False
+            raise bad("its body is malformed") from None
+        finally:
+            self.waits = False
+        self._read = True
+
+    async def _counted(self) -> AsyncIterator[bytes]:
+        left = self._head.length
+        while left > 0:
+            piece = await self._wire.some(left)
+            left -= len(piece)
+            yield piece
 
     async def read(self, bytes_max: int) -> bytes:
         """The whole body. Errors: `ApiError` 413 when there is more than `bytes_max`, `Left`."""
-        declared = self.header("content-length")
-        if declared.isdigit() and int(declared) > bytes_max:
+        length = self._head.length
+        if length > bytes_max:
             raise _too_large(bytes_max)
+        if 0 <= length <= len(self._wire.held) and not self._read:  # most requests come in one piece
+            self._read = True
+            return self._wire.take(length)
         body = bytearray()
         async for piece in self.pieces():
             body += piece
@@ -67,47 +94,83 @@ class Exchange:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise ApiError(400, f"We could not parse the JSON body of your request: {error}") from None
 
-    async def wait_left(self) -> None:
-        """Returns when the client has gone away."""
-        while (await self._receive())["type"] != "http.disconnect":
-            pass
-
-    async def begin(self, status: int, headers: Mapping[str, str]) -> None:
+    def begin(self, status: int, headers: Mapping[str, str]) -> None:
+        """The head of the answer. It goes out with what is written first."""
         self.began = True
-        pairs = [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
-        await self._send({"type": "http.response.start", "status": status, "headers": pairs})
+        self._keeps = self._keeps and self._read
+        lines = [_first_line(status), _dated.now()]
+        lines += [f"{name}: {value}" for name, value in headers.items()]
+        if "content-length" not in headers:
+            self._chunked = self._head.chunks
+            self._keeps = self._keeps and self._chunked
+            if self._chunked:
+                lines.append("transfer-encoding: chunked")
+        if not self._keeps:
+            lines.append("connection: close")
+        self._front = "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n"
 
     async def write(self, data: bytes, *, more: bool = True) -> None:
-        await self._send({"type": "http.response.body", "body": data, "more_body": more})
+        """Errors: `Left`."""
+        if self._head.method == "HEAD":
+            data = b""
+        elif self._chunked:
+            data = (b"%x\r\n%b\r\n" % (len(data), data) if data else b"") + (b"" if more else b"0\r\n\r\n")
+        if self._wire.ended:
+            raise Left
+        if self._front or data:
+            self._wire.write(self._front + data)
+            self._front = b""
+        self._over = not more
+        try:
+            await self._wire.drain()
+        except (Ended, OSError):
+            raise Left from None
 
     async def answer(self, document: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> None:
         await self.answer_bytes(msgspec.json.encode(document), status, headers)
 
     async def answer_bytes(self, body: bytes, status: int = 200, headers: Mapping[str, str] | None = None) -> None:
-        await self.begin(status, {**JSON, "content-length": str(len(body)), **(headers or {})})
+        self.begin(status, {**JSON, "content-length": str(len(body)), **(headers or {})})
         await self.write(body, more=False)
 
     async def fail(self, error: ApiError) -> None:
-        """The error as the answer; in the middle of a stream as its last event."""
-        if self.began:
-            await self.write(b"data: " + error.body() + b"\n\n", more=False)
-        else:
+        """The error as the answer; in the middle of a stream as its last event. Errors: `Left`."""
+        if not self.began:
             await self.answer(error.document(), error.status, error.headers)
+        elif self._chunked:
+            await self.write(b"data: " + error.body() + b"\n\n", more=False)
+        # Else the client was told how long the answer is, and sees that it is not.
+
+    @property
+    def unread(self) -> bool:
+        """Whether some of the body may still come."""
+        return not self._read
+
+    @property
+    def again(self) -> bool:
+        """Whether the next request can come on this connection."""
+        return self._over and self._keeps
 
 
-async def or_left(exchange: Exchange, work: asyncio.Task[Any]) -> Any:
-    """What the work gives, unless the client leaves first: then the work is cancelled. Errors: `Left`."""
-    leaving = asyncio.create_task(exchange.wait_left())
-    try:
-        await asyncio.wait([work, leaving], return_when=asyncio.FIRST_COMPLETED)
-        if work.done():
-            return work.result()
-        raise Left
-    finally:
-        leaving.cancel()
-        if not work.done():
-            work.cancel()
-            await asyncio.gather(work, return_exceptions=True)
+class _Dated:
+    """The line that says what time it is, made once a second."""
+
+    def __init__(self) -> None:
+        self._second, self._line = 0, ""
+
+    def now(self) -> str:
+        second = int(time.time())
+        if second != self._second:
+            self._second, self._line = second, f"date: {formatdate(second, usegmt=True)}"
+        return self._line
+
+
+_dated = _Dated()
+_first_lines: dict[int, str] = {status.value: f"HTTP/1.1 {status.value} {status.phrase}" for status in HTTPStatus}
+
+
+def _first_line(status: int) -> str:
+    return _first_lines.get(status) or f"HTTP/1.1 {status} Error"
 
 
 def _too_large(bytes_max: int) -> ApiError:

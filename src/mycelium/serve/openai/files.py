@@ -93,7 +93,7 @@ class Files:
     async def content(self, exchange: Exchange, row: CallerRow, name: str) -> None:
         file = await self.find(row, name)
         headers = {"content-type": "application/octet-stream", "content-length": str(file.size_bytes)}
-        await exchange.begin(200, headers)
+        exchange.begin(200, headers)
         async for piece in read_parts(self._objects, file.parts):
             await exchange.write(piece)
         await exchange.write(b"", more=False)

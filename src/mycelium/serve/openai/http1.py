@@ -16,10 +16,9 @@ from urllib.parse import urlsplit
 
 from mycelium.serve.openai.passage import Gate, pass_through
 from mycelium.serve.openai.unix import open_unix
-from mycelium.serve.openai.wire import PIECE_BYTES, Ended, Wire
+from mycelium.serve.openai.wire import PIECE_BYTES, Ended, Wire, chunks
 
 HEAD_BYTES_MAX = 64 * 1024
-LINE_BYTES_MAX = 1024  # that says how long a chunk is
 KEPT_PER_TARGET = 64
 CONNECT_S = 5.0
 
@@ -66,7 +65,7 @@ class Reply:
             if self.status in (204, 304):
                 pass
             elif "chunked" in self.headers.get("transfer-encoding", "").lower():
-                async for piece in _chunks(wire):
+                async for piece in chunks(wire):
                     yield piece
             elif "content-length" in self.headers:
                 left = int(self.headers["content-length"])
@@ -106,21 +105,6 @@ class Reply:
             self._client.keep(self._target, self._wire)
         else:
             self._wire.cut()
-
-
-async def _chunks(wire: Wire) -> AsyncIterator[bytes]:
-    while True:
-        line = await wire.until(b"\r\n", LINE_BYTES_MAX)
-        left = int(line.split(b";", 1)[0], 16)
-        if left == 0:
-            while await wire.until(b"\r\n", HEAD_BYTES_MAX) != b"\r\n":
-                pass  # trailers
-            return
-        while left > 0:
-            piece = await wire.some(min(left, PIECE_BYTES))
-            left -= len(piece)
-            yield piece
-        await wire.exactly(2)
 
 
 class Client:
@@ -176,11 +160,11 @@ class Client:
         try:
             async with asyncio.timeout(CONNECT_S):
                 if target.gate is not None:
-                    return Wire(await pass_through(target.gate, HEAD_BYTES_MAX))
+                    return Wire.of(await pass_through(target.gate, HEAD_BYTES_MAX))
                 if target.socket:
-                    return Wire(await open_unix(target.socket))
+                    return Wire.of(await open_unix(target.socket))
                 tls = self._tls if target.tls else None
-                return Wire(await asyncio.open_connection(target.host, target.port, ssl=tls, limit=HEAD_BYTES_MAX))
+                return Wire.of(await asyncio.open_connection(target.host, target.port, ssl=tls, limit=HEAD_BYTES_MAX))
         except (OSError, TimeoutError) as error:
             raise Broken(f"no connection: {error}") from None
 

@@ -1,18 +1,23 @@
-"""One end of a connection as bytes that have come: waited for by a mark or a number, bounded, without a copy more.
+"""One connection as the bytes that have come: waited for by a mark or a number, bounded, and not copied more than once.
 
-A stream reader of asyncio would wake its task, and copy, for the head and for the body apart; most answers come whole.
+The client and the server of the gateway both stand on it. The streams of asyncio would wake a task for the head and for
+the body apart; most requests and answers come whole.
 Never: knows what the bytes mean.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator, Callable
 from typing import cast
 
 from mycelium.serve.openai.unix import Pair
 
 HELD_BYTES_MAX = 256 * 1024  # that wait here to be taken; then the other side is made to wait
 PIECE_BYTES = 64 * 1024
+LINE_BYTES_MAX = 1024  # that says how long a chunk is
+TRAILER_BYTES_MAX = 16 * 1024
+HEX = frozenset(b"0123456789abcdefABCDEF")
 
 
 class Ended(Exception):
@@ -20,18 +25,30 @@ class Ended(Exception):
 
 
 class Wire(asyncio.Protocol):
-    """Takes over a connection from the streams that opened it."""
+    """`met` and `lost` are told when the connection stands, and when nothing can come or go any more."""
 
-    def __init__(self, pair: Pair) -> None:
+    def __init__(self, met: Callable[[Wire], None] | None = None) -> None:
         self.held = bytearray()
-        self.ended = pair[0].at_eof()
-        self._pair = pair  # a writer that is forgotten closes its connection
-        self._transport = cast("asyncio.Transport", pair[1].transport)
+        self.ended = False
+        self.lost: Callable[[], None] | None = None
+        self._met = met
+        self._opener: Pair | None = None  # a writer of asyncio's that is forgotten closes its connection
         self._waiter: asyncio.Future[None] | None = None
+        self._room: asyncio.Future[None] | None = None
         self._paused = False
         self._error: OSError | None = None
-        self._transport.set_protocol(self)
-        self._transport.resume_reading()
+
+    @classmethod
+    def of(cls, pair: Pair) -> Wire:
+        """Take a connection over from the streams that opened it."""
+        wire = cls()
+        wire._opener = pair
+        transport = cast("asyncio.Transport", pair[1].transport)
+        transport.set_protocol(wire)
+        wire.connection_made(transport)
+        wire.ended = pair[0].at_eof()
+        transport.resume_reading()
+        return wire
 
     @property
     def open(self) -> bool:
@@ -39,8 +56,23 @@ class Wire(asyncio.Protocol):
         return not (self.ended or self.held or self._transport.is_closing())
 
     def write(self, data: bytes) -> None:
-        """It is in memory already, so nothing is won by waiting until it is out."""
         self._transport.write(data)
+
+    async def drain(self) -> None:
+        """Until the other side has taken most of what was written. Errors: `Ended`, `OSError`."""
+        if self.ended:
+            raise self._error or Ended()
+        if self._room is not None:
+            await asyncio.shield(self._room)
+
+    def end(self) -> None:
+        """Say that nothing more comes from here, and go on listening."""
+        if not self._transport.is_closing() and self._transport.can_write_eof():
+            self._transport.write_eof()
+
+    def close(self) -> None:
+        """When everything is out."""
+        self._transport.close()
 
     def cut(self) -> None:
         """At once, whatever was still to be sent."""
@@ -53,14 +85,14 @@ class Wire(asyncio.Protocol):
             seen = len(self.held)
             if seen > bytes_max:
                 raise Ended
-            await self.more()
+            await self._more()
         return self.take(at + len(mark))
 
     async def exactly(self, count: int) -> bytes:
         """Errors: `Ended`, `OSError`."""
         if count <= HELD_BYTES_MAX:
             while len(self.held) < count:
-                await self.more()
+                await self._more()
             return self.take(count)
         whole = bytearray()
         while len(whole) < count:
@@ -70,31 +102,38 @@ class Wire(asyncio.Protocol):
     async def some(self, most: int = PIECE_BYTES) -> bytes:
         """What has come, at least a byte. Errors: `Ended`, `OSError`."""
         while not self.held:
-            await self.more()
+            await self._more()
         return self.take(min(most, len(self.held)))
 
     def take(self, count: int) -> bytes:
         taken = bytes(self.held[:count])
         del self.held[:count]
         if self._paused and len(self.held) < HELD_BYTES_MAX:
-            self._paused = False
-            self._transport.resume_reading()
+            self._resume()
         return taken
 
-    async def more(self) -> None:
-        """Until something has come. Errors: `Ended`, `OSError`."""
+    async def _more(self) -> None:
         if self.ended:
             raise self._error or Ended()
-        if self._paused:  # somebody waits for more than may be held
-            self._paused = False
-            self._transport.resume_reading()
+        if self._paused:  # somebody waits for more than is held otherwise
+            self._resume()
         self._waiter = asyncio.get_running_loop().create_future()
         try:
             await self._waiter
         finally:
             self._waiter = None
 
+    def _resume(self) -> None:
+        self._paused = False
+        if not self._transport.is_closing():
+            self._transport.resume_reading()
+
     # What asyncio tells.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        if self._met is not None:
+            self._met(self)
 
     def data_received(self, data: bytes) -> None:
         self.held += data
@@ -105,15 +144,54 @@ class Wire(asyncio.Protocol):
             self._paused = True
             self._transport.pause_reading()
 
+    def pause_writing(self) -> None:
+        self._room = asyncio.get_running_loop().create_future()
+
+    def resume_writing(self) -> None:
+        if self._room is not None:
+            self._room.set_result(None)
+            self._room = None
+
     def eof_received(self) -> None:
         self._end(None)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._end(exc)
+        self.resume_writing()
 
     def _end(self, error: Exception | None) -> None:
-        if not self.ended and isinstance(error, OSError):
-            self._error = error
+        if self.ended:
+            return
         self.ended = True
+        self._error = error if isinstance(error, OSError) else None
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_exception(self._error or Ended())
+        if self.lost is not None:
+            self.lost()
+
+
+async def chunks(wire: Wire) -> AsyncIterator[bytes]:
+    """A body in chunks, as HTTP/1.1 has them. Errors: `Ended`, `OSError`, `ValueError`.
+
+    Source: RFC 9112, section 7.1.
+    """
+    while True:
+        left = chunk_size(await wire.until(b"\r\n", LINE_BYTES_MAX))
+        if left == 0:
+            while await wire.until(b"\r\n", TRAILER_BYTES_MAX) != b"\r\n":
+                pass
+            return
+        while left > 0:
+            piece = await wire.some(min(left, PIECE_BYTES))
+            left -= len(piece)
+            yield piece
+        if await wire.exactly(2) != b"\r\n":
+            raise ValueError("a chunk is longer than it said")
+
+
+def chunk_size(line: bytes) -> int:
+    """Two readers that differ about a size differ about where the next request begins: so it is read strictly."""
+    digits = line[:-2].split(b";", 1)[0].rstrip(b" \t")
+    if not 1 <= len(digits) <= 15 or not HEX.issuperset(digits):
+        raise ValueError("no size of a chunk")
+    return int(digits, 16)
