@@ -128,7 +128,7 @@ class Core:
         archived = self._archive(now_ns)
         if turn.events:
             encoded = [codec.encode(event) for event in turn.events]
-            about = [getattr(event, "job", "") for event in turn.events]
+            about = [getattr(event, "job", "") or getattr(event, "batch", "") for event in turn.events]
             turn.last_seq = self.log.append(now_ns, encoded, archived, about)
             self._act(turn)
         return turn
