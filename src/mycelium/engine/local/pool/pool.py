@@ -443,12 +443,10 @@ def _carried(kernel: Kernel) -> tuple[str, Any]:
 
 def _environment(workers: int) -> dict[str, str]:
     """The caller's own. Unless the caller says otherwise, the threads of numeric libraries are divided among the
-    workers, and large blocks of memory come in large pages: finding small ones takes longer than filling them. What
-    kernels print goes out at once, because workers are ended as they are.
+    workers, and large blocks of memory come in large pages: finding small ones takes longer than filling them.
     """
     share = str(max(1, len(os.sched_getaffinity(0)) // workers))
-    ours = {**dict.fromkeys(_THREADS, share), "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1", "PYTHONUNBUFFERED": "1"}
-    return {**ours, **os.environ, IN_WORKER: "1"}
+    return {**dict.fromkeys(_THREADS, share), "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1", **os.environ, IN_WORKER: "1"}
 
 
 def _ending(status: int) -> str:

@@ -8,6 +8,7 @@ pool.
 from __future__ import annotations
 
 import ctypes
+import io
 import mmap
 import os
 import signal
@@ -35,6 +36,8 @@ def main(fd: int, mark_fd: int, parent: int) -> None:
     mark = mmap.mmap(mark_fd, mmap.PAGESIZE)
     os.close(mark_fd)
     sys.argv = [""]
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)  # a worker is ended as it is: what it has printed must be out
     _Worker(sock, mark).serve()
 
 
