@@ -15,6 +15,7 @@ from mycelium.base.ids import JobId
 BLOCK_CHARACTERS = 256
 BLOCK_TOKENS = BLOCK_CHARACTERS // 4
 PREFIXES_KEPT = 2_048  # blocks that are remembered of one replica
+LINES_SHARE = 4  # the part of a replica's places, as a divisor, that batches have while people are asking
 
 
 def prefixes(text: str) -> tuple[int, ...]:
@@ -37,6 +38,8 @@ class Place:
         self.ready = False
         self.draining = False
         self.active = 0
+        self.lines = 0  # of these, the lines of batches
+        self.people = False  # whether people have been asking here lately
         self.tokens = 0  # that it still has to work off, as far as can be told
         self.urgent = 0  # people's requests here whose first token has not come
         self._seen: OrderedDict[int, None] = OrderedDict()
@@ -44,11 +47,16 @@ class Place:
     def free(self, *, batch: bool) -> bool:
         """A line of a batch never takes the last place: that is for whoever comes meanwhile.
 
-        Nor does it begin while somebody waits for a first token: its prompt would be worked on in between.
+        Nor does it begin while somebody waits for a first token: its prompt would be worked on in between. While people
+        are asking, lines have few places, as each one that runs makes every step of the replica longer.
         """
-        if not self.ready or self.draining or (batch and self.urgent):
+        if not self.ready or self.draining:
             return False
-        return self.active < self.parallel + (0 if batch else 1)
+        if not batch:
+            return self.active <= self.parallel
+        if self.urgent or self.active >= self.parallel:
+            return False
+        return not self.people or self.lines < max(1, self.parallel // LINES_SHARE)
 
     def matched(self, blocks: Sequence[int]) -> int:
         """How many blocks of this beginning it has seen."""
@@ -59,8 +67,9 @@ class Place:
             count += 1
         return count
 
-    def begin(self, blocks: Iterable[int], tokens: int) -> None:
+    def begin(self, blocks: Iterable[int], tokens: int, *, batch: bool = False) -> None:
         self.active += 1
+        self.lines += batch
         self.tokens += tokens
         for block in blocks:
             self._seen[block] = None
@@ -68,8 +77,9 @@ class Place:
         while len(self._seen) > PREFIXES_KEPT:
             self._seen.popitem(last=False)
 
-    def end(self, tokens: int) -> None:
+    def end(self, tokens: int, *, batch: bool = False) -> None:
         self.active -= 1
+        self.lines -= batch
         self.tokens -= tokens
 
 

@@ -22,6 +22,7 @@ from mycelium.serve.openai.table import DeploymentRow, ReplicaRow, Table
 PROBE_S, PROBE_READY_S = 0.15, 2.0
 PROBE_TIMEOUT_S = 5.0
 RATE_OVER_S = 5.0
+PEOPLE_S = 5.0  # how long after an answer its reader is taken to ask again; batches keep back for that long
 
 
 class Member(Place):
@@ -65,7 +66,7 @@ class Fleet:
         self.deployments: dict[str, DeploymentRow] = {}
         self.members: dict[JobId, Member] = {}
         self._queues: dict[str, FairQueue[Waiter]] = {}
-        self._batch_active: dict[str, int] = {}
+        self._people_until_s: dict[str, float] = {}
         self._probing: set[asyncio.Task[None]] = set()
         self._oldest: dict[str, dict[int, float]] = {}
 
@@ -117,9 +118,9 @@ class Fleet:
         try:
             yield member
         finally:
-            member.end(tokens)
-            if batch:
-                self._batch_active[deployment] -= 1
+            member.end(tokens, batch=batch)
+            if not batch:
+                self._people_until_s[deployment] = time.monotonic() + PEOPLE_S
             self.pump(deployment)
 
     async def _wait(self, key: str, deployment: str, waiter: Waiter) -> Member:
@@ -148,21 +149,17 @@ class Fleet:
             since.pop(number, None)
 
     def _give_back(self, deployment: str, waiter: Waiter) -> None:
-        waiter.granted.result().end(waiter.tokens)
-        if waiter.batch:
-            self._batch_active[deployment] -= 1
+        waiter.granted.result().end(waiter.tokens, batch=waiter.batch)
         self.pump(deployment)
 
     def _take(self, deployment: str, waiter: Waiter) -> Member | None:
-        mine = [member for member in self.members.values() if member.deployment == deployment]
+        mine = self._of(deployment)
         found = choose(mine, deployment, waiter.blocks, batch=waiter.batch, avoid=waiter.avoid)
         if found is None and waiter.avoid:  # better the one that failed than none, once it answers again
             found = choose(mine, deployment, waiter.blocks, batch=waiter.batch)
         if not isinstance(found, Member):
             return None
-        found.begin(waiter.blocks, waiter.tokens)
-        if waiter.batch:
-            self._batch_active[deployment] = self._batch_active.get(deployment, 0) + 1
+        found.begin(waiter.blocks, waiter.tokens, batch=waiter.batch)
         return found
 
     def pump(self, deployment: str) -> None:
@@ -170,7 +167,7 @@ class Fleet:
         queue = self._queues.get(deployment)
         if queue is None:
             return
-        mine = [member for member in self.members.values() if member.deployment == deployment]
+        mine = self._of(deployment)
         while True:
             for_batch = any(member.free(batch=True) for member in mine)
             if not for_batch and not any(member.free(batch=False) for member in mine):
@@ -183,6 +180,13 @@ class Fleet:
             found = self._take(deployment, waiter)
             assert found is not None, "a free place was seen a moment ago"
             waiter.granted.set_result(found)
+
+    def _of(self, deployment: str) -> list[Member]:
+        mine = [member for member in self.members.values() if member.deployment == deployment]
+        people = time.monotonic() < self._people_until_s.get(deployment, 0.0)
+        for member in mine:
+            member.people = people or member.active > member.lines
+        return mine
 
     # Health.
 
@@ -231,8 +235,8 @@ class Fleet:
         told: list[Queue] = []
         for name in self.deployments:
             queue = self._queues.get(name)
-            active = sum(member.active for member in self.members.values() if member.deployment == name)
-            lines = self._batch_active.get(name, 0)
+            mine = [member for member in self.members.values() if member.deployment == name]
+            active, lines = sum(member.active for member in mine), sum(member.lines for member in mine)
             since = self._oldest.get(name) or {}
             told.append(
                 Queue(
