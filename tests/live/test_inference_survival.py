@@ -146,6 +146,27 @@ def test_every_line_comes_once_though_gateway_and_replica_are_killed(models: Liv
     wait_for(lambda: ready(models) == 2, "another replica")
 
 
+def test_a_batch_is_listed_explained_and_cancelled_like_the_job_that_it_is(models: LiveSite) -> None:
+    with client_of(models) as client:
+        batch = submit(client, lines(300, tokens=4))
+        wait_for(lambda: _done(client, batch) >= 3, "some of the batch")
+        listed = {job["id"]: job for job in models.get("/jobs")["jobs"]}[batch]
+        assert (listed["state"], listed["counts"]["size"], listed["request"]["array"]) == ("running", 300, "0-299")
+        assert listed["counts"]["done"] >= 3
+        assert "of its 300 lines are done" in " ".join(models.get(f"/jobs/{batch}/why")["says"])
+        assert models.post(f"/jobs/{batch}/cancel")["state"] in ("stopping", "cancelled")
+        assert wait_ended(client, batch).status == "cancelled"
+    assert batch not in {job["id"] for job in models.get("/jobs")["jobs"]}
+    assert models.get("/jobs", all=True)["jobs"][0]["state"] == "cancelled"
+    told = models.story(batch)
+    assert "submitted" in told[0] and told[-1] == f"{batch} is cancelled"
+    stranger = models.post("/accounts", {"name": "curious"})["token"]
+    headers = {"authorization": f"Bearer {stranger}"}
+    for path in ("", "/why", "/story"):
+        assert models.http.get(f"/jobs/{batch}{path}", headers=headers).status_code == 404
+    assert models.http.post(f"/jobs/{batch}/cancel", headers=headers).status_code == 404
+
+
 def test_a_cancelled_batch_keeps_what_was_finished(models: LiveSite) -> None:
     with client_of(models) as client:
         batch = submit(client, lines(300, tokens=4))

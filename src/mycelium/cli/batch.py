@@ -108,27 +108,8 @@ def show_batch(name: Name, json: Json = False) -> None:
         show.document(batch)
         return
     _say(batch)
-    _say_why(batch)
-    for mistake in (batch["errors"] or {"data": []})["data"][:10]:
-        where = f"line {mistake['line']}: " if mistake["line"] else ""
-        show.say(f"  {where}{show.clean(mistake['message'])} ({mistake['code']})")
-
-
-def _say_why(batch: Any) -> None:
-    """What holds up a batch that runs."""
-    if batch["status"] != "in_progress":
-        return
-    found = [one for one in connect().get("/deployments")["deployments"] if one["name"] == batch["model"]]
-    if not found:
-        show.say(f"{batch['model']} is not served any more: its lines wait until it is, or until their time is over.")
-        return
-    (one,) = found
-    ready = sum(1 for replica in one["replicas"] if replica["state"] == "ready")
-    if one["model"] and not ready:
-        said = f": {show.clean(one['message'])}" if one["failures"] else ""
-        show.say(f"No replica of {one['name']} is ready; it is {one['state']}{said}.")
-    elif one["active"] or one["waiting"]:
-        show.say(f"{one['active']} requests of people run and {one['waiting']} wait; they go first.")
+    for line in connect().get(f"/jobs/{batch['id']}/why")["says"]:
+        show.say(show.clean(line))
 
 
 def _find(gateway: Gateway, name: str) -> Any:

@@ -79,7 +79,7 @@ def show_job(
     if json:
         show.document(found)
         return
-    show.facts((*_facts(found), *_asked(found["request"])))
+    show.facts((*_facts(found), *(_batch(found["batch"]) if "batch" in found else _asked(found["request"]))))
     if found["request"]["array"] and found["tasks"] and tasks:
         show.say()
         first = sorted(
@@ -97,7 +97,10 @@ def _facts(job: dict[str, Any]) -> list[tuple[str, Any]]:
     return [
         ("job", f"{job['id']}  {show.clean(job['name'])}"),
         ("account", show.clean(job["account"])),
-        ("state", show.state(job["state"]) + (f" with exit code {job['exit_code']}" if ended else "")),
+        (
+            "state",
+            show.state(job["state"]) + (f" with exit code {job['exit_code']}" if job["exit_code"] is not None else ""),
+        ),
         ("waits", show.clean(job["reason"] or "")),
         ("message", show.clean(message)),
         ("tasks", _counts(job["counts"]) if job["request"]["array"] else ""),
@@ -107,6 +110,16 @@ def _facts(job: dict[str, Any]) -> list[tuple[str, Any]]:
         ("started", show.local(started) if started else ""),
         ("ended", f"{show.local(ended)}  (took {show.between(started, ended)})" if ended else ""),
         ("used", _used(only) if only and only["ended"] else ""),
+    ]
+
+
+def _batch(batch: dict[str, Any]) -> list[tuple[str, Any]]:
+    return [
+        ("model", show.clean(batch["model"] or "")),
+        ("tokens", f"{batch['prompt_tokens']:,} in, {batch['completion_tokens']:,} out"),
+        ("ends at the latest", show.local(batch["expires"])),
+        ("output", batch["output_file"] or ""),
+        ("errors", batch["error_file"] or ""),
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
 import typer
@@ -32,7 +33,9 @@ def complete_node(incomplete: str) -> list[str]:
 
 
 def task_name(text: str) -> TaskId:
-    """`job-7` of 7, `job-7.42` of 7.42. Errors: `Refused` for what cannot be the name of a job or a task."""
+    """`job-7` of 7, `job-7.42` of 7.42; a batch is a job too. Errors: `Refused` for what cannot be such a name."""
+    if re.fullmatch(r"batch_[0-9a-zA-Z]{1,64}", text):
+        return TaskId(text)
     return task_id(*parse_task(text))
 
 

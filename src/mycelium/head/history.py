@@ -15,7 +15,7 @@ from mycelium.log import Entry, Log
 
 
 def about(log: Log, job: JobId) -> Iterator[tuple[Entry, codec.Event]]:
-    """Every event that names this job. Cost: the job's own events; the log keeps an index of them."""
+    """Every event that names this job or batch. Cost: its own events; the log keeps an index of them."""
     for entry in log.about(job):
         yield entry, codec.decode(entry.kind, entry.data)
 

@@ -13,7 +13,7 @@ from mycelium.head.loop import Head
 from mycelium.serve.http import accounts, jobs, machines, nodes, objects, reading, site
 from mycelium.serve.http.programs import Checks
 from mycelium.serve.http.wire import install_errors
-from mycelium.serve.openai import doors, feed
+from mycelium.serve.openai import batch_jobs, doors, feed
 from mycelium.serve.openai.keeper import Access
 from mycelium.store.objects import Objects
 
@@ -39,7 +39,7 @@ def build_app(
     app.state.down = down
     app.state.gateway = gateway
     app.state.checks = Checks()
-    for door in (jobs, nodes, accounts, objects, site, doors, feed, reading):
+    for door in (batch_jobs, jobs, nodes, accounts, objects, site, doors, feed, reading):
         app.include_router(door.router)
     app.include_router(machines.router)
     install_errors(app)

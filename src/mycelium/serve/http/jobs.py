@@ -28,6 +28,7 @@ from mycelium.serve.http.auth import TheAccount, TheHead
 from mycelium.serve.http.logs import follow_job
 from mycelium.serve.http.schema import DRY_RUN_BODY, SUBMIT_BODY
 from mycelium.serve.http.wire import ERRORS, answer, read_document, stream_events
+from mycelium.serve.openai import batch_jobs
 
 router = APIRouter(tags=["jobs"], responses=ERRORS)
 
@@ -126,11 +127,16 @@ async def list_jobs(
     limit: Limit = 100,
     before: Number = None,
 ) -> Response:
-    """Those that have not ended; with `all` or a `state` the ended ones too. `before`: only older than this number."""
+    """Those that have not ended; with `all` or a `state` the ended ones too. `before`: only older than this number.
+
+    Batches of requests to models come first: they are jobs too, and have no number.
+    """
     if state and state not in STATES:
         raise Refused(f"{state!r} is no state of a job", hint=f"one of: {', '.join(STATES)}")
     now_ns = head.clock.now_ns()
-    shown: list[views.Document] = []
+    found = batch_jobs.listed(head.core, account, ended_too=all or bool(state)) if before is None else ()
+    batches = (batch_jobs.view(head.core, batch, now_ns) for batch in found)
+    shown = [view for view in batches if not state or view["state"] == state][:limit]
     more = False
     for job in _newest_first(head.core, all or bool(state), before):
         if state and views.state_of(job) != state and job.state.value != state:
