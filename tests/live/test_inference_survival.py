@@ -115,7 +115,7 @@ def test_a_replica_that_dies_before_the_first_token_is_not_noticed(models: LiveS
 
 
 def test_every_line_of_a_batch_comes_once_though_the_head_is_killed_three_times(models: LiveSite) -> None:
-    count = 120
+    count = 500
     with client_of(models) as client:
         batch = submit(client, lines(count))
         for share in (0.1, 0.3, 0.5):
