@@ -136,6 +136,12 @@ def test_a_gang_finds_itself_and_sums_over_the_network(site: RigSite) -> None:
     shown = site.myc("logs", job).stdout
     addresses = ",".join(sorted(site.net.address(host) for host in range(3)))
     assert shown.count(f"sum 6 of {addresses}") == 3, shown
+    port = re.search(r"at (\d+)", shown)
+    first = site.job(job)["nodes"][0]
+    host = 0 if first == "node-1" else int(site.nodes()[first]["name"].removeprefix("host"))
+    held = json.loads((site.home(host) / "nodes" / first / "ports.json").read_text())
+    assert port is not None
+    assert int(port[1]) in held
 
 
 ALL_REDUCE = """
@@ -162,7 +168,7 @@ else:
     file = peer.makefile("rw")
     print(json.dumps([rank + 1, mine]), file=file, flush=True)
     total = json.loads(file.readline())
-print("sum", total[0], "of", total[1])
+print("sum", total[0], "of", total[1], "at", place[1])
 """
 
 

@@ -28,6 +28,7 @@ from mycelium.agent.held import Held, Phase
 from mycelium.agent.launcher import Launcher
 from mycelium.agent.link import Link
 from mycelium.agent.plan import SYSTEM_PATH
+from mycelium.agent.ports import Ports
 from mycelium.agent.settings import Settings
 from mycelium.agent.share import Share
 from mycelium.base.errors import Problem, Unavailable
@@ -85,6 +86,7 @@ class Agent:
             self.objects = Carried(self.local, settings.way, settings.porter)
         self.share = Share(settings.cores, settings.gpus)
         self.launcher = Launcher()
+        self.ports = Ports(settings.directory / "ports.json")
         self.held: dict[StepId, Held] = {}
         self.tails: dict[int, asyncio.Task[None]] = {}
         self._forgotten: OrderedDict[StepId, None] = OrderedDict()
@@ -101,6 +103,7 @@ class Agent:
         """Live until a `Shutdown`, or until the site's directory is gone."""
         self.launcher.open()
         self.adopt()
+        self.ports.open({held.step.port for held in self.held.values()})
         self._spawn(self.link.run(self._greet, self.handle, self._parted))
         self._spawn(self._beat_for_ever())
         await self._finished.wait()
@@ -140,6 +143,7 @@ class Agent:
                 address=settings.address,
                 version=__version__,
                 python=settings.labels.get("python", ""),
+                ports=self.ports.numbers,
             )
         )
         self.beat()
@@ -169,6 +173,7 @@ class Agent:
                 log.error("agent ends: %s is gone", self.settings.directory)
                 self.finish()
                 return
+            self.ports.hold()
             self.beat()
 
     def _parted(self) -> None:
@@ -328,6 +333,7 @@ class Agent:
         }
 
     async def _launch(self, held: Held, lease_fd: int) -> None:
+        self.ports.lend(held.step.port)
         held.ready_fd, write_fd = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         try:
             pid = await self.launcher.launch(held.directory, write_fd, *([lease_fd] if lease_fd >= 0 else []))
@@ -419,6 +425,7 @@ class Agent:
 
     def _end(self, held: Held, ended: Ended) -> None:
         held.phase, held.ended = Phase.GONE, ended
+        self.ports.take_back(held.step.port)
         if held.spec:
             self.share.give_back(held.step.devices, held.spec["cores"], held.spec["gpus"] or ())
         # Kept in memory in any case; without the file, another life of the agent collects once more.

@@ -40,7 +40,7 @@ VARIABLES = {
     "MYC_NODE_RANK": "which of the job's nodes this is, from 0",
     "MYC_NODE_COUNT": "how many nodes the job has",
     "MYC_NODE_NAME": "the name of this node",
-    "MYC_GANG_PORT": "in a gang: a port of rank 0's node that should be free; also as `MASTER_PORT`",
+    "MYC_GANG_PORT": "in a gang: a port of rank 0's node, free when the step begins; also as `MASTER_PORT`",
     "MYC_GANG_SECRET": "in a gang: what only its ranks know, to know each other by",
     "MYC_NODE_ADDRESSES": "the addresses of all nodes of the job, in the order of their ranks, with commas between",
 }

@@ -37,6 +37,7 @@ class Step(Struct, frozen=True):
     inputs: tuple[tuple[str, Digest], ...] = ()  # further tree objects, each under its path in the directory
     outputs: tuple[str, ...] = ()  # globs under the directory, collected into a tree when the step exits with 0
     disk_bytes: int = 0  # 0: the node's default
+    port: int = 0  # one of those that its node holds: free when the step begins
 
 
 # Orders: head to agent.
@@ -97,6 +98,7 @@ class Hello(Struct, frozen=True, tag="hello"):
     address: str
     version: str
     python: str
+    ports: tuple[int, ...] = ()  # that it holds for gangs whose first rank runs here
 
 
 class Running(Struct, frozen=True):

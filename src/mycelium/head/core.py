@@ -222,7 +222,7 @@ class Core:
         self._hello(command.hello)
 
     def _hello(self, hello: Hello) -> None:
-        join = Join(hello.node, hello.name, hello.devices, hello.labels, hello.address)
+        join = Join(hello.node, hello.name, hello.devices, hello.labels, hello.address, hello.ports)
         self._node_events(node_rules.decide(join, self.site.nodes))
         self._beats[hello.node] = (hello.boot, 0)
         self._greeted.add(hello.node)
@@ -339,7 +339,7 @@ class Core:
             return
         self._planned_ns = now_ns
         for place in plan_jobs(self.site, self.index.queue, now_ns):
-            self._emit(job_rules.decide_place(self.site, place))
+            self._emit(job_rules.decide_place(self.site, self.index, place))
 
     def _node_events(self, events: Sequence[NodeEvent]) -> None:
         for event in events:

@@ -30,6 +30,7 @@ def build_step(site: Site, job: Job, task: Task, rank: int) -> Step:
         workdir=request.workdir,
         inputs=tuple(_inputs(site, job)),
         outputs=request.outputs,
+        port=task.port if rank == 0 else 0,
     )
 
 
@@ -76,10 +77,11 @@ def gang_secret(site: Site, job: Job, task: Task) -> str:
 
 
 def gang_port(job: Job, task: Task) -> str:
-    """The port where rank 0 of a gang listens: below those that systems hand out by themselves, so likely to be free.
-
-    Each attempt has another one: what an earlier attempt left there, open or closing, is not in the way.
+    """The port where rank 0 of a gang listens. Where its node held none: one below those that systems hand out by
+    themselves, so likely to be free, and another one for each attempt.
     """
+    if task.port:
+        return str(task.port)
     number = number_of(job.id) * 101 + task.index * 11 + task.attempt
     return str(GANG_PORT_FIRST + number % GANG_PORTS)
 

@@ -124,6 +124,7 @@ def _placed(site: Site, index: Index, event: TaskPlaced, at_ns: int) -> None:
         ended_ns=0,
         exit_code=None,
         message="",
+        port=event.port,
     )
     job.tasks[event.index] = task
     again = job.again if known is None else tuple(index for index in job.again if index != event.index)

@@ -51,6 +51,7 @@ class TaskPlaced(Struct, frozen=True):
     index: int
     attempt: int
     nodes: tuple[NodeId, ...]
+    port: int = 0  # of a gang: one that the node of rank 0 holds for it
 
 
 class StepStarted(Struct, frozen=True):

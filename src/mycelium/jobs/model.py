@@ -157,6 +157,7 @@ class Task(Struct, frozen=True):
     message: str = ""
     losses: int = 0
     failures: int = 0
+    port: int = 0  # where rank 0 of a gang listens; 0: none is held for it
 
     def live_ranks(self) -> list[int]:
         """The ranks whose step may still run."""

@@ -220,11 +220,22 @@ def _cancel_task(index: Index, site: Site, job: Job, position: int, by: str) -> 
 # What the plan and the nodes bring.
 
 
-def decide_place(site: Site, place: Place) -> list[JobEvent]:
+def decide_place(site: Site, index: Index, place: Place) -> list[JobEvent]:
     """The lease that the plan chose, as the next attempt of its task."""
     job = site.jobs.by_id[place.job]
     task = job.tasks.get(place.index)
-    return [TaskPlaced(job.id, place.index, task.attempt + 1 if task else 1, place.nodes)]
+    attempt = task.attempt + 1 if task else 1
+    port = _free_port(site, index, place.nodes[0], number_of(job.id) + attempt) if len(place.nodes) > 1 else 0
+    return [TaskPlaced(job.id, place.index, attempt, place.nodes, port)]
+
+
+def _free_port(site: Site, index: Index, node: NodeId, turn: int) -> int:
+    """A port that the node holds and no gang has; 0 when there is none. They take turns, because what an earlier gang
+    left there may still be closing."""
+    held = site.nodes.by_id[node].ports
+    taken = {task.port for _, task in index.leased_on(site, node)}
+    ports = (held[(turn + step) % len(held)] for step in range(len(held)))
+    return next((port for port in ports if port not in taken), 0)
 
 
 def current(site: Site, job: JobId, index: int | None, attempt: int, rank: int) -> tuple[Job, Task] | None:

@@ -34,6 +34,7 @@ class NodeJoined(Struct, frozen=True):
     devices: Devices
     labels: dict[str, str]
     address: str
+    ports: tuple[int, ...] = ()  # that it holds for gangs
 
 
 class NodeSuspected(Struct, frozen=True):

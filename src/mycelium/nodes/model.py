@@ -68,6 +68,7 @@ class Node(Struct, frozen=True):
     machine: str = ""  # the hash of the key of the machine that asked to join; empty for the head's own nodes
     approved: bool = False  # of a machine that asked
     invite: str = ""
+    ports: tuple[int, ...] = ()  # that its agent holds for gangs, so that they are free when given
 
     @property
     def draining(self) -> bool:

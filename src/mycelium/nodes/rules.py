@@ -81,6 +81,7 @@ class Join(Struct, frozen=True):
     devices: Devices
     labels: dict[str, str]
     address: str
+    ports: tuple[int, ...] = ()
 
 
 class Drain(Struct, frozen=True):
@@ -172,17 +173,12 @@ def _(command: Join, nodes: Nodes) -> list[NodeEvent]:
     new = (
         known is None
         or known.state is JOINING
-        or (known.devices, known.labels, known.address, known.name)
-        != (
-            command.devices,
-            command.labels,
-            command.address,
-            command.name,
-        )
+        or (known.devices, known.labels, known.address, known.name, known.ports)
+        != (command.devices, command.labels, command.address, command.name, command.ports)
     )
     if not new:
         return []
-    return [NodeJoined(command.node, command.name, command.devices, command.labels, command.address)]
+    return [NodeJoined(command.node, command.name, command.devices, command.labels, command.address, command.ports)]
 
 
 @decide.register
@@ -248,10 +244,19 @@ def apply(nodes: Nodes, event: NodeEvent, at_ns: int) -> None:
 def _joined(nodes: Nodes, event: NodeJoined, at_ns: int) -> None:
     known = nodes.by_id.get(event.node)
     if known is None:
-        node = Node(event.node, event.name, event.devices, event.labels, UP, at_ns, at_ns, event.address)
+        node = Node(
+            event.node, event.name, event.devices, event.labels, UP, at_ns, at_ns, event.address, ports=event.ports
+        )
         nodes.next_number = max(nodes.next_number, number_of(event.node) + 1)
     else:
-        node = replace(known, name=event.name, devices=event.devices, labels=event.labels, address=event.address)
+        node = replace(
+            known,
+            name=event.name,
+            devices=event.devices,
+            labels=event.labels,
+            address=event.address,
+            ports=event.ports,
+        )
     if node.state is JOINING:
         node = replace(node, state=UP, since_ns=at_ns, joined_ns=at_ns)
     nodes.by_id[event.node] = node

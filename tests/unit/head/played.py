@@ -82,7 +82,7 @@ class Played:
         self.now_ns += round(seconds * S_NS)
         self.do(Tick())
 
-    def hello(self, node: str, boot: str = "b1", cpus: int = 4, **labels: str) -> None:
+    def hello(self, node: str, boot: str = "b1", cpus: int = 4, ports: tuple[int, ...] = (), **labels: str) -> None:
         hello = Hello(
             1,
             NodeId(node),
@@ -93,6 +93,7 @@ class Played:
             "::1",
             "0",
             "3",
+            ports,
         )
         self.do(NodeUp(hello))
 

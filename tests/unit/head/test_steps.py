@@ -40,6 +40,20 @@ def test_the_ranks_of_a_gang_know_each_other() -> None:
     assert "MYC_ARRAY_INDEX" not in one
 
 
+def test_a_gang_is_given_a_port_that_its_first_node_holds_and_no_other_gang_has() -> None:
+    site = Played()
+    for node in ("node-1", "node-2"):
+        site.hello(node, "b2", ports=(21_000, 21_001))
+    site.submit(*[request(nodes=2, cpus=0.5)] * 3)
+    firsts, others = ordered(site)[::2], ordered(site)[1::2]
+    ports = [step.port for step in firsts]
+    assert ({*ports[:2]}, ports[2]) == ({21_000, 21_001}, 0)
+    assert [step.port for step in others] == [0, 0, 0]
+    told = [(step.env["MYC_GANG_PORT"], step.env["MASTER_PORT"]) for step in firsts]
+    assert told[:2] == [(str(port), str(port)) for port in ports[:2]]
+    assert told[2][0] not in ("21000", "21001")
+
+
 def test_nobody_can_set_what_the_site_sets() -> None:
     site = Played()
     site.submit(request(env={"MYC_JOB_ID": "job-99"}))
