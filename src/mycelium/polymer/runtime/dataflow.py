@@ -1,12 +1,11 @@
 """A program on a pool: an operation runs as soon as what it reads exists, critical path first.
 
-Lost batches are sent again, stragglers are copied to idle workers and the first result counts, both sides of a `select`
-may start before its condition is known. The result is the interpreter's. Never: knows what kind of pool it is.
+`flow` says what can begin; here it becomes batches. Lost ones are sent again, stragglers are copied to idle workers and
+the first result counts. The result is the interpreter's. Never: knows what kind of pool it is.
 """
 
 from __future__ import annotations
 
-import heapq
 import threading
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -18,14 +17,12 @@ from mycelium.polymer.program.graph import Graph, Module, Op
 from mycelium.polymer.runtime import bundle as bundles
 from mycelium.polymer.runtime.costs import Cost
 from mycelium.polymer.runtime.failure import failure
-from mycelium.polymer.runtime.interpreter import equal_lengths, zip_lists
+from mycelium.polymer.runtime.flow import Flow
+from mycelium.polymer.runtime.interpreter import equal_lengths
 from mycelium.polymer.runtime.memo import Keys, Memo
-from mycelium.polymer.runtime.plan import Plan, plan
 from mycelium.polymer.runtime.pool import Given, Lost, Outcome, Pool, Raised, Shared, Work
 from mycelium.polymer.runtime.work import elements
 
-NONE, MAYBE, SURE = 0, 1, 2  # whether the result needs an operation: not, perhaps (a side of a select), certainly
-WAITING, READY, LAUNCHED, GIVEN = 0, 1, 2, 3  # the life of an operation
 KNOWN_CALLS = 2  # calls that must have been measured before another one can be called late
 STRAGGLER_NS = 500_000_000
 
@@ -50,27 +47,17 @@ class Run:
         self.module, self.graph, self.inputs, self.pool, self.then = module, graph, inputs, pool, then
         self.costs, self.speculate, self.copies, self.heard = costs, speculate, copies, heard
         self.memo = memo
-        self.plan: Plan = plan(graph)
-        self.values: dict[int, Any] = {}
-        self.uses = list(self.plan.uses)
-        self.need = bytearray(len(graph.ops))
-        self.missing = [len(set(op.reads)) for op in graph.ops]
-        self.state = bytearray(len(graph.ops))
-        self.news: list[tuple[int, Any]] = []  # values that their readers do not know of yet
-        self.given = 0
-        self.stale = False
-        self.ready: list[tuple[int, int, int]] = []  # (speculative, minus the way to the end, operation)
+        self.flow = Flow(graph, inputs, speculate, self._abandoned)
         self.open: list[bundles.Bundle] = []  # begun, with batches left to cut, the most urgent first
         self.live: dict[int, bundles.Bundle] = {}
-        self.spoiled: dict[int, tuple[int, Raised]] = {}  # operations that failed before anybody needed them
         self.children: set[Any] = set()
         self.error: BaseException | None = None
         self.over = False
 
     def start(self) -> None:
         with self.pool.lock:
-            self._demand(self.graph.output, SURE)
-            self._flow()
+            self.flow.start()
+            self._follow()
             if not self.over:
                 self.pool.attach(self)
 
@@ -86,161 +73,48 @@ class Run:
             child.cancel()
         self.pool.detach(self)
         if error is not None:
-            self.values.clear()
+            self.flow.values.clear()
         self.then(self)
 
     def result(self) -> Any:
-        return self.values[self.graph.output]
+        return self.flow.values[self.graph.output]
 
-    def _demand(self, first: int, level: int) -> None:
-        """Mark what the result needs. What becomes needed and is ready already is begun, what failed already fails
-        now.
-        """
-        ops, need = self.graph.ops, self.need
-        stack = [(first, level)]
-        while stack:
-            at, level = stack.pop()
-            if need[at] >= level:
-                continue
-            need[at] = level
-            op = ops[at]
-            if at in self.spoiled and level == SURE:
-                self._fail(at, *self.spoiled.pop(at))
-                return
-            if op.verb != "select":
-                if self.state[at] in (WAITING, READY) and self.missing[at] == 0:
-                    self._begin(at)
-                stack += [(read, level) for read in op.reads]
-                continue
-            if self.state[at] == WAITING:
-                condition, one, other = op.reads
-                stack.append((condition, level))
-                if condition in self.values:
-                    stack.append((one if self.values[condition] else other, level))
-                    self._select(at, op)
-                elif self.speculate:
-                    stack += [(one, MAYBE), (other, MAYBE)]
+    def _advance(self) -> None:
+        self.flow.advance()
+        self._follow()
 
-    def _refresh(self) -> None:
-        """After a condition became known: forget what only the other side needed."""
-        self.stale = False
-        ops, alive = self.graph.ops, bytearray(len(self.graph.ops))
-        stack = [self.graph.output]
-        while stack:
-            at = stack.pop()
-            if alive[at] or self.state[at] == GIVEN:
-                continue
-            alive[at] = 1
-            reads = ops[at].reads
-            if ops[at].verb == "select" and reads[0] in self.values:
-                reads = (reads[1] if self.values[reads[0]] else reads[2],)
-            stack += reads
-        for at, kept in enumerate(alive):
-            if not kept and self.need[at] == MAYBE:
-                self.need[at] = NONE
-                self._abandon(at)
+    def _follow(self) -> None:
+        """End when the flow is over."""
+        failed = self.flow.failed
+        if failed is not None:
+            self._end(failure(failed.raised, failed.first, self.graph.ops[failed.at].verb != "call"))
+        elif self.flow.over:
+            self._end(None)
 
-    def _abandon(self, at: int) -> None:
-        if self.state[at] == READY:
-            self.state[at] = WAITING
+    def _abandoned(self, at: int) -> bool:
         bundle = self.live.pop(at, None)
-        if bundle is not None:
-            self.state[at] = WAITING
-            if bundle in self.open:
-                self.open.remove(bundle)
-            for work in bundle.sent.values():
-                self.pool.drop(work)
-            bundle.sent.clear()
-
-    def _begin(self, at: int) -> None:
-        """Everything that the operation reads exists: compute it here if it is free, or line it up for a worker."""
-        op = self.graph.ops[at]
-        if op.verb not in _FREE:
-            self.state[at] = READY
-            heapq.heappush(self.ready, (0 if self.need[at] == SURE else 1, -self.plan.rank[at], at))
-            return
-        self.state[at] = LAUNCHED
-        try:
-            self.news.append((at, self._free(op)))
-        except Exception as error:
-            self._spoil(at, Raised(error, "", 0, "", "in the program", op.verb))
-
-    def _free(self, op: Op) -> Any:
-        match op.verb:
-            case "input":
-                return self.inputs[op.name]
-            case "const":
-                return op.value
-            case "zip":
-                return zip_lists([self.values[read] for read in op.reads])
-            case "tuple":
-                return tuple([self.values[read] for read in op.reads])
-            case _:
-                return self.values[op.reads[0]][op.index]
-
-    def _flow(self) -> None:
-        """Tell the readers of each new value, and theirs, until only workers can bring anything new."""
-        ops, users, news = self.graph.ops, self.plan.users, self.news
-        while news and not self.over:
-            at, value = news.pop()
-            self.values[at] = value
-            self.state[at] = GIVEN
-            self.given += 1
-            if at == self.graph.output:
-                self._end(None)
-                return
-            for user in users[at]:
-                op = ops[user]
-                if op.verb == "select":
-                    if at == op.reads[0] and self.need[user]:
-                        self.stale = True
-                        self._demand(op.reads[1] if value else op.reads[2], self.need[user])
-                    self._select(user, op)
-                    continue
-                self.missing[user] -= 1
-                if self.missing[user] == 0 and self.need[user] and self.state[user] == WAITING:
-                    self._begin(user)
-            self._release(ops[at])
-
-    def _select(self, at: int, op: Op) -> None:
-        """The chosen side is the select's value, as soon as both it and the condition exist."""
-        condition, first, second = op.reads
-        if self.state[at] != WAITING or not self.need[at] or condition not in self.values:
-            return
-        chosen = first if self.values[condition] else second
-        if chosen in self.values:
-            self.state[at] = LAUNCHED
-            self.news.append((at, self.values[chosen]))
-
-    def _release(self, op: Op) -> None:
-        """Values that everybody has read go, so that a long chain of large arrays does not fill the memory."""
-        for read in op.reads:
-            self.uses[read] -= 1
-            if self.uses[read] == 0 and read != self.graph.output:
-                self.values.pop(read, None)
+        if bundle is None:
+            return False
+        if bundle in self.open:
+            self.open.remove(bundle)
+        for work in bundle.sent.values():
+            self.pool.drop(work)
+        bundle.sent.clear()
+        return True
 
     def next(self, now_ns: int, idle: bool) -> Work | None:
         while self.open:
             bundle = self.open[0]
-            if self.ready and self._more_urgent(self.ready[0], bundle.at):
+            if self.flow.has_more_urgent(bundle.at):
                 break
             work = bundle.next(self.pool.slots)
             if work is not None:
                 return self._send(bundle, work, now_ns)
             self.open.pop(0)
-        while self.ready:
-            speculative, _, at = self.ready[0]
-            if speculative and not idle:
-                break
-            heapq.heappop(self.ready)
-            if speculative and self.stale:
-                self._refresh()
-            if self.state[at] != READY or not self.need[at]:
-                continue
-            self.state[at] = LAUNCHED
+        while (at := self.flow.take(speculative=idle)) is not None:
             bundle = self._bundle(at)
             if bundle is None:
-                self._flow()
+                self._advance()
                 if self.over:
                     return None
                 continue
@@ -251,10 +125,6 @@ class Run:
                 self.open.insert(0, bundle)
             return self._send(bundle, work, now_ns)
         return self._copy(now_ns) if idle and self.copies else None
-
-    def _more_urgent(self, entry: tuple[int, int, int], than: int) -> bool:
-        speculative = 0 if self.need[than] == SURE else 1
-        return (entry[0], entry[1]) < (speculative, -self.plan.rank[than])
 
     def _send(self, bundle: bundles.Bundle, work: Work, now_ns: int) -> Work:
         work.sent_ns = now_ns
@@ -271,9 +141,9 @@ class Run:
         """The operation's batches; None when it turned out to need none, or to need a graph of its own."""
         op = self.graph.ops[at]
         try:
-            bundle = self._make(at, op, [self.values[read] for read in op.reads])
+            bundle = self._make(at, op, [self.flow.values[read] for read in op.reads])
         except Exception as error:
-            self._spoil(at, Raised(error, "", 0, "", "in the program", op.kernel))
+            self.flow.spoil(at, Raised(error, "", 0, "", "in the program", op.kernel))
             return None
         if bundle is not None:
             self.live[at] = bundle
@@ -293,12 +163,12 @@ class Run:
             columns = [elements(read) for position, read in enumerate(reads) if position not in op.shared]
             equal_lengths("map", op.kernel, columns)
             if not len(columns[0]):
-                self.news.append((at, []))
+                self.flow.give(at, [])
                 return None
             shared = [(position, Shared(reads[position])) for position in op.shared]
             if kernel.cache and self.memo is not None:
                 return self._remembered(at, kernel, cost, columns, shared)
-            return bundles.Many(at, kernel, cost, columns, shared)
+            return bundles.Many(at, kernel, cost, columns, shared, eager=self.pool.partial)
         xs = elements(reads[0])
         if op.verb == "reduce" and op.associative and len(xs):
             return bundles.Tree(at, kernel, cost, xs, each, self.pool.slots)
@@ -312,7 +182,7 @@ class Run:
         keys, memo = Keys(kernel), self.memo
         key = keys.of(reads)
         if held := keys.read(memo.get(key)):
-            self.news.append((at, held[0]))
+            self.flow.give(at, held[0])
             return None
         return bundles.One(at, kernel, cost, "call", reads, keep=lambda value: _remember(memo, keys, key, value))
 
@@ -326,7 +196,7 @@ class Run:
         keys = [keyed.of([*common, *xs]) for xs in zip(*columns, strict=True)]
         known = {index: held[0] for index, key in enumerate(keys) if (held := keyed.read(memo.get(key)))}
         if len(known) == len(keys):
-            self.news.append((at, [known[index] for index in range(len(keys))]))
+            self.flow.give(at, [known[index] for index in range(len(keys))])
             return None
         return bundles.Remembered(
             at, kernel, cost, columns, shared, known, lambda index, value: _remember(memo, keyed, keys[index], value)
@@ -367,19 +237,21 @@ class Run:
         if bundle in self.open:
             self.open.remove(bundle)
         if bundle.failed is not None:
-            self._spoil(bundle.at, bundle.failed[1], bundle.failed[0] - bundle.failed[1].index)
+            index, raised = bundle.failed
+            self.flow.spoil(bundle.at, raised, index - raised.index)
+            self._follow()
             return
         value = bundle.result()
         op = self.graph.ops[bundle.at]
         if op.verb == "reduce" and isinstance(bundle, bundles.Tree) and len(op.reads) > 1:
             # The initial value comes before the whole tree.
             cost = self._cost(f"call {op.kernel}")
-            last = bundles.One(bundle.at, bundle.kernel, cost, "call", (self.values[op.reads[1]], value))
+            last = bundles.One(bundle.at, bundle.kernel, cost, "call", (self.flow.values[op.reads[1]], value))
             self.live[bundle.at] = last
             self.open.insert(0, last)
             return
-        self.news.append((bundle.at, value))
-        self._flow()
+        self.flow.give(bundle.at, value)
+        self._advance()
 
     def _resend(self, bundle: bundles.Bundle, work: Work, *, tried: int = 0) -> None:
         again = work.again()
@@ -411,15 +283,6 @@ class Run:
                 hint="the call may use too much memory or end its process",
             )
             bundle.fail(work, Raised(error, "", 0, "", lost.why, work.kernel.name))
-
-    def _spoil(self, at: int, raised: Raised, first: int = 0) -> None:
-        if self.need[at] == SURE:
-            self._fail(at, first, raised)
-        else:
-            self.spoiled[at] = (first, raised)
-
-    def _fail(self, at: int, first: int, raised: Raised) -> None:
-        self._end(failure(raised, first, self.graph.ops[at].verb != "call"))
 
     def _twin(self, bundle: bundles.Bundle, work: Work) -> Work | None:
         for other in bundle.sent.values():
@@ -455,13 +318,13 @@ class Run:
         if self.over:
             return
         if error is None:
-            self.news.append((at, value))
-            self._flow()
+            self.flow.give(at, value)
+            self._advance()
             self.pool.wake()
-        elif self.need[at] == SURE:
+        elif self.flow.sure(at):
             self._end(error)
         else:
-            self.spoiled[at] = (0, Raised(error, "", 0, "", "in a loop", self.graph.ops[at].kernel))
+            self.flow.spoil(at, Raised(error, "", 0, "", "in a loop", self.graph.ops[at].kernel))
 
     def pool_closed(self, error: BaseException) -> None:
         self._end(error)
@@ -472,16 +335,13 @@ class Run:
         for bundle in self.live.values():
             one, all_of_it = bundle.progress()
             done, total = done + one, total + all_of_it
-        return done + self.given, total + len(self.graph.ops)
+        return done + self.flow.given, total + len(self.graph.ops)
 
 
 def _remember(memo: Memo, keys: Keys, key: str, value: Any) -> None:
     data = keys.written(value)
     if data is not None:
         memo.put(key, data)
-
-
-_FREE = frozenset({"input", "const", "zip", "tuple", "item"})
 
 
 def run(
