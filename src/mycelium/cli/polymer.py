@@ -1,6 +1,6 @@
 """`myc polymer …`: programs as files: compile, show, check, sign, verify, run, and watch the passes.
 
-Needs no site but for `run --site`. Never: runs a stranger's Python without `--trust`.
+Needs no site but for `run --site`. Never: runs a stranger's Python outside the sandbox without `--trust`.
 """
 
 from __future__ import annotations
@@ -9,12 +9,14 @@ import datetime as dt
 import importlib.util
 import json
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from mycelium.base.errors import Denied, Missing, Refused
+from mycelium.base.errors import Denied, Missing, Problem, Refused
 from mycelium.base.limits import CONTAINER_BYTES_MAX
 from mycelium.base.units import format_size
 from mycelium.cli import show
@@ -189,49 +191,119 @@ def run(
     inputs: Annotated[
         list[str], typer.Option("--input", metavar="NAME=VALUE", help="JSON, or @FILE with JSON, text or .npy.")
     ] = [],
-    trust: Annotated[bool, typer.Option("--trust", help="Run its Python though nobody vouches for it.")] = False,
+    trust: Annotated[bool, typer.Option("--trust", help="Run it as your own, though nobody vouches for it.")] = False,
     ca: Authorities = [],
     crl: Revoked = [],
     site: Annotated[bool, typer.Option("--site", help="Run it on the site, as a job.")] = False,
     cpus: Annotated[str, typer.Option(metavar="N", help="With --site: cpus on each node. [1]")] = "",
-    memory: Annotated[str, typer.Option(metavar="SIZE", help="With --site: memory on each node. [512M]")] = "",
+    memory: Annotated[str, typer.Option(metavar="SIZE", help="The most memory, on each node. [4G; --site: 512M]")] = "",
     nodes: Annotated[str, typer.Option(metavar="N", help="With --site: nodes that work on it. [1]")] = "",
-    time: Annotated[str, typer.Option(metavar="TIME", help="With --site: the longest it may run. [1h]")] = "",
+    time: Annotated[
+        str, typer.Option("--time", "--time-limit", metavar="TIME", help="The longest it may run. [1h]")
+    ] = "",
+    verbose: Annotated[bool, typer.Option("--verbose", help="Say what calls took, and in which form.")] = False,
     json: Json = False,
 ) -> None:
-    """Run a compiled program, on this machine or on the site, and print its result as JSON."""
+    """Run a compiled program, on this machine or on the site, and print its result as JSON.
+
+    One whose author is not known runs in the sandbox and within bounds; --trust, or a signature that counts, runs it as
+    your own.
+    """
     from mycelium.polymer.container import pmr
-    from mycelium.polymer.forms.verify import needs_trust
-    from mycelium.polymer.forms.verify import verify as verify_kernel
 
     data = read_bytes(file)
     held = pmr.read(data)
+    given = dict(_input(one, held.module) for one in inputs)
     asked = {"cpus": cpus, "memory": memory, "nodes": nodes, "time": time}
     if site:
         from mycelium.cli.client import connect
         from mycelium.cli.program import run_container
+        from mycelium.engine.program.report import VERBOSE
 
         asked["name"] = held.manifest.name[:128]
-        given = dict(_input(one, held.module) for one in inputs)
-        result = run_container(connect(), data, given, {key: value for key, value in asked.items() if value})
+        wanted: dict[str, Any] = {key: value for key, value in asked.items() if value}
+        wanted |= {"env": {VERBOSE: "1"}} if verbose else {}
+        with _failures_told():
+            result = run_container(connect(), data, given, wanted)
         _say_result(result, document=json)
         return
-    if any(asked.values()):
-        raise Refused("--cpus, --memory, --nodes and --time are for --site", hint="here, all cores are used")
+    if cpus or nodes:
+        raise Refused("--cpus and --nodes are for --site", hint="here, all cores are used")
+    from mycelium.polymer.forms.verify import verify as verify_kernel
+    from mycelium.polymer.program.define import check_inputs
+
     faults = [fault for kernel in held.module.kernels.values() for fault in verify_kernel(kernel)]
     if faults:
         raise Refused("; ".join(map(str, faults)))
-    if not trust and any(needs_trust(kernel) for kernel in held.module.kernels.values()):
-        try:
-            _signers(held, ca, crl)
-        except Denied as denied:
-            raise Denied(
-                f"the program holds Python, and {denied.message}", hint="have it signed, or say --trust if you wrote it"
-            ) from None
+    check_inputs(held.module, given)
+    trusted = trust or _vouched(held, ca, crl)
+    with _failures_told():
+        if trusted and not (memory or time):
+            result = _run_here(held.module, given, verbose=verbose)
+        else:
+            result = _run_bounded(data, held, given, memory, time, trusted=trusted, verbose=verbose)
+    _say_result(result, document=json)
+
+
+@contextmanager
+def _failures_told() -> Iterator[None]:
+    """What a kernel raised is shown as its worker told it, with the call that raised it; the exit code is 1."""
+    from mycelium.polymer.runtime.failure import RemoteTraceback
+
+    try:
+        yield
+    except Exception as error:
+        notes = [f"  {show.clean(note)}" for note in getattr(error, "__notes__", ())]
+        if isinstance(error, Problem) or not isinstance(error.__cause__, RemoteTraceback):
+            for note in notes:
+                show.line(note)
+            raise
+        for line in (*map(show.clean, error.__cause__.text.rstrip().split("\n")), *notes):
+            show.line(line)
+        raise typer.Exit(1) from None
+
+
+def _vouched(held: Any, ca: list[Path], crl: list[Path]) -> bool:
+    """Whether somebody whom an authority here knows signed it. Errors: `Denied` when none of its signatures counts."""
+    from mycelium.cli.ca import CERTIFICATE, home
+
+    if not held.signatures or not (ca or (home() / CERTIFICATE).exists()):
+        return False
+    try:
+        _signers(held, ca, crl)
+    except Denied as denied:
+        raise Denied(denied.message, hint="have it signed again, or say --trust if you know who wrote it") from None
+    return True
+
+
+def _run_here(module: Any, given: dict[str, Any], *, verbose: bool) -> Any:
+    from mycelium.engine.program.report import cost_lines
     from mycelium.polymer.here import execute
 
-    given = dict(_input(one, held.module) for one in inputs)
-    _say_result(execute(held.module, given), document=json)
+    costs: dict[str, Any] = {}
+    result = execute(module, given, costs=costs)
+    for line in cost_lines(costs) if verbose else ():
+        show.note(line)
+    return result
+
+
+def _run_bounded(
+    data: bytes, held: Any, given: dict[str, Any], memory: str, time: str, *, trusted: bool, verbose: bool
+) -> Any:
+    """In a process of its own within bounds; in the sandbox unless it is trusted."""
+    from mycelium.base.limits import LOCAL_RUN_MEMORY_BYTES, LOCAL_RUN_MS
+    from mycelium.base.units import parse_size, parse_time_ms
+    from mycelium.cli import boxed
+    from mycelium.cli.program import Listener
+    from mycelium.polymer.container import values
+
+    memory_bytes = parse_size(memory) if memory else LOCAL_RUN_MEMORY_BYTES
+    bounds = boxed.Bounds(memory_bytes, parse_time_ms(time) if time else LOCAL_RUN_MS)
+    listener = Listener(held.manifest.name)
+    try:
+        return boxed.run(data, values.pack(given), bounds, listener, boxed=not trusted, verbose=verbose)
+    finally:
+        listener.close()
 
 
 def _say_result(result: Any, *, document: bool) -> None:

@@ -74,7 +74,7 @@ def result(client: Client, job: Document, tell: Tell | None = None) -> Any:
 
     `tell` hears now and then how many calls are done, of how many that are known of; else a terminal shows it.
     """
-    listener = _Listener(job["name"], tell)
+    listener = Listener(job["name"], tell)
     rank = {"rank": 0} if job["request"]["nodes"] > 1 else {}
     reader = _Reader(client, job["id"], listener, **rank)
     try:
@@ -112,15 +112,15 @@ def fetch(client: Client, job: str) -> Any:
 class _Reader(Reader):
     """What the job prints goes to a listener, and of a gang only what rank 0 prints."""
 
-    def __init__(self, client: Client, job: str, listener: _Listener, **which: Any) -> None:
+    def __init__(self, client: Client, job: str, listener: Listener, **which: Any) -> None:
         super().__init__(client, job, follow=True, all_to_stderr=True, **which)
         self._stderr = cast("Any", listener)
 
 
-class _Listener:
+class Listener:
     """Takes the job's stderr: progress and failure are for us, the rest is the program's own and is passed on."""
 
-    def __init__(self, name: str, tell: Tell | None) -> None:
+    def __init__(self, name: str, tell: Tell | None = None) -> None:
         self.name = name
         self._tell = tell or self._show
         self.failure: Failure | None = None

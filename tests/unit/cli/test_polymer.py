@@ -9,6 +9,9 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from mycelium.base.errors import Conflict, Denied, Missing, Problem, Refused
+from mycelium.base.limits import LOCAL_RUN_MEMORY_BYTES, LOCAL_RUN_MS
+from mycelium.base.units import GIB
+from mycelium.cli import boxed as cli_boxed
 from mycelium.cli import ca, polymer
 from mycelium.polymer import here
 from mycelium.polymer.runtime.interpreter import interpret
@@ -34,7 +37,7 @@ def total(xs: list[int]) -> int:
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("MYC_HOME", str(tmp_path / "home"))
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(here, "execute", interpret)
+    monkeypatch.setattr(here, "execute", lambda module, inputs, **_: interpret(module, inputs))
     (tmp_path / "sums_of_doubles.py").write_text(SOURCE)
     return tmp_path
 
@@ -77,9 +80,22 @@ def test_every_pass_is_shown() -> None:
     assert "each" not in myc("polymer", "passes", "sums_of_doubles.py:total", "--off", "fuse_reduces")
 
 
-def test_unsigned_python_does_not_run_and_signed_python_does_until_it_is_revoked() -> None:
+def test_unsigned_programs_run_in_the_box_and_signed_ones_outside_until_they_are_revoked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    boxed: list[tuple[bool, cli_boxed.Bounds]] = []
+
+    def run(program: bytes, inputs: bytes, bounds: cli_boxed.Bounds, *_: object, boxed_: bool = False) -> int:
+        boxed.append((boxed_, bounds))
+        return -1
+
+    monkeypatch.setattr(cli_boxed, "run", lambda *args, boxed, verbose: run(*args, boxed_=boxed))
     compiled()
-    assert "not signed" in refused(Denied, "polymer", "run", "x.pmr", "--input", "xs=[1]")
+    assert myc("polymer", "run", "x.pmr", "--input", "xs=[1]") == "-1\n"
+    assert myc("polymer", "run", "x.pmr", "--input", "xs=[1]", "--memory", "1G", "--time", "5s") == "-1\n"
+    assert myc("polymer", "run", "x.pmr", "--input", "xs=[1]", "--trust", "--time-limit", "5s") == "-1\n"
+    usual = cli_boxed.Bounds(LOCAL_RUN_MEMORY_BYTES, LOCAL_RUN_MS)
+    assert boxed == [(True, usual), (True, (GIB, 5_000)), (False, (LOCAL_RUN_MEMORY_BYTES, 5_000))]
     assert "no authority" in refused(Missing, "ca", "issue", "ada", "-o", "ada")
     myc("ca", "init")
     assert "already" in refused(Conflict, "ca", "init")
@@ -90,6 +106,8 @@ def test_unsigned_python_does_not_run_and_signed_python_does_until_it_is_revoked
     assert myc("polymer", "run", "x.pmr", "--input", "xs=[1]") == "4\n"
     myc("ca", "revoke", serial)
     assert "was revoked" in refused(Denied, "polymer", "verify", "x.pmr")
+    assert "was revoked" in refused(Denied, "polymer", "run", "x.pmr", "--input", "xs=[1]")
+    assert myc("polymer", "run", "x.pmr", "--input", "xs=[1]", "--trust") == "4\n"
 
 
 def test_what_cannot_be_is_refused_by_name() -> None:

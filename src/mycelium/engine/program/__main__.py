@@ -14,12 +14,13 @@ from typing import Any
 from mycelium.engine.local.pool.pool import LocalPool
 from mycelium.engine.program.driver import GangPool
 from mycelium.engine.program.pages import PagedMemo, directory
-from mycelium.engine.program.report import say_failure, say_progress
+from mycelium.engine.program.report import VERBOSE, cost_lines, say_failure, say_progress
 from mycelium.engine.program.worker import work_for
 from mycelium.jobs.program import INPUT_FILE, PROGRAM_FILE, RESULT_FILE
 from mycelium.polymer.compiler.compile import optimise
 from mycelium.polymer.container import pmr, values
 from mycelium.polymer.program.define import check_inputs
+from mycelium.polymer.runtime.costs import Cost
 from mycelium.polymer.runtime.dataflow import Run, run
 
 PROGRESS_S = 0.25
@@ -64,7 +65,10 @@ def _result(pool: LocalPool) -> Any:
     inputs = values.read(Path(INPUT_FILE).read_bytes())
     check_inputs(module, inputs)
     memo = PagedMemo(directory()) if any(kernel.cache for kernel in module.kernels.values()) else None
-    result = run(optimise(module), inputs, pool, watch=_Teller(), memo=memo)
+    costs: dict[str, Cost] = {}
+    result = run(optimise(module), inputs, pool, watch=_Teller(), memo=memo, costs=costs)
+    if os.environ.get(VERBOSE):
+        sys.stderr.write("".join(f"{line}\n" for line in cost_lines(costs)))
     if memo is not None:
         memo.save()
     return result

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import builtins
 import traceback
+from collections.abc import Mapping
 from typing import Any, TextIO
 
 import msgspec
@@ -16,10 +17,12 @@ from msgspec import Struct
 from mycelium.base.errors import KINDS, Problem, Refused
 from mycelium.base.limits import FAILURE_TRACE_BYTES_MAX
 from mycelium.polymer.program.words import Reader, literal
+from mycelium.polymer.runtime.costs import Cost
 from mycelium.polymer.runtime.failure import RemoteTraceback
 
 PROGRESS = "polymer: progress "
 FAILURE = "polymer: failure "
+VERBOSE = "MYC_POLYMER_VERBOSE"  # in the environment of a driver: say what calls took
 _ARGUMENTS_MAX = 4_096  # characters
 
 
@@ -98,6 +101,20 @@ def say_failure(error: BaseException, node: str, to: TextIO) -> None:
 def say_progress(done: int, total: int, to: TextIO) -> None:
     to.write(f"{PROGRESS}{done} {total}\n")
     to.flush()
+
+
+def cost_lines(costs: Mapping[str, Cost]) -> list[str]:
+    """What calls took, a line for each operation of a kernel, and under it its forms where there was a choice."""
+    lines: list[str] = []
+    for name, cost in costs.items():
+        lines.append(f"{name.strip()}: {cost.calls} calls, {_took(cost.call_ns)} each")
+        for (kernel, form, device), (calls, ns) in sorted(cost.chosen.items()):
+            lines.append(f"  {kernel} as {form} on {device}: {calls} calls, {_took(ns / calls)} each")
+    return lines
+
+
+def _took(ns: float) -> str:
+    return f"{ns / 1e9:.3g} s" if ns >= 1e9 else f"{ns / 1e6:.3g} ms" if ns >= 1e6 else f"{ns / 1e3:.3g} us"
 
 
 def heard(line: str) -> Failure | tuple[int, int] | None:

@@ -37,7 +37,8 @@ def main(fd: int, mark_fd: int, parent: int) -> None:
     os.close(mark_fd)
     sys.argv = [""]
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(line_buffering=True)  # a worker is ended as it is: what it has printed must be out
+        # A worker is ended as it is: what it has printed must be out, and whole lines are not torn apart.
+        sys.stdout.reconfigure(line_buffering=True, write_through=False)
     _Worker(sock, mark).serve()
 
 
