@@ -12,7 +12,7 @@ from mycelium.inference.commands import Queue
 from mycelium.inference.fair import FairQueue
 from mycelium.inference.model import Deployment, Serving
 from mycelium.inference.plan import PACE, Scale, scale
-from mycelium.inference.router import Place, choose, prefixes
+from mycelium.inference.router import LINES_SHARE, Place, Who, choose, prefixes
 from mycelium.inference.spans import count, missing, overlap, spans_of, union
 
 TEXTS = st.text("ab", max_size=2000)
@@ -25,25 +25,30 @@ def places(draw: st.DrawFn) -> list[Place]:
         place = Place(JobId(f"job-{number}"), draw(st.sampled_from(("a", "b"))), draw(st.integers(1, 3)))
         place.ready, place.draining = draw(st.booleans()), draw(st.booleans())
         place.urgent = draw(st.integers(0, 1))
+        place.people = draw(st.booleans())
         for _ in range(draw(st.integers(0, 4))):
-            place.begin(prefixes(draw(TEXTS)), draw(st.integers(0, 500)))
+            place.begin(prefixes(draw(TEXTS)), draw(st.integers(0, 500)), batch=draw(st.booleans()))
         made.append(place)
     return made
 
 
-@given(places(), TEXTS, st.booleans(), st.sets(st.integers(0, 5)))
+@given(places(), TEXTS, st.sampled_from(Who), st.sets(st.integers(0, 5)))
 def test_a_request_never_goes_to_a_dead_a_foreign_a_draining_or_a_full_replica(
-    found: list[Place], text: str, batch: bool, avoid: set[int]
+    found: list[Place], text: str, who: Who, avoid: set[int]
 ) -> None:
     avoided = frozenset(JobId(f"job-{number}") for number in avoid)
-    chosen = choose(found, "a", prefixes(text), batch=batch, avoid=avoided)
-    able = [p for p in found if p.deployment == "a" and p.free(batch=batch) and p.job not in avoided]
+    chosen = choose(found, "a", prefixes(text), who, avoided)
+    able = [p for p in found if p.deployment == "a" and p.free(who) and p.job not in avoided]
     assert (chosen is None) == (not able)
     if chosen is not None:
         assert chosen in able
         assert chosen.ready and not chosen.draining
-        assert chosen.active < chosen.parallel + (not batch)
-        assert not (batch and chosen.urgent)
+        assert chosen.active < chosen.parallel + (who is not Who.LINE)
+        if who is Who.MORE:
+            assert chosen.active - chosen.lines < chosen.parallel, "the last place is for another key"
+        if who is Who.LINE:
+            assert not chosen.urgent
+            assert not chosen.people or chosen.lines < max(1, chosen.parallel // LINES_SHARE)
 
 
 @given(TEXTS, TEXTS)

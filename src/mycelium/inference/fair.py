@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+from collections.abc import Callable
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -41,23 +42,34 @@ class FairQueue(Generic[T]):
 
     def push(self, key: str, cost: float, item: T, *, batch: bool = False) -> int:
         """Line up; the number is for `drop`. Batches of one key are apart from its other requests."""
-        line = f"batch {key}" if batch else key
-        start = max(self._now, self._ends.get(line, 0.0))
-        self._ends[line] = start + max(cost, 1.0)
+        start = self._charge(key, cost, batch)
         number = next(self._numbers)
         heapq.heappush(self._heap, (batch, start, number, key, item))
         self._count(key, batch, 1)
         return number
 
-    def pop(self, *, batch_too: bool = True) -> T | None:
-        """The next one; None when nobody waits, or only lines of batches and these may not go."""
+    def pass_by(self, key: str, cost: float, *, batch: bool = False) -> None:
+        """It need not line up, as there is a place; it is charged all the same."""
+        start = self._charge(key, cost, batch)
+        if not batch:
+            self._now = max(self._now, start)
+        self._forget()
+
+    def _charge(self, key: str, cost: float, batch: bool) -> float:
+        line = f"batch {key}" if batch else key
+        start = max(self._now, self._ends.get(line, 0.0))
+        self._ends[line] = start + max(cost, 1.0)
+        return start
+
+    def pop(self, may: Callable[[str, bool], bool] = lambda key, batch: True) -> T | None:
+        """The next one; None when nobody waits, or the next one's key may not go. Nobody overtakes the next one."""
         while self._heap:
             batch, start, number, key, item = self._heap[0]
             if number in self._gone:
                 heapq.heappop(self._heap)
                 self._gone.discard(number)
                 continue
-            if batch and not batch_too:
+            if not may(key, batch):
                 return None
             heapq.heappop(self._heap)
             self._count(key, batch, -1)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
+from enum import Enum
 
 from mycelium.base.ids import JobId
 
@@ -16,6 +17,14 @@ BLOCK_CHARACTERS = 256
 BLOCK_TOKENS = BLOCK_CHARACTERS // 4
 PREFIXES_KEPT = 2_048  # blocks that are remembered of one replica
 LINES_SHARE = 4  # the part of a replica's places, as a divisor, that batches have while people are asking
+
+
+class Who(Enum):
+    """Who asks for a place, as far as it decides which places there are for them."""
+
+    FIRST = "first"  # a key of which nothing is being answered
+    MORE = "more"  # a key that has answers under way
+    LINE = "line"  # of a batch
 
 
 def prefixes(text: str) -> tuple[int, ...]:
@@ -44,16 +53,19 @@ class Place:
         self.urgent = 0  # people's requests here whose first token has not come
         self._seen: OrderedDict[int, None] = OrderedDict()
 
-    def free(self, *, batch: bool) -> bool:
-        """A line of a batch never takes the last place: that is for whoever comes meanwhile.
+    def free(self, who: Who) -> bool:
+        """Whether there is a place for them.
 
-        Nor does it begin while somebody waits for a first token: its prompt would be worked on in between. While people
-        are asking, lines have few places, as each one that runs makes every step of the replica longer.
+        The last place is for a key that has none: neither a batch nor a flood from one key makes others wait for it.
+        A line does not begin while somebody waits for a first token: its prompt would be worked on in between. While
+        people are asking, lines have few places, as each one that runs makes every step of the replica longer.
         """
         if not self.ready or self.draining:
             return False
-        if not batch:
+        if who is Who.FIRST:
             return self.active <= self.parallel
+        if who is Who.MORE:
+            return self.active <= self.parallel and self.active - self.lines < self.parallel
         if self.urgent or self.active >= self.parallel:
             return False
         return not self.people or self.lines < max(1, self.parallel // LINES_SHARE)
@@ -87,15 +99,14 @@ def choose(
     places: Iterable[Place],
     deployment: str,
     blocks: Sequence[int],
-    *,
-    batch: bool,
+    who: Who,
     avoid: frozenset[JobId] = frozenset(),
 ) -> Place | None:
     """The best replica of this deployment with a free place; None when there is none."""
     best: Place | None = None
     best_cost = (0, 0)
     for place in places:
-        if place.deployment != deployment or place.job in avoid or not place.free(batch=batch):
+        if place.deployment != deployment or place.job in avoid or not place.free(who):
             continue
         cost = (place.tokens - place.matched(blocks) * BLOCK_TOKENS, place.active)
         if best is None or cost < best_cost:

@@ -14,7 +14,7 @@ from mycelium.base.ids import JobId
 from mycelium.base.limits import QUEUE_KEY_REQUESTS_MAX, QUEUE_REQUESTS_MAX
 from mycelium.inference.commands import Queue, Seen
 from mycelium.inference.fair import FairQueue
-from mycelium.inference.router import Place, choose
+from mycelium.inference.router import Place, Who, choose
 from mycelium.serve.openai.errors import too_many
 from mycelium.serve.openai.http1 import Broken, Client, Target, target_of
 from mycelium.serve.openai.table import DeploymentRow, ReplicaRow, Table
@@ -51,11 +51,13 @@ class Member(Place):
 
 
 class Waiter:
-    def __init__(self, blocks: Sequence[int], tokens: int, batch: bool, avoid: frozenset[JobId]) -> None:
+    def __init__(self, key: str, blocks: Sequence[int], tokens: int, batch: bool, avoid: frozenset[JobId]) -> None:
+        self.key = key
         self.blocks = blocks
         self.tokens = tokens
         self.batch = batch
         self.avoid = avoid
+        self.lined_up = True
         self.granted: asyncio.Future[Member] = asyncio.get_running_loop().create_future()
         self.since = time.monotonic()
 
@@ -67,6 +69,7 @@ class Fleet:
         self.members: dict[JobId, Member] = {}
         self._queues: dict[str, FairQueue[Waiter]] = {}
         self._people_until_s: dict[str, float] = {}
+        self._answering: dict[tuple[str, str], int] = {}  # by deployment and key: answers under way
         self._probing: set[asyncio.Task[None]] = set()
         self._oldest: dict[str, dict[int, float]] = {}
 
@@ -114,20 +117,19 @@ class Fleet:
         self, key: str, deployment: str, blocks: Sequence[int], tokens: int, *, batch: bool, avoid: frozenset[JobId]
     ) -> AsyncIterator[Member]:
         """A place on a replica, for as long as the context lasts. Errors: `ApiError` 429 when the queue is full."""
-        member = await self._wait(key, deployment, Waiter(blocks, tokens, batch, avoid))
+        waiter = Waiter(key, blocks, tokens, batch, avoid)
+        member = await self._wait(key, deployment, waiter)
         try:
             yield member
         finally:
-            member.end(tokens, batch=batch)
-            if not batch:
-                self._people_until_s[deployment] = time.monotonic() + PEOPLE_S
-            self.pump(deployment)
+            self._give_back(member, waiter)
 
     async def _wait(self, key: str, deployment: str, waiter: Waiter) -> Member:
         queue = self._queues.setdefault(deployment, FairQueue())
         if len(queue) == 0 and (not waiter.batch or not queue.batch_lines):
             found = self._take(deployment, waiter)
             if found is not None:
+                queue.pass_by(key, waiter.tokens, batch=waiter.batch)
                 return found
         if not waiter.batch and len(queue) >= QUEUE_REQUESTS_MAX:
             raise too_many(f"{len(queue)} requests wait for {deployment}; try again later", 2.0)
@@ -137,29 +139,45 @@ class Fleet:
         since = self._oldest.setdefault(deployment, {})
         if not waiter.batch:
             since[number] = waiter.since
+            self.pump(deployment)  # there may be a place for this key that was none for those who wait already
         try:
             return await waiter.granted
         except asyncio.CancelledError:
             if waiter.granted.done() and not waiter.granted.cancelled():
-                self._give_back(deployment, waiter)  # it was granted a place in the moment in which it gave up
-            else:
+                # It was granted a place in the moment in which it gave up.
+                self._give_back(waiter.granted.result(), waiter)
+            elif waiter.lined_up:
                 queue.drop(number, key, batch=waiter.batch)
             raise
         finally:
             since.pop(number, None)
 
-    def _give_back(self, deployment: str, waiter: Waiter) -> None:
-        waiter.granted.result().end(waiter.tokens, batch=waiter.batch)
-        self.pump(deployment)
+    def _give_back(self, member: Member, waiter: Waiter) -> None:
+        member.end(waiter.tokens, batch=waiter.batch)
+        if not waiter.batch:
+            place = (member.deployment, waiter.key)
+            self._answering[place] -= 1
+            if not self._answering[place]:
+                del self._answering[place]
+            self._people_until_s[member.deployment] = time.monotonic() + PEOPLE_S
+        self.pump(member.deployment)
+
+    def _who(self, deployment: str, key: str, batch: bool) -> Who:
+        if batch:
+            return Who.LINE
+        return Who.MORE if (deployment, key) in self._answering else Who.FIRST
 
     def _take(self, deployment: str, waiter: Waiter) -> Member | None:
-        mine = self._of(deployment)
-        found = choose(mine, deployment, waiter.blocks, batch=waiter.batch, avoid=waiter.avoid)
+        mine, who = self._of(deployment), self._who(deployment, waiter.key, waiter.batch)
+        found = choose(mine, deployment, waiter.blocks, who, waiter.avoid)
         if found is None and waiter.avoid:  # better the one that failed than none, once it answers again
-            found = choose(mine, deployment, waiter.blocks, batch=waiter.batch)
+            found = choose(mine, deployment, waiter.blocks, who)
         if not isinstance(found, Member):
             return None
         found.begin(waiter.blocks, waiter.tokens, batch=waiter.batch)
+        if not waiter.batch:
+            place = (deployment, waiter.key)
+            self._answering[place] = self._answering.get(place, 0) + 1
         return found
 
     def pump(self, deployment: str) -> None:
@@ -167,14 +185,15 @@ class Fleet:
         queue = self._queues.get(deployment)
         if queue is None:
             return
-        mine = self._of(deployment)
-        while True:
-            for_batch = any(member.free(batch=True) for member in mine)
-            if not for_batch and not any(member.free(batch=False) for member in mine):
-                return
-            waiter = queue.pop(batch_too=for_batch)
+        for_whom: set[Who] = set()
+        while len(queue) or queue.batch_lines:
+            mine = self._of(deployment)
+            for_whom.clear()
+            for_whom.update(who for who in Who if any(member.free(who) for member in mine))
+            waiter = queue.pop(lambda key, batch: self._who(deployment, key, batch) in for_whom)
             if waiter is None:
                 return
+            waiter.lined_up = False
             if waiter.granted.done():
                 continue
             found = self._take(deployment, waiter)
