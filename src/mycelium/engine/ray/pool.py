@@ -55,6 +55,8 @@ class RayPool(LocalPool):
     Errors: whoever runs something gets `Unavailable` when there was no worker for `patience_s`.
     """
 
+    trip_ns = 500_000
+
     def __init__(
         self,
         address: str | Callable[[], Offer],
@@ -331,7 +333,9 @@ class _RaySeat(Seat):
     def room(self) -> bool:
         if not self.ready:
             return False
-        return not self.held or (not self.unknown and self.cost_ns < AHEAD_NS and len(self.held) < AHEAD_COUNT_MAX)
+        if not self.held:
+            return True
+        return not self.unknown and self.cost_ns < AHEAD_NS and len(self.held) < AHEAD_COUNT_MAX
 
     def begun(self) -> set[int]:
         (count,) = messages.MARK_COUNT.unpack_from(self.mark)

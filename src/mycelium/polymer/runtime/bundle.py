@@ -10,9 +10,13 @@ from collections.abc import Callable
 from typing import Any
 
 from mycelium.polymer.kernel import Kernel
-from mycelium.polymer.runtime.costs import Cost
+from mycelium.polymer.runtime.costs import GROWTH, SHARE, Cost
 from mycelium.polymer.runtime.pool import Given, Raised, Shared, Work
 from mycelium.polymer.runtime.work import FAN, width
+
+REST = "rest"  # calls that a worker left undone: cut into batches when they are asked for, never sent as they are
+EAGER_CALLS = 16_384  # in a first batch of unknown cost: what a tenth of a megabyte holds
+_TINY = (bool, int, float)
 
 
 class Bundle:
@@ -25,6 +29,10 @@ class Bundle:
         self.failed: tuple[int, Raised] | None = None  # the failed call with the lowest index
 
     def cut(self, slots: int) -> Work | None:
+        raise NotImplementedError
+
+    def less(self, rest: Work, slots: int) -> Work:
+        """The next batch of what a worker left undone."""
         raise NotImplementedError
 
     def keep(self, work: Work, given: Given) -> None:
@@ -40,7 +48,7 @@ class Bundle:
         while self.again:
             work = self.again.popleft()
             if self.failed is None or work.first < self.failed[0]:
-                return work
+                return work if work.how != REST else self.less(work, slots)
         return self.cut(slots) if self.failed is None else None
 
     def fail(self, work: Work, raised: Raised) -> None:
@@ -104,12 +112,25 @@ class One(Bundle):
 
 
 class Many(Bundle):
-    """A map: results in the order of the calls, whatever the order in which they come."""
+    """A map: results in the order of the calls, whatever the order in which they come.
+
+    `trip_ns`: see `Pool`. Where a round trip is dear, the first batch is not small, but workers may do a part of it
+    (`some`), and no batch should take less than a trip.
+    """
 
     def __init__(
-        self, at: int, kernel: Kernel, cost: Cost, columns: list[Any], shared: list[tuple[int, Shared]]
+        self,
+        at: int,
+        kernel: Kernel,
+        cost: Cost,
+        columns: list[Any],
+        shared: list[tuple[int, Shared]],
+        *,
+        trip_ns: int = 0,
     ) -> None:
         super().__init__(at, kernel, cost)
+        self.trip_ns = trip_ns
+        self.eager = trip_ns > 0 and all(len(column) and type(column[0]) in _TINY for column in columns)
         self.columns, self.shared = columns, shared
         self.total = len(columns[0])
         self.cursor = 0
@@ -121,9 +142,35 @@ class Many(Bundle):
         first = self.cursor
         if first >= self.total:
             return None
-        count = self.cost.batch(self.total - first, slots)
+        left = self.total - first
+        if self.eager and not self.cost.calls:
+            count = max(1, min(EAGER_CALLS, left // (slots * SHARE)))
+            self.cursor = first + count
+            work = self.piece(first, count)
+            work.how = "some"
+            return work
+        count = self._count(left, slots)
         self.cursor = first + count
         return self.piece(first, count)
+
+    def less(self, rest: Work, slots: int) -> Work:
+        count = self._count(rest.calls, slots)
+        if count < rest.calls:
+            self._left(rest.first + count, rest.calls - count)
+        return self.piece(rest.first, count)
+
+    def _count(self, left: int, slots: int) -> int:
+        count = self.cost.batch(left, slots)
+        if self.trip_ns and self.cost.calls:
+            worth = int(self.trip_ns / max(self.cost.call_ns, 1.0))
+            count = max(count, min(worth, left, self.cost.largest * GROWTH))
+        return count
+
+    def _left(self, first: int, count: int) -> None:
+        self.again.appendleft(Work(REST, self.kernel, (), calls=count, first=first, place=self))
+
+    def waiting(self) -> bool:
+        return bool(self.again)
 
     def piece(self, first: int, count: int) -> Work:
         values = ([column[first : first + count] for column in self.columns], self.shared)
@@ -141,9 +188,12 @@ class Many(Bundle):
         return parts
 
     def keep(self, work: Work, given: Given) -> None:
-        self.cost.measured(work.calls, given.spent_ns)
+        done = len(given.value) if work.how == "some" else work.calls
+        if done < work.calls:
+            self._left(work.first + done, work.calls - done)
+        self.cost.measured(done, given.spent_ns)
         self.parts[work.first] = given.value
-        self.back += work.calls
+        self.back += done
 
     def finished(self) -> bool:
         return self.back == self.total

@@ -26,7 +26,7 @@ class Shared:
 class Work:
     """One batch: what a worker does in one go.
 
-    `how` is `call each fold trees scan loop`; `values` are its arguments, whose `Shared` ones are carried once.
+    `how` is `call each some fold trees scan loop`; `values` are its arguments, whose `Shared` ones are carried once.
     `calls` is how many calls it stands for, `cost_ns` what it should take (0: not known), `place` what the source
     wants to remember of it. `copy_of` is set on a straggler's copy.
     """
@@ -133,6 +133,13 @@ class Source(Protocol):
 class Pool(Protocol):
     @property
     def slots(self) -> int: ...
+
+    @property
+    def trip_ns(self) -> int:
+        """What a batch costs on its way, where that is much; there workers know `some`, a map's batch of which they
+        may answer with the first results only. Else 0.
+        """
+        ...
 
     @property
     def lock(self) -> AbstractContextManager[Any]: ...

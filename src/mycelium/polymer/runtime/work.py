@@ -6,12 +6,14 @@ an associative scan, over blocks of `width`.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from functools import partial, reduce
 from math import isqrt
 from typing import Any
 
 FAN = 16
+GROWTH = 16  # while the cost of a call is being found out, so many times as many as before are tried next
 
 
 class CallFailed(Exception):
@@ -47,6 +49,26 @@ def each(kernel: Callable[..., Any], columns: Sequence[Sequence[Any]], shared: S
         at = len(out)
         raise CallFailed(at, _merge(tuple(column[at] for column in columns), shared)) from error
     return out
+
+
+def some(
+    kernel: Callable[..., Any], columns: Sequence[Sequence[Any]], shared: Sequence[tuple[int, Any]], limit_ns: int
+) -> list[Any]:
+    """`each`, for about so long: the results of as many calls from the first on as were done by then, and at least
+    one.
+    """
+    out: list[Any] = []
+    begun_ns, total, size = time.perf_counter_ns(), len(columns[0]), 1
+    while True:
+        try:
+            out += each(kernel, [column[len(out) : len(out) + size] for column in columns], shared)
+        except CallFailed as failed:
+            failed.index += len(out)
+            raise
+        spent_ns = time.perf_counter_ns() - begun_ns
+        if len(out) == total or spent_ns >= limit_ns:
+            return out
+        size = max(1, min(GROWTH * size, (limit_ns - spent_ns) * len(out) // max(spent_ns, 1)))
 
 
 def _merge(xs: tuple[Any, ...], shared: Sequence[tuple[int, Any]]) -> tuple[Any, ...]:

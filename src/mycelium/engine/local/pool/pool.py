@@ -51,6 +51,8 @@ class LocalPool:
     millisecond.
     """
 
+    trip_ns = 0  # a tenth of a millisecond is not much
+
     def __init__(self, workers: int | None = None) -> None:
         count = workers if workers is not None else len(os.sched_getaffinity(0))
         if not 1 <= count <= POOL_WORKERS_MAX:
@@ -361,7 +363,7 @@ class LocalPool:
     def _line(self, seat: Seat, work: Work) -> tuple[Any, ...]:
         """What travels of a batch; kernels and shared values that the worker does not know yet go ahead of it."""
         values = work.values
-        if work.how == "each":
+        if work.how in ("each", "some"):
             columns, shared = values
             values = (columns, [(at, self._known(seat, one, wire.SHARED)) for at, one in shared])
         return (
