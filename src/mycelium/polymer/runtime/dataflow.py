@@ -168,7 +168,7 @@ class Run:
             shared = [(position, Shared(reads[position])) for position in op.shared]
             if kernel.cache and self.memo is not None:
                 return self._remembered(at, kernel, cost, columns, shared)
-            return bundles.Many(at, kernel, cost, columns, shared, eager=self.pool.partial)
+            return bundles.Many(at, kernel, cost, columns, shared, trip_ns=self.pool.trip_ns)
         xs = elements(reads[0])
         if op.verb == "reduce" and op.associative and len(xs):
             return bundles.Tree(at, kernel, cost, xs, each, self.pool.slots)
