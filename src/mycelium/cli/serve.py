@@ -7,20 +7,27 @@ from typing import Annotated, Any
 
 import typer
 
-from mycelium.base.errors import Unavailable
+from mycelium.base.errors import Missing, Refused, Unavailable
 from mycelium.cli import show
 from mycelium.cli.client import Client, connect
 from mycelium.cli.options import Json
 
 WAIT_S = 900.0
 LOOK_S = 0.1
+KEY_LENGTH_MAX = 1024
 
 
 def serve(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The model, and what it is served as.")],
-    model: Annotated[str, typer.Option(metavar="MODEL", help="The model, when it is served under another name.")] = "",
+    model: Annotated[
+        str,
+        typer.Option(metavar="MODEL", help="The model, when it is served under another name here or at the upstream."),
+    ] = "",
     upstream: Annotated[
         str, typer.Option(metavar="URL", help="Pass it on to this server, which speaks OpenAI's API.")
+    ] = "",
+    key_file: Annotated[
+        str, typer.Option(metavar="FILE", help="The key that the upstream is shown; - reads it from stdin.")
     ] = "",
     replicas: Annotated[int | None, typer.Option(metavar="N", help="So many, always. [1]")] = None,
     least: Annotated[int | None, typer.Option("--min", metavar="N", help="At least; 0 lets it sleep.")] = None,
@@ -54,6 +61,7 @@ def serve(
         "name": name,
         "model": model or (None if upstream else name),
         "upstream": upstream or None,
+        "upstream_key": _key(key_file),
         "replicas_min": replicas if least is None else least,
         "replicas_max": replicas if most is None else most,
         "cpus": cpus or None,
@@ -82,6 +90,20 @@ def serve(
     show.note(f"talk to it: myc chat {name}    make a key: myc key create --name KEY")
 
 
+def _key(path: str) -> str | None:
+    """Errors: `Missing`, `Refused`."""
+    if not path:
+        return None
+    try:
+        with open(0 if path == "-" else path, encoding="utf-8", errors="replace") as file:
+            key = file.read(KEY_LENGTH_MAX).strip()
+    except OSError as error:
+        raise Missing(f"{path} cannot be read: {error.strerror}") from None
+    if not key:
+        raise Refused(f"{path} holds no key")
+    return key
+
+
 def _say_dry(found: dict[str, Any], *, json: bool) -> None:
     if json:
         show.document(found)
@@ -105,14 +127,18 @@ def wait_ready(client: Client, name: str) -> Any:
         found = client.get(f"/deployments/{name}")
         ready = sum(1 for replica in found["replicas"] if replica["state"] == "ready")
         gateway = client.get("/deployments")["gateway"]
-        if gateway and (found["upstream"] or ready >= min(found["target"], found["replicas_max"])):
+        if gateway and found["upstream"] and found["state"] != "starting":
+            if found["state"] == "away":
+                show.note(f"{found['upstream']} does not answer yet: {show.clean(found['replicas'][0]['why'])}")
+            return found
+        if gateway and found["model"] and ready >= min(found["target"], found["replicas_max"]):
             return found
         if found["failures"] >= 3:
             raise Unavailable(
                 f"the replicas of {name} fail: {found['message']}",
                 hint=f"`myc jobs --all` lists them as 'serve {name}'",
             )
-        said = f"{ready} of {found['target']} replicas are ready"
+        said = f"{ready} of {found['target']} replicas are ready" if found["model"] else "asking the upstream"
         if said != told:
             told = said
             show.note(said)

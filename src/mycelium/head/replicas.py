@@ -79,6 +79,7 @@ def _best(one: Seen | None, other: Seen) -> Seen:
         max(one.ttft_ms, other.ttft_ms),
         one.requests + other.requests,
         one.tokens + other.tokens,
+        "" if one.ready or other.ready else one.fault,
     )
 
 

@@ -64,7 +64,7 @@ class Queue(Struct, frozen=True):
 
 
 class Seen(Struct, frozen=True):
-    """One replica as one gateway sees it. `silent_ms`: since it last answered."""
+    """One replica, or an upstream, as one gateway sees it. `silent_ms`: since it last answered."""
 
     job: JobId
     attempt: int
@@ -75,6 +75,7 @@ class Seen(Struct, frozen=True):
     ttft_ms: int = 0
     requests: int = 0
     tokens: int = 0
+    fault: str = ""  # of an upstream: why it cannot be used
 
 
 class Report(Struct, frozen=True, tag="report"):

@@ -56,6 +56,7 @@ class Serving(Struct, frozen=True):
     context: int = 2048
     workdir: Digest | None = None  # the tree that a replica begins with: the weights and the program
     on: tuple[str, ...] = ()
+    upstream_model: str = ""  # what the upstream calls it; empty: as the deployment is called
 
     @property
     def scales(self) -> bool:

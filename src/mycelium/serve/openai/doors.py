@@ -28,6 +28,8 @@ from mycelium.nodes.select import parse_terms
 from mycelium.serve.http.auth import TheAccount, TheHead, hash_token
 from mycelium.serve.http.schema import flat
 from mycelium.serve.http.wire import ERRORS, answer, fields, read_document
+from mycelium.serve.openai import upstream_keys
+from mycelium.serve.openai.upstreams import name_of
 from mycelium.store.objects import Objects
 from mycelium.store.tree import Kind as EntryKind
 from mycelium.store.tree import TreeEntry, encode_tree, tree_of
@@ -48,6 +50,7 @@ DEPLOY_BODY = flat(
     name=TEXT,
     model=TEXT,
     upstream={"type": "string", "maxLength": 512},
+    upstream_key={"type": "string", "maxLength": upstream_keys.LENGTH_MAX},
     kind={"type": "string", "enum": [kind.value for kind in Kind]},
     backend={"type": "string", "enum": [backend.value for backend in Backend]},
     replicas_min={**NUMBER, "maximum": REPLICAS_MAX},
@@ -151,18 +154,19 @@ def deployment_view(core: Core, found: Deployment, now_ns: int) -> dict[str, Any
                 "node": task.nodes[0] if task is not None and task.live_ranks() else None,
                 "started": time_view(replica.started_ns),
                 "ready": time_view(replica.ready_ns),
-                "active": seen.active,
-                "tokens_s": round(seen.tokens_s, 1),
-                "ttft_ms": seen.ttft_ms,
-                "requests": seen.requests,
-                "tokens": seen.tokens,
+                **_measured(seen),
                 "why": replica.why,
             }
         )
+    if serving.upstream and (seen := load.seen.get(name_of(found.name))):
+        state = "ready" if seen.ready else "away"
+        nothing = dict.fromkeys(("node", "started", "ready"))
+        replicas.append({"job": "upstream", "state": state, **nothing, **_measured(seen), "why": seen.fault})
     return {
         "name": found.name,
         "model": serving.model or None,
         "upstream": serving.upstream or None,
+        "upstream_model": serving.upstream_model or None,
         "kind": serving.kind.value,
         "backend": serving.backend.value,
         "by": found.by,
@@ -183,11 +187,23 @@ def deployment_view(core: Core, found: Deployment, now_ns: int) -> dict[str, Any
     }
 
 
+def _measured(seen: Seen) -> dict[str, Any]:
+    return {
+        "active": seen.active,
+        "tokens_s": round(seen.tokens_s, 1),
+        "ttft_ms": seen.ttft_ms,
+        "requests": seen.requests,
+        "tokens": seen.tokens,
+    }
+
+
 def state_of(found: Deployment, replicas: list[dict[str, Any]]) -> str:
     if found.leaving:
         return "leaving"
-    if found.serving.upstream or any(replica["state"] == "ready" for replica in replicas):
+    if any(replica["state"] == "ready" for replica in replicas):
         return "ready"
+    if found.serving.upstream:
+        return "away" if replicas else "starting"
     if found.target == 0:
         return "asleep"  # the next request wakes it
     return "failing" if found.failures else "starting"
@@ -222,7 +238,7 @@ async def deploy(request: Request, head: TheHead, account: TheAccount) -> Respon
     """With `dry_run` nothing happens: the answer shows the command that replicas would run."""
     asked = fields(
         await read_document(request),
-        **dict.fromkeys(("name", "model", "upstream", "kind", "backend", "cpus", "memory", "on"), str),
+        **dict.fromkeys(("name", "model", "upstream", "upstream_key", "kind", "backend", "cpus", "memory", "on"), str),
         **dict.fromkeys(("replicas_min", "replicas_max", "gpus", "parallel", "context"), int),
         dry_run=bool,
     )
@@ -236,6 +252,10 @@ async def deploy(request: Request, head: TheHead, account: TheAccount) -> Respon
         return answer({**view, "state": "dry-run", "replicas": [], "message": _impossible(head.core, shown, account)})
     if not serving.upstream:
         check_possible(head.core.site, launch.request(name, serving), account)
+    known = state.deployments.get(name)
+    same = known is not None and known.serving.upstream == serving.upstream
+    if account.admin and (asked["upstream_key"] or not same):  # a key goes to no other server than it was given for
+        await asyncio.to_thread(upstream_keys.keep, request.app.state.gateway.home, name, asked["upstream_key"] or "")
     await head.ask(Deploy(account.id, name, serving))
     return answer(deployment_view(head.core, find_deployment(state, name), head.clock.now_ns()), 201)
 
@@ -254,7 +274,12 @@ def _serving(asked: dict[str, Any], core: Core) -> Serving:
     if asked["upstream"]:
         kind = _one_of(Kind, asked["kind"] or "chat", "kind")
         parallel = asked["parallel"] or 64
-        return Serving(upstream=asked["upstream"].rstrip("/"), kind=kind, parallel=parallel, replicas_min=0)
+        upstream, model = asked["upstream"].rstrip("/"), asked["model"] or ""
+        if model:
+            check_name(model, "model")
+        return Serving(upstream=upstream, kind=kind, parallel=parallel, replicas_min=0, upstream_model=model)
+    if asked["upstream_key"]:
+        raise Refused("only an upstream is shown a key", hint="name it with --upstream")
     model = find_model(core.site.inference, asked["model"] or asked["name"] or "")
     least = 1 if asked["replicas_min"] is None else asked["replicas_min"]
     most = max(least, 1) if asked["replicas_max"] is None else asked["replicas_max"]
@@ -293,9 +318,10 @@ def _with_tree(objects: Objects, serving: Serving, core: Core) -> Serving:
 
 
 @router.delete("/deployments/{name:path}", summary="Serve it no more")
-async def undeploy(name: str, head: TheHead, account: TheAccount) -> Response:
+async def undeploy(name: str, request: Request, head: TheHead, account: TheAccount) -> Response:
     """Its replicas get no new requests, and are stopped when they have none left."""
     await head.ask(Undeploy(account.id, name))
+    await asyncio.to_thread(upstream_keys.keep, request.app.state.gateway.home, name, "")
     return answer({"leaving": name}, 202)
 
 

@@ -10,6 +10,7 @@ from typing import Annotated
 import msgspec
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import Response, StreamingResponse
+from msgspec.structs import replace
 from starlette.datastructures import State
 
 from mycelium.base.errors import Refused, Unknown
@@ -21,6 +22,7 @@ from mycelium.inference.rules import find_batch, find_file
 from mycelium.serve.http.auth import TheHead
 from mycelium.serve.http.machines import Opened
 from mycelium.serve.http.wire import answer
+from mycelium.serve.openai import upstream_keys
 from mycelium.serve.openai.table import Machines, mark, table_of
 
 QUIET_S = 5.0  # so that a gateway notices that the head is gone
@@ -61,6 +63,7 @@ async def _tables(head: Head, app: State) -> AsyncIterator[bytes]:
             now = mark(head.core.site, machines)
             if now != known:
                 known = now
+                machines = replace(machines, upstream_keys=upstream_keys.read(machines.home))
                 yield msgspec.json.encode(table_of(head.core.site, machines)) + b"\n"
             try:
                 async with asyncio.timeout(QUIET_S):

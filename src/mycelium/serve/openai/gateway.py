@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 
 from mycelium.base.errors import Problem
-from mycelium.inference.commands import Report
+from mycelium.inference.commands import Report, Seen
 from mycelium.serve.openai.batches import Batches
 from mycelium.serve.openai.callers import Callers
 from mycelium.serve.openai.completions import Completions
@@ -20,6 +20,7 @@ from mycelium.serve.openai.metering import Meter
 from mycelium.serve.openai.relay import Relay
 from mycelium.serve.openai.runner import Runner
 from mycelium.serve.openai.table import Table
+from mycelium.serve.openai.upstreams import Upstreams
 from mycelium.store.directory import DirectoryObjects
 
 REPORT_S = 1.0
@@ -43,6 +44,7 @@ class Gateway:
         self.files = Files(self.link, self.objects)
         self.batches = Batches(self.link, self.files)
         self.runner = Runner(self.boot, self.link, self.objects, self.fleet, self.completions)
+        self.upstreams = Upstreams(self.client, self.fleet)
         self.told_once = asyncio.Event()
 
     def told(self, table: Table) -> None:
@@ -56,6 +58,7 @@ class Gateway:
         async with asyncio.TaskGroup() as group:
             group.create_task(self.link.follow(self.told))
             group.create_task(self.fleet.probe_for_ever())
+            group.create_task(self.upstreams.watch_for_ever())
             group.create_task(self.runner.run())
             group.create_task(self._report_for_ever())
 
@@ -65,7 +68,7 @@ class Gateway:
         while True:
             now = (
                 self.fleet.queues(),
-                [(seen.job, seen.attempt, seen.ready, seen.active > 0) for seen in self.fleet.seen()],
+                [(seen.job, seen.attempt, seen.ready, seen.active > 0) for seen in self._seen()],
             )
             if now != said or loop.time() - said_at >= REPORT_S:
                 said, said_at = now, loop.time()
@@ -75,9 +78,12 @@ class Gateway:
 
     async def _report(self, *, last: bool = False) -> None:
         window = self.meter.window(now=last)
-        report = Report(self.boot, self.url, self.fleet.queues(), self.fleet.seen(), *window)
+        report = Report(self.boot, self.url, self.fleet.queues(), self._seen(), *window)
         await self.link.do(report)
         self.meter.told(report)
+
+    def _seen(self) -> tuple[Seen, ...]:
+        return self.fleet.seen() + self.upstreams.seen()
 
     async def say_the_last(self) -> None:
         """What was used and not yet told, before the process ends."""

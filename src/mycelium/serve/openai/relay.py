@@ -47,10 +47,11 @@ class Relay:
         body = msgspec.json.encode(wire_body(row, asked))
         blocks = prefixes(asked.text)
         avoid: frozenset[JobId] = frozenset()
+        headers = _headers(row)
         for _ in range(REPLICA_TRIES_MAX):
             async with self._fleet.place(key, row.name, blocks, asked.tokens, batch=batch, avoid=avoid) as member:
                 try:
-                    reply = await self._client.send(member.target, "POST", _path(member, asked), body, HEADERS)
+                    reply = await self._client.send(member.target, "POST", _path(member, asked), body, headers)
                     try:
                         data = await reply.read(ANSWER_BYTES_MAX)
                     finally:
@@ -79,12 +80,13 @@ class Relay:
         body = msgspec.json.encode(wire_body(row, asked))
         blocks = prefixes(asked.text)
         avoid: frozenset[JobId] = frozenset()
+        headers = _headers(row)
         for _ in range(REPLICA_TRIES_MAX):
             async with self._fleet.place(key, row.name, blocks, asked.tokens, batch=False, avoid=avoid) as member:
                 reply: Reply | None = None
                 tally.waits_on(member)
                 try:
-                    reply = await self._client.send(member.target, "POST", _path(member, asked), body, HEADERS)
+                    reply = await self._client.send(member.target, "POST", _path(member, asked), body, headers)
                     if reply.status == 503:
                         self._fleet.suspect(member)
                         avoid |= {member.job}
@@ -179,12 +181,17 @@ class Tally:
 
 def wire_body(row: DeploymentRow, asked: Asked) -> Mapping[str, Any]:
     """What is sent: the request, with a usage event asked for, because every token is accounted for."""
+    body = {**asked.body, "model": row.upstream_model} if row.upstream_model else asked.body
     if asked.path == "/v1/embeddings" and not row.upstream:
-        return {**asked.body, "encoding_format": "float"}
+        return {**body, "encoding_format": "float"}
     if not asked.stream:
-        return asked.body
-    options = asked.body.get("stream_options") or {}
-    return {**asked.body, "stream_options": {**options, "include_usage": True}}
+        return body
+    options = body.get("stream_options") or {}
+    return {**body, "stream_options": {**options, "include_usage": True}}
+
+
+def _headers(row: DeploymentRow) -> Mapping[str, str]:
+    return {**HEADERS, "authorization": f"Bearer {row.upstream_key}"} if row.upstream_key else HEADERS
 
 
 def _path(member: Member, asked: Asked) -> str:

@@ -26,6 +26,8 @@ class DeploymentRow(Struct, frozen=True):
     by: str
     changed_s: int
     leaving: bool  # gets no new request; what it has is ended
+    upstream_model: str = ""
+    upstream_key: str = ""
 
 
 class ReplicaRow(Struct, frozen=True):
@@ -73,12 +75,13 @@ class Table(Struct, frozen=True):
 
 
 class Machines(Struct, frozen=True):
-    """Where the passages of the machines that joined are, by node, and what gateways show there."""
+    """Where the passages of the machines that joined are, by node, and what gateways show there and to upstreams."""
 
     home: Path
     secret: str
     passages: Mapping[NodeId, str] = {}
     ca: str = ""
+    upstream_keys: Mapping[str, str] = {}  # by deployment
 
 
 def mark(state: State, machines: Machines) -> tuple[object, ...]:
@@ -101,6 +104,8 @@ def table_of(state: State, machines: Machines) -> Table:
             known.by,
             known.changed_ns // 1_000_000_000,
             known.leaving,
+            known.serving.upstream_model,
+            machines.upstream_keys.get(name, ""),
         )
         for name, known in inference.deployments.items()
     )
