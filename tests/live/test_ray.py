@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from mycelium.engine.ray.doubt import REFUSED_S
 from tests.live.disk import small_disk
 from tests.live.rig.net import needs_rig
 from tests.live.rig.site import RigSite, rig_site
@@ -254,6 +255,35 @@ def test_an_array_ends_whole_and_each_task_is_committed_once(
     committed = [said for said in site.story(job) if "was committed" in said]
     assert len(committed) == 18
     assert {int(line) for line in (tmp_path / "ran").read_text().split()} == set(range(18))
+
+
+def test_a_host_on_which_all_was_killed_is_dead_for_certain_and_its_job_does_not_wait_for_patience(
+    site: RigSite,
+) -> None:
+    job = site.submit("sh", "-c", "test $MYC_ATTEMPT != 1 || exec sleep 600", on="edge")
+    node = site.wait(job, "running")["nodes"][0]
+    host = int(site.nodes()[node]["name"].removeprefix("host"))
+    site.kill_all(host)
+    assert site.wait(job)["attempt"] == 2
+    assert any("nothing of it runs on its machine any more" in said for said in site.story(job)), site.story(job)
+    site.join(host)
+
+
+def test_a_step_whose_shim_alone_is_left_is_no_dead_node_and_the_next_join_finds_it(site: RigSite) -> None:
+    job = site.submit("sh", "-c", "while ! test -e go; do sleep 0.1; done", on="edge")
+    node = site.wait(job, "running")["nodes"][0]
+    host = int(site.nodes()[node]["name"].removeprefix("host"))
+    step = next((site.home(host) / "nodes" / node / "steps").glob("*"))
+    kept = {int(json.loads((step / "pid").read_text())["pid"])}
+    kept |= {child.pid for pid in kept for child in psutil.Process(pid).children(recursive=True)}
+    end([each for each in site.find(host, "") if each.pid not in kept])
+    site.running[host].wait()
+    wait_for(lambda: site.state(node) == "suspect", "the node to be suspect")
+    time.sleep(REFUSED_S + 1)  # so long that a dead one would have been found dead
+    site.join(host)
+    (step / "work" / "go").touch()
+    assert site.wait(job)["state"] == "done"
+    assert not any("nothing of it runs" in said for said in site.story(job)), site.story(job)
 
 
 def test_a_host_cut_off_for_longer_than_patience_loses_its_job_and_its_old_attempt_commits_nothing(

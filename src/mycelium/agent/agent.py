@@ -26,6 +26,7 @@ from mycelium import __version__
 from mycelium.agent import finish, prepare, probes, record, tail
 from mycelium.agent.held import Held, Phase
 from mycelium.agent.launcher import Launcher
+from mycelium.agent.life import Life
 from mycelium.agent.link import Link
 from mycelium.agent.plan import SYSTEM_PATH
 from mycelium.agent.ports import Ports
@@ -85,7 +86,9 @@ class Agent:
         if settings.way is not None:  # on a machine of its own: what is not here is fetched
             self.objects = Carried(self.local, settings.way, settings.porter)
         self.share = Share(settings.cores, settings.gpus)
-        self.launcher = Launcher()
+        # Only another machine can be in doubt about this one.
+        self.life = Life(settings.directory / "life.port", settings.address) if settings.way is not None else None
+        self.launcher = Launcher(self.life.fd if self.life is not None else -1)
         self.ports = Ports(settings.directory / "ports.json")
         self.held: dict[StepId, Held] = {}
         self.tails: dict[int, asyncio.Task[None]] = {}
@@ -106,12 +109,16 @@ class Agent:
         self.ports.open({held.step.port for held in self.held.values()})
         self._spawn(self.link.run(self._greet, self.handle, self._parted))
         self._spawn(self._beat_for_ever())
+        if self.life is not None:
+            self._spawn(self.life.answer())
         await self._finished.wait()
         await self.link.wait_sent()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self.launcher.close()
+        if self.life is not None:
+            self.life.close()
 
     def finish(self) -> None:
         self._finished.set()
@@ -144,6 +151,7 @@ class Agent:
                 version=__version__,
                 python=settings.labels.get("python", ""),
                 ports=self.ports.numbers,
+                life_port=self.life.port if self.life is not None else 0,
             )
         )
         self.beat()

@@ -3,7 +3,7 @@
 It speaks over one SOCK_SEQPACKET socket on its standard input: a message is the directory of a step, with a descriptor
 for the word that the payload runs, and perhaps one that the shim shall keep open for life (the lease of a user id).
 The answer is the shim's pid, or 0 and why not. It ends when the agent's end of the socket closes. Its shims do not:
-they are sessions of their own.
+they are sessions of their own. A descriptor that it is started with stays open in all of them (see `life`).
 
 Standard library only, single-threaded.
 """
@@ -77,4 +77,6 @@ def _reap(*_: object) -> None:
 
 
 if __name__ == "__main__":
+    if (life_fd := int(sys.argv[-1])) >= 0:
+        os.set_inheritable(life_fd, False)  # forks keep it, payloads do not
     serve(socket.socket(fileno=os.dup(0)))

@@ -19,7 +19,10 @@ BOOT = "import sys; sys.path.insert(0, sys.argv[1]); import runpy; runpy.run_mod
 
 
 class Launcher:
-    def __init__(self) -> None:
+    """`life_fd`: a descriptor that every shim shall keep open for life; -1: none."""
+
+    def __init__(self, life_fd: int = -1) -> None:
+        self._life_fd = life_fd
         self._door: socket.socket | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._turn = asyncio.Lock()
@@ -54,12 +57,13 @@ class Launcher:
         ours.setblocking(False)
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-I", "-S", "-c", BOOT, SOURCES, forkserver.__name__],
+                [sys.executable, "-I", "-S", "-c", BOOT, SOURCES, forkserver.__name__, str(self._life_fd)],
                 stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
                 stderr=output,
                 cwd="/",
                 start_new_session=True,
+                pass_fds=[self._life_fd] if self._life_fd >= 0 else [],
             )
         self._door = ours
 

@@ -99,6 +99,7 @@ class Hello(Struct, frozen=True, tag="hello"):
     version: str
     python: str
     ports: tuple[int, ...] = ()  # that it holds for gangs whose first rank runs here
+    life_port: int = 0  # answers as long as the agent or one of its steps lives; 0: there is none
 
 
 class Running(Struct, frozen=True):

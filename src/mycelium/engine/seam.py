@@ -18,10 +18,14 @@ class NodeUp(Struct, frozen=True):
 
 
 class NodeDown(Struct, frozen=True):
-    """The connection to an agent is gone. Its steps may well go on: a reason for suspicion, not for eviction."""
+    """The connection to an agent is gone. Its steps may well go on: a reason for suspicion, not for eviction.
+
+    `dead`: the engine knows that nothing of the node runs any more, its steps included.
+    """
 
     node: NodeId
     why: str
+    dead: bool = False
 
 
 class Entrance(Protocol):

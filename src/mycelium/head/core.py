@@ -231,7 +231,7 @@ class Core:
     def _node_down(self, command: NodeDown) -> None:
         known = self._heard.get(command.node)
         if known is not None:
-            self._heard[command.node] = replace(known, gone=command.why or "not reachable")
+            self._heard[command.node] = replace(known, gone=command.why or "not reachable", dead=command.dead)
 
     def _beat(self, beat: Beat) -> None:
         if beat.node not in self._greeted:

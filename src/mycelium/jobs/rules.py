@@ -332,7 +332,7 @@ EXPLAINED = {
 def decide_node_event(site: Site, index: Index, event: NodeEvent, job: Job, task: Task) -> list[JobEvent]:
     """What a node's event means for one of the tasks that hold it."""
     if isinstance(event, NodeLost):
-        ended = Ended(Reason.LOST, 137, f"{event.node} was lost")
+        ended = Ended(Reason.LOST, 137, f"{event.node} was lost: {event.why}")
         return decide_ended(site, index, job, task, _ranks_on(task, event.node), ended, Cause.NODE_LOST)
     if isinstance(event, NodeDraining) and event.now:
         return decide_stop(job, task, Cause.DRAIN, event.by)

@@ -1,7 +1,8 @@
 """What should happen to nodes next: who is suspect, who is lost, who is back, who is empty at last.
 
 Unknown is not dead. Silence makes a node suspect first, and lost only after `lost_ns`; and no more nodes are given up
-in a minute than the rate limit allows, so that a hiccup of the head or of the network never empties the site.
+in a minute than the rate limit allows, so that a hiccup of the head or of the network never empties the site. A node of
+which the engine knows that nothing runs any more is lost at once.
 Never: reads a clock: when each node was heard last comes in as an argument.
 """
 
@@ -34,6 +35,7 @@ class Heard(Struct, frozen=True):
     spoke: bool = False  # since the head began: what was suspect or lost before stays so until it is heard
     clean: bool = False  # its last beat named nothing that the head has given to somebody else
     gone: str = ""  # the engine's word that it cannot be reached, and why
+    dead: bool = False  # ... and that nothing of it runs any more: there is nothing to wait for
 
 
 def plan(
@@ -52,6 +54,8 @@ def plan(
                 due.append(NodeDrained(node.id))
             case NodeState.SUSPECT if voice.spoke and not voice.gone and silent_ns <= patience.suspect_ns:
                 due.append(NodeBack(node.id))
+            case NodeState.SUSPECT if voice.dead:
+                due.append(NodeLost(node.id, voice.gone))
             case NodeState.SUSPECT if silent_ns > patience.lost_ns and budget > 0:
                 budget -= 1
                 due.append(NodeLost(node.id, _silence(silent_ns)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import os
 import socket
@@ -32,14 +33,25 @@ class PorterKeeper:
         self._child: subprocess.Popen[bytes] | None = None
         self._listener = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM)
         try:
-            self._listener.bind((address, 0))
+            self._bind(address)
         except OSError as error:
             self._listener.close()
             raise Unavailable(
                 f"{address} is no address of this machine: {error.strerror}", hint="`ip address` lists them"
             ) from None
         self._listener.listen(WAITING_CONNECTIONS)
-        self.address = f"{address}:{self._listener.getsockname()[1]}"
+        port: int = self._listener.getsockname()[1]
+        self.address = f"{address}:{port}"
+        with contextlib.suppress(OSError):
+            (home / "porter.port").write_text(str(port))
+
+    def _bind(self, address: str) -> None:
+        """Where it was, if that can be had: an agent that lives on tells others of the porter that it was started with."""
+        self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        with contextlib.suppress(OSError, ValueError):
+            self._listener.bind((address, int((self._home / "porter.port").read_text())))
+            return
+        self._listener.bind((address, 0))
 
     async def keep(self, key: str) -> None:
         """Until cancelled."""

@@ -29,6 +29,7 @@ from mycelium.engine.local import door
 from mycelium.engine.local.keeper import Keeper, kill_steps, wait_end
 from mycelium.engine.orders import WIRE_VERSION, Hello, Order, Report, Shutdown
 from mycelium.engine.ray import messages
+from mycelium.engine.ray.doubt import Doubts
 from mycelium.engine.ray.host import versions
 from mycelium.engine.ray.messages import Down, Give, Got, Heard, Lost, Machines, Part, Ready, Silent, Up
 from mycelium.engine.ray.raylet import Place, Raylet, Tls, free_port, keep_token
@@ -72,6 +73,7 @@ class RayEngine:
         self._machine_of: dict[NodeId, str] = dict.fromkeys(self._keepers, own)
         self._hellos: dict[NodeId, Hello] = {}  # of connected agents
         self._silent: set[str] = set()
+        self._doubts = Doubts(self._dead)
         self._events: asyncio.Queue[NodeUp | NodeDown | Report | None] = asyncio.Queue(EVENTS_MAX)
         self._writer: asyncio.StreamWriter | None = None
         self._bridge: subprocess.Popen[bytes] | None = None
@@ -142,6 +144,7 @@ class RayEngine:
         for node in [node for node, its in self._machine_of.items() if its == machine]:
             del self._machine_of[node]
             self._hellos.pop(node, None)
+            self._doubts.forget(node)
         self._tell_machines()
 
     async def watch(self) -> AsyncIterator[NodeUp | NodeDown | Report]:
@@ -164,6 +167,7 @@ class RayEngine:
         if self._lock_fd < 0:
             return
         lock_fd, self._lock_fd = self._lock_fd, -1
+        await self._doubts.stop()
         keeping, minding = self._tasks[:-1], self._tasks[-1]
         for task in keeping:
             task.cancel()
@@ -280,14 +284,17 @@ class RayEngine:
                 await self._up(machine, body)
             case Down(node=node, why=why) if node in self._hellos:
                 del self._hellos[node]
+                self._doubts.doubt(node)
                 await self._events.put(NodeDown(node, why))
             case Silent(machine=machine, why=why):
                 self._silent.add(machine)
                 for node in self._connected(machine):
+                    self._doubts.doubt(node)
                     await self._events.put(NodeDown(node, why))
             case Heard(machine=machine):
                 self._silent.discard(machine)
                 for node in self._connected(machine):
+                    self._doubts.trust(self._hellos[node])
                     await self._events.put(NodeUp(self._hellos[node]))
             case Lost(machine=machine, why=why):
                 await self._lost(machine, why)
@@ -310,6 +317,7 @@ class RayEngine:
                 return
             self._silent.discard(machine)
             self._hellos[hello.node] = hello
+            self._doubts.trust(hello)
             await self._events.put(NodeUp(hello))
 
     async def _lost(self, machine: str, why: str) -> None:
@@ -317,8 +325,13 @@ class RayEngine:
         self._silent.discard(machine)
         for node in self._connected(machine):
             del self._hellos[node]
+            self._doubts.doubt(node)
             if not said:
                 await self._events.put(NodeDown(node, why))
+
+    async def _dead(self, node: NodeId) -> None:
+        self._hellos.pop(node, None)
+        await self._events.put(NodeDown(node, "nothing of it runs on its machine any more", dead=True))
 
     def _connected(self, machine: str) -> list[NodeId]:
         return [node for node in self._hellos if self._machine_of.get(node) == machine]
