@@ -296,12 +296,17 @@ def _run_bounded(
     from mycelium.cli import boxed
     from mycelium.cli.program import Listener
     from mycelium.polymer.container import values
+    from mycelium.polymer.runtime.failure import RemoteTraceback
 
     memory_bytes = parse_size(memory) if memory else LOCAL_RUN_MEMORY_BYTES
     bounds = boxed.Bounds(memory_bytes, parse_time_ms(time) if time else LOCAL_RUN_MS)
     listener = Listener(held.manifest.name)
     try:
         return boxed.run(data, values.pack(given), bounds, listener, boxed=not trusted, verbose=verbose)
+    except OSError as error:
+        if not trusted and isinstance(error.__cause__, RemoteTraceback):
+            error.add_note("it ran in the sandbox, without your files and the network; --trust runs it as your own")
+        raise
     finally:
         listener.close()
 
@@ -377,6 +382,8 @@ def passes(
             [{"pass": name, "kernels": len(after.kernels), "text": write(after).text} for name, after in after_each]
         )
         return
+    before = ""
     for name, after in after_each:
         body = write(Module(after.graphs, {})).text.partition("\n")[2]
-        show.say(f"-- {name}: {len(after.kernels)} kernels\n{body}")
+        show.say(f"-- {name}: {len(after.kernels)} kernels" + (", nothing changed" if body == before else f"\n{body}"))
+        before = body

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import builtins
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -77,6 +76,15 @@ def _do(build: Callable[..., Value], given: Sequence[Any], verb: str) -> Any:
     return _now(build, given, verb)
 
 
+# The verbs that walk over their first argument, and over every other one.
+_WALKING = (("map", "zip", "reduce", "scan"), ("map", "zip"))
+
+
+def _is_loose(value: Any) -> bool:
+    """Whether it is walked over but no list yet: a generator, or a tuple, whose elements have types of their own."""
+    return isinstance(value, tuple) or (hasattr(value, "__iter__") and not hasattr(value, "__len__"))
+
+
 def _now(build: Callable[..., Value], given: Sequence[Any], verb: str) -> Any:
     """A program of one operation, run at once."""
     from mycelium.polymer.here import execute
@@ -86,8 +94,8 @@ def _now(build: Callable[..., Value], given: Sequence[Any], verb: str) -> Any:
     values: list[Any] = []
     for number, value in enumerate(given, 1):
         inner = value.value if isinstance(value, Ref) else value
-        if not hasattr(inner, "__len__") and verb in ("map", "zip", "reduce", "scan") and number == 1:
-            inner = list(inner)  # any iterable will do
+        if verb in _WALKING[number > 1] and not isinstance(value, Ref) and _is_loose(inner):
+            inner = list(inner)
         name = f"x{number}"
         inputs[name] = inner
         held = trace.input(Param(name, type_of(inner)))
@@ -98,4 +106,3 @@ def _now(build: Callable[..., Value], given: Sequence[Any], verb: str) -> Any:
 
 
 __all__ = ["as_kernel", "loop", "map", "reduce", "ref", "scan", "select", "zip"]
-_ = builtins

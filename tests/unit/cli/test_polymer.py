@@ -75,7 +75,8 @@ def test_a_program_is_compiled_shown_checked_and_run() -> None:
 
 def test_every_pass_is_shown() -> None:
     shown = myc("polymer", "passes", "sums_of_doubles.py:total")
-    assert "-- fuse_maps: 3 kernels" in shown
+    assert "-- fuse_maps: 3 kernels\n" in shown
+    assert "-- merge_equal: 2 kernels, nothing changed\n" in shown
     assert "%1 = reduce add(%0) each double__double associative : int" in shown
     assert "each" not in myc("polymer", "passes", "sums_of_doubles.py:total", "--off", "fuse_reduces")
 

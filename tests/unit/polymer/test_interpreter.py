@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from mycelium.base.errors import Refused
+from mycelium.polymer import here
 from mycelium.polymer import verbs as my
 from mycelium.polymer.function import kernel
 from mycelium.polymer.program.define import ProgramFunction, program
@@ -220,3 +221,12 @@ def test_an_associative_scan_is_the_one_in_order(length: int, init: tuple[str, .
         return my.scan(joined, xs, *init, associative=True)
 
     assert interpret(in_blocks.module, {"xs": letters}) == interpret(in_order.module, {"xs": letters})
+
+
+@pytest.mark.parametrize("given", [(1, 2, 3), range(1, 4), [1, 2, 3], {1: 0, 2: 0, 3: 0}.keys()])
+def test_any_sequence_is_walked_over_at_once(given: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(here, "execute", interpret)
+    assert my.map(double, given) == [2, 4, 6]
+    assert my.map(add, given, (x for x in given)) == [2, 4, 6]
+    assert my.reduce(add, given) == 6
+    assert my.scan(add, (x for x in given), associative=True) == [1, 3, 6]
