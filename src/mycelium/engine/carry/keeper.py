@@ -46,7 +46,7 @@ class PorterKeeper:
             (home / "porter.port").write_text(str(port))
 
     def _bind(self, address: str) -> None:
-        """Where it was, if that can be had: an agent that lives on tells others of the porter that it was started with."""
+        """Where it was, if that can be had: an agent that lives on tells others of the porter that it was told of."""
         self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         with contextlib.suppress(OSError, ValueError):
             self._listener.bind((address, int((self._home / "porter.port").read_text())))
