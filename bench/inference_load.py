@@ -11,7 +11,9 @@ import multiprocessing
 import multiprocessing.connection
 import statistics
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Self
 
 ANSWER = json.dumps(
     {
@@ -66,21 +68,83 @@ def serve_fake(delay_s: float, told: multiprocessing.connection.Connection) -> N
     asyncio.run(run())
 
 
-class Model:
-    """A pretended model in a process of its own. Used as a context."""
+class _Half(asyncio.Protocol):
+    """One side of a connection that is only copied: what comes here goes out there."""
 
-    def __init__(self, delay_s: float) -> None:
+    def __init__(self, there: _Half | None = None, port: int = 0) -> None:
+        self._there = there
+        self._port = port
+        self._early = b""
+        self.transport: asyncio.Transport | None = None
+        self._opening: asyncio.Task[object] | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+        if self._there is None:
+            other = self._there = _Half(self)
+            loop = asyncio.get_running_loop()
+            self._opening = loop.create_task(loop.create_connection(lambda: other, "127.0.0.1", self._port))
+        else:
+            self._there.catch_up()
+
+    def catch_up(self) -> None:
+        self.data_received(b"")
+
+    def data_received(self, data: bytes) -> None:
+        assert self._there is not None
+        if self._there.transport is None:
+            self._early += data
+        else:
+            self._there.transport.write(self._early + data)
+            self._early = b""
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._there is not None and self._there.transport is not None:
+            self._there.transport.close()
+
+
+def serve_copies(port: int, told: multiprocessing.connection.Connection) -> None:
+    """Until killed: every connection becomes one to `port`. What any process in between costs at least."""
+
+    async def run() -> None:
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(lambda: _Half(port=port), "127.0.0.1", 0, backlog=512)
+        told.send(server.sockets[0].getsockname()[1])
+        await server.serve_forever()
+
+    asyncio.run(run())
+
+
+class _Served:
+    """A server in a process of its own. Used as a context."""
+
+    def __init__(self, serve: Callable[..., None], given: float) -> None:
         here, there = multiprocessing.Pipe()
-        self._process = multiprocessing.get_context("spawn").Process(target=serve_fake, args=(delay_s, there))
+        self._process = multiprocessing.get_context("spawn").Process(target=serve, args=(given, there))
         self._process.start()
         self.port: int = here.recv()
 
-    def __enter__(self) -> Model:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._process.kill()
         self._process.join()
+
+
+class Model(_Served):
+    """A pretended model."""
+
+    def __init__(self, delay_s: float) -> None:
+        super().__init__(serve_fake, delay_s)
+
+
+class Copier(_Served):
+    """Stands before a port and copies bytes."""
+
+    def __init__(self, port: int) -> None:
+        super().__init__(serve_copies, port)
 
 
 @dataclass(frozen=True)
@@ -93,9 +157,11 @@ class Load:
     def at(self, share: float) -> float:
         return self.latencies_ms[min(len(self.latencies_ms) - 1, int(share * len(self.latencies_ms)))]
 
-    @property
-    def mean_ms(self) -> float:
-        return statistics.fmean(self.latencies_ms)
+
+def pooled(loads: list[Load]) -> Load:
+    """Several rounds as one."""
+    latencies = sorted(one for load in loads for one in load.latencies_ms)
+    return Load(latencies, statistics.fmean(load.per_s for load in loads))
 
 
 def request(path: str, key: str, model: str) -> bytes:

@@ -1,0 +1,83 @@
+"""How long a person waits for a first token while a batch fills the idle time, beside the same on idle replicas.
+
+`python -m bench.inference_first_token`. Two replicas of SmolLM2 135M; where it cannot be had, there are no rows.
+Questions on idle replicas and beside a batch take turns, so that whatever else the machine does falls on both.
+"""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import httpx
+
+from bench.alone import alone, doing
+from bench.inference_site import PATH, Served, body, served, submit
+from bench.row import Row
+from mycelium.serve.openai.fleet import PEOPLE_S
+
+ROUNDS, QUESTIONS = 4, 8
+BETWEEN_S = 0.2
+LINES = 1_000  # more than is through before the questions are
+
+
+def first_token_ms(http: httpx.Client, number: int) -> float:
+    begun = time.perf_counter()
+    with http.stream("POST", PATH, json={**body(number, 4), "stream": True}) as reply:
+        lines = (line for line in reply.iter_lines() if line.startswith("data:"))
+        next(lines)
+        took_ms = (time.perf_counter() - begun) * 1000
+        for _ in lines:
+            pass
+    return took_ms
+
+
+def questions(http: httpx.Client, first: int, count: int) -> list[float]:
+    found: list[float] = []
+    for number in range(first, first + count):
+        time.sleep(BETWEEN_S)
+        found.append(first_token_ms(http, number))
+    return found
+
+
+def cancel(http: httpx.Client, name: str) -> None:
+    http.post(f"/v1/batches/{name}/cancel")
+    while http.get(f"/v1/batches/{name}").json()["status"] != "cancelled":
+        time.sleep(0.05)
+
+
+def compare(model: Served, rounds: int, count: int, pause_s: float) -> list[Row]:
+    http = model.http
+    idle: list[float] = []
+    beside: list[float] = []
+    surprised: list[float] = []
+    questions(http, 0, 4)
+    for number in range(1, rounds + 1):
+        doing(f"first tokens, idle and beside a batch, round {number} of {rounds}")
+        idle += questions(http, 1_000 * number, count)
+        name = submit(http, range(LINES))
+        time.sleep(pause_s)
+        surprised.append(first_token_ms(http, 1_000 * number + 500))
+        beside += questions(http, 1_000 * number + 600, count)
+        cancel(http, name)
+    alone_ms, beside_ms, first_ms = (statistics.median(found) for found in (idle, beside, surprised))
+    note = f"{beside_ms:.0f} ms; for the first question after a pause, when lines have all places, {first_ms:.0f} ms"
+    what = "first token beside a batch that fills the idle time, of that"
+    return [
+        Row("first token, idle, median", alone_ms, "ms"),
+        Row(what, beside_ms / alone_ms, "times", 1.5, "less", note=note),
+    ]
+
+
+def run(small: bool = False) -> list[Row]:
+    """All figures. Small: two questions."""
+    with tempfile.TemporaryDirectory(prefix="myc-bench-") as name, served(Path(name)) as model:
+        if model is None:
+            return []
+        return compare(model, *((1, 2, 1.0) if small else (ROUNDS, QUESTIONS, PEOPLE_S + 2)))
+
+
+if __name__ == "__main__":
+    alone("first tokens of language models", run)
