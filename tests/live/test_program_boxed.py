@@ -133,7 +133,9 @@ def test_webassembly_that_never_ends_is_ended(place: Path) -> None:
 
 
 def test_a_trusted_program_can_be_bounded_too(place: Path) -> None:
-    assert run(place, "sleeps", "seconds=0.25", "--trust", "--time", "1m")[:2] == (0, "0.25\n")
+    code, out, errors = run(place, "sleeps", "seconds=0.25", "--trust", "--time", "1m", "--verbose")
+    assert (code, out) == (0, "0.25\n")
+    assert "call sleep: 1 calls, " in errors
 
 
 def keepers(place: Path) -> list[psutil.Process]:

@@ -12,12 +12,15 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from mycelium.engine.local.pool.pool import LocalPool
 from mycelium.polymer.compiler.check import check
 from mycelium.polymer.compiler.compile import names, optimise
+from mycelium.polymer.program.graph import Module
 from mycelium.polymer.runtime.dataflow import run
 from mycelium.polymer.runtime.interpreter import interpret
+from mycelium.polymer.runtime.memo import MemoryMemo
 from tests.property.polymer_programs import random_inputs, random_program
 
 PROGRAMS = int(os.environ.get("POLYMER_PROGRAMS", "60"))
@@ -49,3 +52,18 @@ def test_the_pool_gives_what_the_interpreter_gives(pool: LocalPool) -> None:
         assert run(optimise(module) if passes else module, inputs, pool, speculate=speculate) == expected
 
     law()
+
+
+def test_kept_results_are_those_that_would_be_computed(pool: LocalPool) -> None:
+    memo = MemoryMemo()
+
+    @MANY
+    @given(seed=st.integers(0, 1 << 30), passes=st.booleans())
+    def law(seed: int, passes: bool) -> None:
+        module, inputs = random_program(seed), random_inputs(seed)
+        expected = interpret(module, inputs)
+        kept = Module(module.graphs, {name: replace(one, cache=True) for name, one in module.kernels.items()})
+        assert run(optimise(kept) if passes else kept, inputs, pool, memo=memo) == expected
+
+    law()
+    assert memo.held
