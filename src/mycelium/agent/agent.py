@@ -337,6 +337,7 @@ class Agent:
             "hidden": [str(self.settings.home)],
             "hostname": self.settings.name[:HOSTNAME_LENGTH_MAX],
             "bwrap": self.offer.bwrap,
+            "pool": str(self.settings.pool),
             "cgroup": str(group / f"mycelium-{self._site}-{self.settings.node}-{step.id}") if group else None,
         }
 

@@ -30,6 +30,9 @@ def environment(spec: dict[str, Any], home: str, tmp: str) -> dict[str, str]:
     if spec["gpus"] is not None:
         shown = ",".join(str(gpu) for gpu in spec["gpus"])
         fixed |= {"CUDA_VISIBLE_DEVICES": shown, "NVIDIA_VISIBLE_DEVICES": shown or "void"}
+    if spec.get("pool") and not spec["boxed"] and not spec["gpus"]:
+        # What it offers is power over the whole engine: it never enters a sandbox. Nor does it know of leased gpus.
+        fixed["MYC_POOL"] = spec["pool"]
     return fixed | spec["step"]["env"]
 
 

@@ -31,5 +31,10 @@ class Settings(Struct, frozen=True):
         return self.directory / "steps"
 
     @property
+    def pool(self) -> Path:
+        """Where the engine says how the pool that it has itself is reached, if it has one."""
+        return self.home / "pool.json"
+
+    @property
     def objects(self) -> Path:
         return self.home / "objects"

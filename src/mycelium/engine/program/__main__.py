@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from mycelium.polymer.runtime.costs import Cost
 from mycelium.polymer.runtime.dataflow import Run, run
 
 PROGRESS_S = 0.25
+PATIENCE_S = 300.0  # without any worker of the engine's pool: longer than an engine takes to be built again
 
 
 def main() -> int:
@@ -44,9 +46,21 @@ def main() -> int:
 def _driving() -> LocalPool:
     if int(os.environ.get("MYC_NODE_COUNT", "1")) == 1:
         return LocalPool(workers())
+    offer = Path(os.environ.get("MYC_POOL", ""))
+    if offer.is_file():
+        return _offered(offer)
     pool = GangPool(workers())
     pool.listen(*_gang())
     return pool
+
+
+def _offered(offer: Path) -> LocalPool:
+    """The engine's own pool, on the nodes of the lease. The other ranks only hold their lease, and dial in vain."""
+    from mycelium.engine.ray import pool, pool_offer
+
+    nodes = Counter(os.environ["MYC_NODE_ADDRESSES"].split(","))  # of one machine's shares, all have its address
+    slots = {address: count * workers() for address, count in nodes.items()}
+    return pool.RayPool(lambda: pool_offer.read(offer), nodes=slots, patience_s=PATIENCE_S)
 
 
 def _gang() -> tuple[str, int, str]:

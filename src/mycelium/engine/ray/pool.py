@@ -21,8 +21,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from msgspec import Struct
-
 from mycelium.base.errors import Refused, Unavailable
 from mycelium.base.limits import POOL_WORKERS_MAX
 from mycelium.engine.local.pool import memory, wire
@@ -30,6 +28,7 @@ from mycelium.engine.local.pool.pool import LocalPool
 from mycelium.engine.local.pool.seat import AHEAD_COUNT_MAX, Seat
 from mycelium.engine.ray import pool_messages as messages
 from mycelium.engine.ray.pool_messages import Found, Gone, Join, Open
+from mycelium.engine.ray.pool_offer import Offer
 from mycelium.polymer.kernel import Kernel
 from mycelium.polymer.runtime.pool import Shared, Work
 
@@ -38,13 +37,6 @@ JOIN_S = 40.0  # for a driver to find Ray
 RETRY_S_MIN, RETRY_S_MAX = 0.2, 5.0
 AHEAD_NS = 6_000_000  # several round trips: a worker never waits for us
 END_S = 3.0
-
-
-class Offer(Struct, frozen=True):
-    """Where Ray is, and the variables that say how it is spoken with: RAY_AUTH_…, RAY_TLS_…"""
-
-    address: str
-    environment: dict[str, str] = {}
 
 
 class RayPool(LocalPool):

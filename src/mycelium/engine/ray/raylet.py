@@ -24,6 +24,7 @@ from msgspec import Struct
 from mycelium.base.errors import Denied, Unavailable
 from mycelium.base.units import MIB
 from mycelium.engine.carry.wire import Site
+from mycelium.engine.ray import pool_offer
 from mycelium.sandbox import process, usage
 from mycelium.sandbox.process import Process
 
@@ -165,6 +166,8 @@ class Raylet:
         found = Process(pid, usage.start_ticks(pid), process.boot_id(), time.time_ns())
         (self.directory / "port").write_text(str(self.place.port))
         (self.directory / "pid").write_bytes(found.encode())
+        address = self.place.head or f"{self.place.address}:{self.place.port}"
+        pool_offer.keep(self.directory.parent, address, self.environment)
         return found
 
     def port(self) -> int:
@@ -211,6 +214,7 @@ class Raylet:
             self._child.wait()
             self._child = None
         (self.directory / "pid").unlink(missing_ok=True)
+        pool_offer.withdraw(self.directory.parent)
         shutil.rmtree(self._temporary(), ignore_errors=True)
 
     def processes(self) -> list[int]:

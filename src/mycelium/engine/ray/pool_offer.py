@@ -1,0 +1,46 @@
+"""Where a pool finds Ray: said by whoever keeps it in a file of the home, read by programs that may know.
+
+The file names the token's file and does not hold the token; still, whoever can read both has all of Ray.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from mycelium.base.errors import Unavailable
+
+FILE = "pool.json"  # in the home, where agents look for it
+
+
+class Offer(Struct, frozen=True):
+    """`environment`: the variables that say how Ray is spoken with: RAY_AUTH_…, RAY_TLS_…"""
+
+    address: str
+    environment: dict[str, str] = {}
+
+
+def keep(home: Path, address: str, environment: Mapping[str, str]) -> None:
+    said = {name: value for name, value in environment.items() if name.startswith("RAY_")}
+    fresh = home / f".{FILE}.{os.getpid()}"
+    with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        file.write(msgspec.json.encode(Offer(address, said)))
+    fresh.replace(home / FILE)
+
+
+def withdraw(home: Path) -> None:
+    with contextlib.suppress(OSError):
+        (home / FILE).unlink()
+
+
+def read(path: Path) -> Offer:
+    """Errors: `Unavailable` when there is none at the moment."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Offer)
+    except (OSError, msgspec.DecodeError) as error:
+        raise Unavailable(f"there is no Ray at the moment: {error}") from None
