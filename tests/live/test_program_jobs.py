@@ -175,11 +175,13 @@ def test_the_result_is_the_one_computed_here(site: LiveSite) -> None:
 
 def test_the_command_line_runs_a_container_on_the_site(site: LiveSite, tmp_path: Path) -> None:
     (tmp_path / "x.pmr").write_bytes(packed(index))
-    words = ["polymer", "run", str(tmp_path / "x.pmr"), "--site", "--cpus", "1", "--input", 'texts=["a b", "b"]']
+    words = ["polymer", "run", str(tmp_path / "x.pmr"), "--site", "--cpus", "1", "--verbose"]
+    words += ["--input", 'texts=["a b", "b"]']
     done = subprocess.run(
         [sys.executable, "-m", "mycelium.cli.main", *words], env=site.env, capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stdout) == (0, '{"a": 1, "b": 2}\n'), done.stderr
+    assert "reduce merge count_words: 2 calls, " in done.stderr
 
 
 def test_a_node_killed_in_the_middle_changes_nothing_but_the_attempt(site: LiveSite) -> None:

@@ -155,7 +155,7 @@ class Listener:
             columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
             self._bar = Progress(*columns, console=Console(stderr=True), transient=True)
             self._bar.start()
-            self._task = self._bar.add_task(self.name)
+            self._task = self._bar.add_task(self.name, total=None)
         self._bar.update(self._task, completed=done, total=total)
 
     def close(self) -> None:

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from mycelium.base.errors import Problem
 from mycelium.base.ids import Digest
-from mycelium.base.limits import BATCH_OBJECTS_MAX, RESULTS_BYTES_MAX, RESULTS_MAX
+from mycelium.base.limits import BATCH_OBJECTS_MAX, MEMO_BYTES_MAX, RESULTS_BYTES_MAX, RESULTS_MAX
 from mycelium.polymer.runtime.memo import MemoryMemo
 from mycelium.store.directory import DirectoryObjects
 
@@ -46,6 +46,7 @@ class StoredMemo:
         self.objects: DirectoryObjects | None = None
         self.broken = False  # the disk refused: nothing more is written by this process
         self.waiting: deque[tuple[str, bytes]] = deque()
+        self.waiting_bytes = 0
         self.changed = threading.Condition()
         self.busy = False
         self.writer = 0  # the process whose thread writes
@@ -77,8 +78,12 @@ class StoredMemo:
             if self.writer != os.getpid():
                 self.writer, self.busy = os.getpid(), False
                 self.waiting.clear()
+                self.waiting_bytes = 0
                 threading.Thread(target=self._write, name="results", daemon=True).start()
+            if self.waiting_bytes + len(value) > MEMO_BYTES_MAX:
+                return  # the disk is slower than the results come: this one will be computed again
             self.waiting.append((key, value))
+            self.waiting_bytes += len(value)
             self.changed.notify_all()
 
     def settle(self) -> None:
@@ -104,6 +109,7 @@ class StoredMemo:
                 self.busy = True
                 count = min(len(self.waiting), BATCH_OBJECTS_MAX)
                 together = [self.waiting.popleft() for _ in range(count)]
+                self.waiting_bytes -= sum(len(value) for _, value in together)
             try:
                 self._keep(together)
                 if time.monotonic() - self.trimmed_s > TRIM_EVERY_S:

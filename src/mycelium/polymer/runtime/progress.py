@@ -27,7 +27,7 @@ class Bar:
             columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
             self.shown = Progress(*columns, console=Console(stderr=True), transient=True)
             self.shown.start()
-            self.task = self.shown.add_task(run.graph.name)
+            self.task = self.shown.add_task(run.graph.name, total=None)
         done, total = run.progress()
         self.shown.update(self.task, completed=done, total=total)
 
