@@ -48,7 +48,7 @@ class _Worker:
         self.inbox = wire.Inbox(sock)
         self.kernels: dict[int, tuple[str, Any]] = {}  # name, and a function or a kernel to be resolved
         self.callables: dict[int, Callable[..., Any]] = {}
-        self.choices: list[Any] = []  # of the callables, those that choose among several forms
+        self.choices: dict[int, list[Any]] = {}  # by kernel, what chooses among several forms
         self.shared: dict[int, Any] = {}
         self.replies: list[tuple[int, Any]] = []
         self.sent_ns = 0
@@ -67,6 +67,7 @@ class _Worker:
                     for number in message.load():
                         self.kernels.pop(number, None)
                         self.callables.pop(number, None)
+                        self.choices.pop(number, None)
                         self.shared.pop(number, None)
                 case _:
                     raise AssertionError(f"message of kind {message.kind}")
@@ -110,11 +111,20 @@ class _Worker:
             held = self.kernels[number]
             if isinstance(held, _Unreadable):
                 raise held
-            known = self.callables[number] = held[1] if callable(held[1]) else _resolve(held[1], self.choices)
+            known = self.callables[number] = held[1] if callable(held[1]) else self._resolved(number, held[1])
         return known
 
+    def _resolved(self, number: int, kernel: Any) -> Callable[..., Any]:
+        from mycelium.polymer.forms.choose import choose
+
+        choices: list[Any] = []
+        found = choose(kernel, choices)
+        if choices:
+            self.choices[number] = choices
+        return found
+
     def _chosen(self) -> list[tuple[str, str, str, int, int]]:
-        return [told for choice in self.choices for told in choice.news()]
+        return [told for choices in self.choices.values() for choice in choices for told in choice.news()]
 
     def _shared(self, number: int) -> Any:
         value = self.shared[number]
@@ -147,12 +157,6 @@ class _Worker:
 
     def _send(self, kind: int, value: Any) -> None:
         wire.encode(kind, value).send(self.sock)
-
-
-def _resolve(kernel: Any, choices: list[Any]) -> Callable[..., Any]:
-    from mycelium.polymer.forms.choose import choose
-
-    return choose(kernel, choices)
 
 
 class _Unreadable(Exception):
