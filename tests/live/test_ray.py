@@ -342,6 +342,25 @@ def test_joins_and_leaves_in_a_row_leave_no_trace_in_the_head(site: RigSite) -> 
     assert held() < before + rounds * 3 * (1 << 20)
 
 
+@pytest.mark.parametrize("joined", [True, False], ids=["as it runs", "whose myc join was killed"])
+def test_a_node_that_is_removed_ends_and_does_not_come_again_by_itself(site: RigSite, *, joined: bool) -> None:
+    node = site.nodes()["host2"]["id"]
+    if not joined:
+        site.kill(2)
+    agent = site.agent(2)
+    site.post("/nodes/host2/drain")
+    wait_for(lambda: site.state(node) == "drained", "the node to be drained")
+    site.call("DELETE", f"/nodes/{node}")
+    wait_for(lambda: not agent.lives(), "its agent to end")
+    if joined:
+        site.running[2].wait(60)
+        assert "was taken out of the site" in site.said(2)
+        assert site.left().get(2, []) == []
+    assert site.state(node) == ""
+    site.join_up(2)
+    assert site.nodes()["host2"]["id"] == node
+
+
 def test_nothing_is_left_on_a_host_that_has_left_or_gone_down(site: RigSite) -> None:
     site.stop(2)
     assert "this machine has left the site" in site.said(2)

@@ -151,6 +151,10 @@ async def _stay(member: _Member, token: str) -> None:
         await asyncio.wait((running, leaving), return_when=asyncio.FIRST_COMPLETED)
         if running.done():
             running.result()
+    except Denied:  # it had been let in
+        raise Denied(
+            f"{first['node']} was taken out of the site", hint="`myc join --token-file FILE` asks to join again"
+        ) from None
     finally:
         for task in (running, leaving):
             task.cancel()

@@ -31,7 +31,7 @@ from mycelium.base.limits import (
     SNAPSHOT_EVENTS,
 )
 from mycelium.base.units import MS_NS, S_NS
-from mycelium.engine.orders import Beat, Exited, Forget, Hello, Order, Running, Start, Started, Stop
+from mycelium.engine.orders import Beat, Exited, Forget, Hello, Order, Running, Shutdown, Start, Started, Stop
 from mycelium.engine.seam import NodeDown, NodeUp
 from mycelium.head import codec
 from mycelium.head.commands import Cancel, Command, StopAll, Submit, Tick
@@ -346,6 +346,8 @@ class Core:
             self._emit([event])
             if isinstance(event, NodeLeft):
                 self._greeted.discard(event.node)  # it is back when it says hello again, not because it still beats
+                if self.site.nodes.by_id[event.node].machine:  # an agent of our own would be started again
+                    self._turn.orders.append((event.node, Shutdown(stop_steps=True, grace_ms=self.settings.grace_ms)))
             for job, task in self.index.leased_on(self.site, event.node):
                 self._emit(job_rules.decide_node_event(self.site, self.index, event, job, task))
 

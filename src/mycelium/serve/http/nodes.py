@@ -45,8 +45,13 @@ async def return_node(node: str, head: TheHead, account: TheAdmin) -> Response:
 
 
 @router.delete("/nodes/{node}", summary="Take a drained or lost node out of the site")
-async def remove(node: str, head: TheHead, account: TheAdmin) -> Response:
-    return await _changed(head, Remove(node, account.name))
+async def remove(node: str, request: Request, head: TheHead, account: TheAdmin) -> Response:
+    answered = await _changed(head, Remove(node, account.name))
+    machine = find(head.core.site.nodes, node).machine
+    opened = getattr(request.app.state, "opened", None)
+    if machine and opened is not None:
+        opened.entrance.dismiss(machine)
+    return answered
 
 
 async def _changed(head: Head, command: Command) -> Response:
