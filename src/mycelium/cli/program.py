@@ -22,6 +22,7 @@ from mycelium.jobs.program import RESULT_FILE
 if TYPE_CHECKING:
     from mycelium.polymer.program.graph import Module
 
+LINE_BYTES_MAX = 1 << 20
 Document = dict[str, Any]
 Tell = Callable[[int, int], None]
 
@@ -130,6 +131,8 @@ class Listener:
 
     def write(self, data: bytes) -> None:
         *lines, self._rest = (self._rest + data).split(b"\n")
+        if len(self._rest) > LINE_BYTES_MAX:  # no word for us is as long: a program that writes without an end
+            lines, self._rest = [*lines, self._rest], b""
         for line in lines:
             self._line(line)
 

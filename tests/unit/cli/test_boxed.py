@@ -74,3 +74,12 @@ def test_a_result_that_is_a_link_or_no_file_of_values_is_not_read(step: Path) ->
     result.write_bytes(b"\x80\x04N.")
     with pytest.raises(Refused, match="no file of values"):
         ended(step, exit_code=0)
+
+
+def test_what_a_program_writes_without_an_end_is_passed_on(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    listener = Listener("x")
+    for _ in range(40):
+        listener.write(b"x" * (1 << 16))
+    listener.write(b"the end\n")
+    listener.flush()
+    assert len(capfdbinary.readouterr().err) > 40 << 16
