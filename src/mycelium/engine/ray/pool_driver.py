@@ -109,7 +109,8 @@ class Driver:
 
     def run(self) -> None:
         """Until the pool is gone, or Ray here."""
-        threading.Thread(target=self._look_for_ever, daemon=True, name="membership").start()
+        for look in (self._look_for_ever, self._feel_for_ever):
+            threading.Thread(target=look, daemon=True, name=look.__name__).start()
         while not self.over:
             for key, _ in self.selector.select():
                 key.data()
@@ -275,13 +276,22 @@ class Driver:
     # Membership.
 
     def _look_for_ever(self) -> None:
-        socket_name = ray._private.worker.global_worker.node.raylet_socket_name  # type: ignore[union-attr]
+        while True:
+            try:
+                self._hear("found", None, self._slots(ray.nodes()))
+            except Exception as error:  # whatever Ray raises when it is lost
+                self._hear("lost", None, _brief(error))
+                return
+            time.sleep(LOOK_S)
+
+    def _feel_for_ever(self) -> None:
+        """Whether this machine's raylet lives: when it does not, a look at the membership may take a minute to fail."""
+        raylet = ray._private.worker.global_worker.node.raylet_socket_name  # type: ignore[union-attr]
         while True:
             try:
                 with socket.socket(socket.AF_UNIX) as trial:
-                    trial.connect(socket_name)
-                self._hear("found", None, self._slots(ray.nodes()))
-            except Exception as error:  # whatever Ray raises when it is lost
+                    trial.connect(raylet)
+            except OSError as error:
                 self._hear("lost", None, _brief(error))
                 return
             time.sleep(LOOK_S)
