@@ -11,15 +11,18 @@ from mycelium.base.errors import Refused
 from mycelium.base.ids import JobId, NodeId
 from mycelium.head import codec
 from mycelium.head.core import replay
+from mycelium.head.state import State
 from mycelium.jobs.events import JobArchived
 from mycelium.jobs.model import Site
 from mycelium.log import Entry
 from mycelium.log.entry import START, follow
 from mycelium.nodes.events import NodeBack
+from tests.unit.head import served
 from tests.unit.head.facts import FIRST_KINDS, facts_of
 from tests.unit.head.played import Played, array, request
 
 LOGS = sorted((Path(__file__).parent / "data").glob("log-*.jsonl"))
+SERVED = sorted((Path(__file__).parent / "data").glob("served-*.jsonl"))  # of sites that serve models
 
 
 def entries_of(path: Path) -> list[Entry]:
@@ -38,6 +41,7 @@ def entries_of(path: Path) -> list[Entry]:
 
 def test_there_is_a_log_of_every_release() -> None:
     assert [path.stem for path in LOGS] == ["log-0.1"]
+    assert [path.stem for path in SERVED] == ["served-0.1"]
 
 
 @pytest.mark.parametrize("path", LOGS, ids=[path.stem for path in LOGS])
@@ -48,7 +52,21 @@ def test_the_log_of_a_release_leads_to_the_same_site_for_ever(path: Path) -> Non
     assert json.loads(json.dumps({"half": facts_of(half), "whole": facts_of(whole)})) == expected
 
 
-@pytest.mark.parametrize("path", LOGS, ids=[path.stem for path in LOGS])
+@pytest.mark.parametrize("path", SERVED, ids=[path.stem for path in SERVED])
+def test_the_log_of_a_release_leads_to_the_same_models_keys_and_batches_for_ever(path: Path) -> None:
+    entries = entries_of(path)
+    half, whole = replay(entries[: len(entries) // 2], State()), replay(entries, State())
+    expected = json.loads(path.with_suffix(".facts.json").read_text())
+    found = {"half": served.facts_of(whole_state(half)), "whole": served.facts_of(whole_state(whole))}
+    assert json.loads(json.dumps(found)) == expected
+
+
+def whole_state(site: Site) -> State:
+    assert isinstance(site, State)
+    return site
+
+
+@pytest.mark.parametrize("path", [*LOGS, *SERVED], ids=[path.stem for path in [*LOGS, *SERVED]])
 def test_the_chain_of_a_release_still_holds(path: Path) -> None:
     entries = entries_of(path)
     assert list(follow(entries, START)) == entries
@@ -58,6 +76,7 @@ def test_the_log_of_the_first_release_holds_every_kind_of_event_that_it_had() ->
     kinds = {entry.kind for entry in entries_of(LOGS[0])}
     assert kinds == {f"{name}/1" for name in FIRST_KINDS}
     assert set(codec.KINDS) >= FIRST_KINDS
+    assert {entry.kind for entry in entries_of(SERVED[0])} >= {f"{name}/1" for name in served.FIRST_KINDS}
 
 
 def test_a_kind_that_is_not_known_is_refused() -> None:
