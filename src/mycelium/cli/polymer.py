@@ -291,6 +291,7 @@ def _run_bounded(
     data: bytes, held: Any, given: dict[str, Any], memory: str, time: str, *, trusted: bool, verbose: bool
 ) -> Any:
     """In a process of its own within bounds; in the sandbox unless it is trusted."""
+    from mycelium.agent import probes
     from mycelium.base.limits import LOCAL_RUN_MEMORY_BYTES, LOCAL_RUN_MS
     from mycelium.base.units import parse_size, parse_time_ms
     from mycelium.cli import boxed
@@ -298,7 +299,7 @@ def _run_bounded(
     from mycelium.polymer.container import values
     from mycelium.polymer.runtime.failure import RemoteTraceback
 
-    memory_bytes = parse_size(memory) if memory else LOCAL_RUN_MEMORY_BYTES
+    memory_bytes = parse_size(memory) if memory else min(LOCAL_RUN_MEMORY_BYTES, probes.memory_bytes())
     bounds = boxed.Bounds(memory_bytes, parse_time_ms(time) if time else LOCAL_RUN_MS)
     listener = Listener(held.manifest.name)
     try:

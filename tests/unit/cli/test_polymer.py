@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
+from mycelium.agent import probes
 from mycelium.base.errors import Conflict, Denied, Missing, Problem, Refused
-from mycelium.base.limits import LOCAL_RUN_MEMORY_BYTES, LOCAL_RUN_MS
+from mycelium.base.limits import LOCAL_RUN_MS
 from mycelium.base.units import GIB
 from mycelium.cli import boxed as cli_boxed
 from mycelium.cli import ca, polymer
@@ -90,13 +91,13 @@ def test_unsigned_programs_run_in_the_box_and_signed_ones_outside_until_they_are
         boxed.append((boxed_, bounds))
         return -1
 
+    monkeypatch.setattr(probes, "memory_bytes", lambda: 2 * GIB)
     monkeypatch.setattr(cli_boxed, "run", lambda *args, boxed, verbose: run(*args, boxed_=boxed))
     compiled()
     assert myc("polymer", "run", "x.pmr", "--input", "xs=[1]") == "-1\n"
     assert myc("polymer", "run", "x.pmr", "--input", "xs=[1]", "--memory", "1G", "--time", "5s") == "-1\n"
     assert myc("polymer", "run", "x.pmr", "--input", "xs=[1]", "--trust", "--time-limit", "5s") == "-1\n"
-    usual = cli_boxed.Bounds(LOCAL_RUN_MEMORY_BYTES, LOCAL_RUN_MS)
-    assert boxed == [(True, usual), (True, (GIB, 5_000)), (False, (LOCAL_RUN_MEMORY_BYTES, 5_000))]
+    assert boxed == [(True, (2 * GIB, LOCAL_RUN_MS)), (True, (GIB, 5_000)), (False, (2 * GIB, 5_000))]
     assert "no authority" in refused(Missing, "ca", "issue", "ada", "-o", "ada")
     myc("ca", "init")
     assert "already" in refused(Conflict, "ca", "init")

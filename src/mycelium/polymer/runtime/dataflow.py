@@ -19,7 +19,7 @@ from mycelium.polymer.runtime.costs import Cost
 from mycelium.polymer.runtime.failure import failure
 from mycelium.polymer.runtime.flow import Flow
 from mycelium.polymer.runtime.interpreter import equal_lengths
-from mycelium.polymer.runtime.memo import Keys, Memo
+from mycelium.polymer.runtime.memo import Kept, Memo
 from mycelium.polymer.runtime.pool import Given, Lost, Outcome, Pool, Raised, Shared, Work
 from mycelium.polymer.runtime.work import elements
 
@@ -42,7 +42,7 @@ class Run:
         speculate: bool = True,
         copies: bool = True,
         heard: Callable[[bundles.Bundle], None] | None = None,
-        memo: Memo | None = None,
+        memo: Kept | None = None,
     ) -> None:
         self.module, self.graph, self.inputs, self.pool, self.then = module, graph, inputs, pool, then
         self.costs, self.speculate, self.copies, self.heard = costs, speculate, copies, heard
@@ -179,27 +179,28 @@ class Run:
     def _call(self, at: int, kernel: Kernel, cost: Cost, reads: tuple[Any, ...]) -> bundles.Bundle | None:
         if not kernel.cache or self.memo is None:
             return bundles.One(at, kernel, cost, "call", reads)
-        keys, memo = Keys(kernel), self.memo
+        memo, keys = self.memo, self.memo.keys(kernel)
         key = keys.of(reads)
-        if held := keys.read(memo.get(key)):
+        if held := memo.get(keys, key):
             self.flow.give(at, held[0])
             return None
-        return bundles.One(at, kernel, cost, "call", reads, keep=lambda value: _remember(memo, keys, key, value))
+        return bundles.One(at, kernel, cost, "call", reads, keep=lambda value: memo.put(keys, key, value))
 
     def _remembered(
         self, at: int, kernel: Kernel, cost: Cost, columns: list[Any], shared: list[tuple[int, Shared]]
     ) -> bundles.Bundle | None:
         """A map of a kernel whose results are kept: what is known is not called again."""
-        memo, keyed = self.memo, Keys(kernel)
+        memo = self.memo
         assert memo is not None
+        keyed = memo.keys(kernel)
         common = [part for position, held in shared for part in (position, held.value)]
         keys = [keyed.of([*common, *xs]) for xs in zip(*columns, strict=True)]
-        known = {index: held[0] for index, key in enumerate(keys) if (held := keyed.read(memo.get(key)))}
+        known = {index: held[0] for index, key in enumerate(keys) if (held := memo.get(keyed, key))}
         if len(known) == len(keys):
             self.flow.give(at, [known[index] for index in range(len(keys))])
             return None
         return bundles.Remembered(
-            at, kernel, cost, columns, shared, known, lambda index, value: _remember(memo, keyed, keys[index], value)
+            at, kernel, cost, columns, shared, known, lambda index, value: memo.put(keyed, keys[index], value)
         )
 
     def done(self, work: Work, outcome: Outcome, now_ns: int) -> None:
@@ -338,12 +339,6 @@ class Run:
         return done + self.flow.given, total + len(self.graph.ops)
 
 
-def _remember(memo: Memo, keys: Keys, key: str, value: Any) -> None:
-    data = keys.written(value)
-    if data is not None:
-        memo.put(key, data)
-
-
 def run(
     module: Module,
     inputs: Mapping[str, Any],
@@ -366,7 +361,7 @@ def run(
         costs={} if costs is None else costs,
         speculate=speculate,
         copies=copies,
-        memo=memo,
+        memo=None if memo is None else Kept(memo),
     )
     running.start()
     try:

@@ -67,7 +67,7 @@ class MemoryMemo:
 
 
 class Keys:
-    """The keys of calls of one kernel, and how its results are written."""
+    """The keys of calls of one kernel, and how its results are written and read."""
 
     def __init__(self, kernel: Kernel) -> None:
         self.name = kernel_key(kernel)
@@ -99,6 +99,29 @@ class Keys:
     def _value(self, data: bytes) -> Any:
         value = values.read(data)
         return value if self.live is None else given_back(self.live, value)
+
+
+class Kept:
+    """A memo during one run: each kernel is written down once, at its first call."""
+
+    def __init__(self, memo: Memo) -> None:
+        self.memo = memo
+        self.kernels: dict[str, Keys] = {}
+
+    def keys(self, kernel: Kernel) -> Keys:
+        """Errors: `Refused` when the kernel cannot be written down."""
+        if kernel.name not in self.kernels:
+            self.kernels[kernel.name] = Keys(kernel)
+        return self.kernels[kernel.name]
+
+    def get(self, keys: Keys, key: str) -> list[Any]:
+        """The result in a list; an empty one where none is kept."""
+        return keys.read(self.memo.get(key))
+
+    def put(self, keys: Keys, key: str, value: Any) -> None:
+        data = keys.written(value)
+        if data is not None:
+            self.memo.put(key, data)
 
 
 def _alike(one: Any, other: Any) -> bool:
