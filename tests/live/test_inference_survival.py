@@ -177,6 +177,22 @@ def test_a_batch_is_listed_explained_and_cancelled_like_the_job_that_it_is(model
     assert models.http.post(f"/jobs/{batch}/cancel", headers=headers).status_code == 404
 
 
+def test_what_was_used_is_in_the_log_within_seconds_and_outlives_the_gateway(models: LiveSite) -> None:
+    made = models.post("/keys", {"name": "lasting"})
+    with OpenAI(base_url=f"{gateway_url(models)}/v1", api_key=made["key"], max_retries=0) as client:
+        wait_for(lambda: _knows(client), "the key to be known")
+        asked: Any = {"model": MODEL, "messages": HELLO, "max_tokens": 1}
+        for _ in range(3):
+            client.chat.completions.create(**asked)
+        wait_for(lambda: _used(models, made["id"])["requests"] == 3, "the usage to be in the log")
+        os.kill(json.loads((models.home / "gateway.pid").read_text())["pid"], signal.SIGKILL)
+        models.kill()
+        models.up()
+        wait_for(lambda: _answers(client, asked), "another gateway")
+    assert _used(models, made["id"])["requests"] >= 3
+    wait_for(lambda: _used(models, made["id"])["requests"] == 4, "what the new gateway answered")
+
+
 def test_a_cancelled_batch_keeps_what_was_finished(models: LiveSite) -> None:
     with client_of(models) as client:
         batch = submit(client, lines(300, tokens=4))
@@ -291,6 +307,12 @@ def _knows(client: OpenAI) -> bool:
     with contextlib.suppress(openai.AuthenticationError):
         client.models.list()
         return True
+    return False
+
+
+def _answers(client: OpenAI, asked: Any) -> bool:
+    with contextlib.suppress(openai.APIError):
+        return bool(client.chat.completions.create(**asked).choices)
     return False
 
 

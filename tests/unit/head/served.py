@@ -55,7 +55,7 @@ class Served(Played):
 
     def __init__(self) -> None:
         super().__init__(1)
-        self.hello("node-1", **{"llama.cpp": "1"})
+        self.hello("node-1", "b1", 4, (), **{"llama.cpp": "1"})
 
     def report(self, waiting: int = 0, *seen: Seen, **usage: Any) -> None:
         self.do(Report("boot", "http://gateway", (Queue("m", waiting),), seen, **usage))
