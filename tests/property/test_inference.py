@@ -12,7 +12,7 @@ from mycelium.inference.commands import Queue
 from mycelium.inference.fair import FairQueue
 from mycelium.inference.model import Deployment, Serving
 from mycelium.inference.plan import PACE, Scale, scale
-from mycelium.inference.router import LINES_SHARE, Place, Who, choose, prefixes
+from mycelium.inference.router import Place, Who, choose, make_room, prefixes
 from mycelium.inference.spans import count, missing, overlap, spans_of, union
 
 TEXTS = st.text("ab", max_size=2000)
@@ -25,9 +25,9 @@ def places(draw: st.DrawFn) -> list[Place]:
         place = Place(JobId(f"job-{number}"), draw(st.sampled_from(("a", "b"))), draw(st.integers(1, 3)))
         place.ready, place.draining = draw(st.booleans()), draw(st.booleans())
         place.urgent = draw(st.integers(0, 1))
-        place.people = draw(st.booleans())
         for _ in range(draw(st.integers(0, 4))):
             place.begin(prefixes(draw(TEXTS)), draw(st.integers(0, 500)), batch=draw(st.booleans()))
+        place.lines_max = draw(st.integers(0, place.parallel))
         made.append(place)
     return made
 
@@ -48,7 +48,19 @@ def test_a_request_never_goes_to_a_dead_a_foreign_a_draining_or_a_full_replica(
             assert chosen.active - chosen.lines < chosen.parallel, "the last place is for another key"
         if who is Who.LINE:
             assert not chosen.urgent
-            assert not chosen.people or chosen.lines < max(1, chosen.parallel // LINES_SHARE)
+            assert chosen.lines < chosen.lines_max
+
+
+@given(places(), st.booleans())
+def test_people_have_a_replica_of_several_to_themselves_and_batches_are_never_stopped(
+    found: list[Place], people: bool
+) -> None:
+    make_room(found, people)
+    ready = [place for place in found if place.ready and not place.draining]
+    assert sum(place.lines_max == 0 for place in ready) == (people and len(ready) > 1)
+    assert all(place.lines_max <= place.parallel for place in found)
+    if ready:
+        assert any(place.lines_max > 0 for place in ready)
 
 
 @given(TEXTS, TEXTS)

@@ -16,7 +16,7 @@ from mycelium.base.ids import JobId
 BLOCK_CHARACTERS = 256
 BLOCK_TOKENS = BLOCK_CHARACTERS // 4
 PREFIXES_KEPT = 2_048  # blocks that are remembered of one replica
-LINES_SHARE = 4  # the part of a replica's places, as a divisor, that batches have while people are asking
+LINES_SHARE = 4  # lines have a quarter of the places of a replica that has people
 
 
 class Who(Enum):
@@ -48,7 +48,8 @@ class Place:
         self.draining = False
         self.active = 0
         self.lines = 0  # of these, the lines of batches
-        self.people = False  # whether people have been asking here lately
+        self.lines_max = parallel
+        self.asked_s = 0.0  # when a person last asked here
         self.tokens = 0  # that it still has to work off, as far as can be told
         self.urgent = 0  # people's requests here whose first token has not come
         self._seen: OrderedDict[int, None] = OrderedDict()
@@ -57,8 +58,7 @@ class Place:
         """Whether there is a place for them.
 
         The last place is for a key that has none: neither a batch nor a flood from one key makes others wait for it.
-        A line does not begin while somebody waits for a first token: its prompt would be worked on in between. While
-        people are asking, lines have few places, as each one that runs makes every step of the replica longer.
+        A line does not begin while somebody waits for a first token: its prompt would be worked on in between.
         """
         if not self.ready or self.draining:
             return False
@@ -66,9 +66,7 @@ class Place:
             return self.active <= self.parallel
         if who is Who.MORE:
             return self.active <= self.parallel and self.active - self.lines < self.parallel
-        if self.urgent or self.active >= self.parallel:
-            return False
-        return not self.people or self.lines < max(1, self.parallel // LINES_SHARE)
+        return not self.urgent and self.active < self.parallel and self.lines < self.lines_max
 
     def matched(self, blocks: Sequence[int]) -> int:
         """How many blocks of this beginning it has seen."""
@@ -93,6 +91,23 @@ class Place:
         self.active -= 1
         self.lines -= batch
         self.tokens -= tokens
+
+
+def make_room(places: Sequence[Place], people: bool) -> None:
+    """Where lines of batches may run, of the places of one deployment; `people`: whether somebody has asked lately.
+
+    Each line that runs makes every step of its replica longer, and a person's first token later. So one replica of
+    several is kept for people. An only one, and those that have people all the same, run few lines beside them.
+    """
+    ready = [place for place in places if place.ready and not place.draining]
+    home = min(ready, key=lambda p: (p.active == p.lines, p.lines, -p.asked_s), default=None) if people else None
+    for place in places:
+        if place is home and len(ready) > 1:
+            place.lines_max = 0
+        elif place is home or place.active > place.lines:
+            place.lines_max = max(1, place.parallel // LINES_SHARE)
+        else:
+            place.lines_max = place.parallel
 
 
 def choose(

@@ -104,7 +104,7 @@ def test_a_person_gets_the_last_place_beside_lines_though_they_have_one_already(
     play(2, script)
 
 
-def test_while_people_ask_lines_have_a_quarter_of_the_places():
+def test_while_people_ask_lines_have_a_quarter_of_an_only_replica():
     async def script(askers: Askers) -> None:
         await askers.ask("person", "ann")
         for number in range(4):

@@ -14,7 +14,7 @@ from mycelium.base.ids import JobId
 from mycelium.base.limits import QUEUE_KEY_REQUESTS_MAX, QUEUE_REQUESTS_MAX
 from mycelium.inference.commands import Queue, Seen
 from mycelium.inference.fair import FairQueue
-from mycelium.inference.router import Place, Who, choose
+from mycelium.inference.router import Place, Who, choose, make_room
 from mycelium.serve.openai.errors import too_many
 from mycelium.serve.openai.http1 import Broken, Client, Target, target_of
 from mycelium.serve.openai.table import DeploymentRow, ReplicaRow, Table
@@ -22,7 +22,7 @@ from mycelium.serve.openai.table import DeploymentRow, ReplicaRow, Table
 PROBE_S, PROBE_READY_S = 0.15, 2.0
 PROBE_TIMEOUT_S = 5.0
 RATE_OVER_S = 5.0
-PEOPLE_S = 5.0  # how long after an answer its reader is taken to ask again; batches keep back for that long
+PEOPLE_S = 20.0  # how long after an answer its reader is taken to ask again; batches keep back for that long
 
 
 class Member(Place):
@@ -178,6 +178,7 @@ class Fleet:
         if not waiter.batch:
             place = (deployment, waiter.key)
             self._answering[place] = self._answering.get(place, 0) + 1
+            found.asked_s = time.monotonic()
         return found
 
     def pump(self, deployment: str) -> None:
@@ -203,8 +204,7 @@ class Fleet:
     def _of(self, deployment: str) -> list[Member]:
         mine = [member for member in self.members.values() if member.deployment == deployment]
         people = time.monotonic() < self._people_until_s.get(deployment, 0.0)
-        for member in mine:
-            member.people = people or member.active > member.lines
+        make_room(mine, people or any(member.active > member.lines for member in mine))
         return mine
 
     # Health.
