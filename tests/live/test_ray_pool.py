@@ -283,6 +283,12 @@ def test_a_run_ends_unavailable_when_all_of_ray_is_gone_for_too_long(cluster: Cl
             strike(pool, cluster.end, count=3000)
 
 
+def test_workers_of_this_machine_do_not_wait_for_ray() -> None:
+    nowhere = f"127.0.0.1:{free_port('127.0.0.1')}"
+    with RayPool(nowhere, nodes={"first": 1}, here=1, patience_s=1) as pool:
+        assert run(sum_of_squares.module, {"xs": list(range(150))}, pool) == sum(x * x for x in range(150))
+
+
 @pytest.mark.skipif(not LONG, reason="MYC_TEST_LONG=1 runs it")
 def test_a_ray_that_is_built_again_is_found(cluster: Cluster) -> None:
     with RayPool(cluster.offer, nodes={"first": 1}) as pool:

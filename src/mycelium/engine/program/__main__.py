@@ -25,7 +25,6 @@ from mycelium.polymer.runtime.costs import Cost
 from mycelium.polymer.runtime.dataflow import Run, run
 
 PROGRESS_S = 0.25
-PATIENCE_S = 300.0  # without any worker of the engine's pool: longer than an engine takes to be built again
 
 
 def main() -> int:
@@ -55,12 +54,15 @@ def _driving() -> LocalPool:
 
 
 def _offered(offer: Path) -> LocalPool:
-    """The engine's own pool, on the nodes of the lease. The other ranks only hold their lease, and dial in vain."""
+    """The engine's own pool on the other nodes of the lease, and our own workers here, which work while it comes.
+
+    The other ranks only hold their lease, and dial in vain.
+    """
     from mycelium.engine.ray import pool, pool_offer
 
-    nodes = Counter(os.environ["MYC_NODE_ADDRESSES"].split(","))  # of one machine's shares, all have its address
+    nodes = Counter(os.environ["MYC_NODE_ADDRESSES"].split(",")[1:])  # shares of one machine all have its address
     slots = {address: count * workers() for address, count in nodes.items()}
-    return pool.RayPool(lambda: pool_offer.read(offer), nodes=slots, patience_s=PATIENCE_S)
+    return pool.RayPool(lambda: pool_offer.read(offer), nodes=slots, here=workers())
 
 
 def _gang() -> tuple[str, int, str]:

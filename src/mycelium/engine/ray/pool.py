@@ -42,8 +42,9 @@ END_S = 3.0
 class RayPool(LocalPool):
     """Workers on the nodes of a running Ray, one per cpu of Ray's unless `nodes` says how many where.
 
-    `nodes` names them by Ray's id, by address or by a site's name for the machine. The calling machine must be one of
-    Ray's. Modules that functions are imported from must be there on every node; Mycelium must be the same.
+    `here`: so many workers of this machine's own beside them, which Ray knows nothing of and which do not wait for it.
+    `nodes` names the others by Ray's id, by address or by a site's name for the machine. The calling machine must be
+    one of Ray's. Modules that functions are imported from must be there on every node; Mycelium must be the same.
     Errors: whoever runs something gets `Unavailable` when there was no worker for `patience_s`.
     """
 
@@ -54,9 +55,11 @@ class RayPool(LocalPool):
         address: str | Callable[[], Offer],
         *,
         nodes: Mapping[str, int] | None = None,
+        here: int = 0,
         patience_s: float = PATIENCE_S,
     ) -> None:
-        super().__init__(1)
+        super().__init__(max(here, 1))
+        self._here = here
         if address == "" or (isinstance(address, str) and address.startswith("ray://")):
             raise Refused(f"{address!r} is no address of Ray's own", hint="HOST:PORT, as `ray start --head` prints it")
         self._offer = address if callable(address) else lambda: Offer(address)
@@ -70,6 +73,7 @@ class RayPool(LocalPool):
         self._not_before: dict[str, float] = {}  # nodes whose workers end before they are ready wait a little
         self._pauses: dict[str, float] = {}
         self._began_s = 0.0
+        self._joined = False
         self._next_seat = 1
         self._why: dict[int, str] = {}
         self._last_why = "Ray does not answer"
@@ -78,7 +82,7 @@ class RayPool(LocalPool):
 
     @property
     def slots(self) -> int:
-        return min(sum(self._slots.values()), POOL_WORKERS_MAX) or 1
+        return min(self._here + sum(self._slots.values()), POOL_WORKERS_MAX) or 1
 
     @property
     def driver_pid(self) -> int:
@@ -97,7 +101,7 @@ class RayPool(LocalPool):
 
     def _serve(self) -> None:
         self.ready_s = time.monotonic()
-        self.count = 0  # nobody is seated before the driver says where
+        self.count = self._here  # the others are seated when the driver has said where
         super()._serve()
 
     def _turn(self) -> None:
@@ -116,10 +120,9 @@ class RayPool(LocalPool):
                 self._start_driver()
             return
         self._listen()
-        joined = bool(self._slots)
         if self._driver is None:
             return
-        if self._driver.poll() is not None or (not joined and time.monotonic() - self._began_s > JOIN_S):
+        if self._driver.poll() is not None or (not self._joined and time.monotonic() - self._began_s > JOIN_S):
             self._end_driver()
 
     def _start_driver(self) -> None:
@@ -141,7 +144,7 @@ class RayPool(LocalPool):
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
             )
-        self._control, self._began_s = ours, time.monotonic()
+        self._control, self._began_s, self._joined = ours, time.monotonic(), False
         self.selector.register(ours, selectors.EVENT_READ, None)
         self._say(Join(offer.address, self._wanted, tuple(_path())))
 
@@ -158,7 +161,7 @@ class RayPool(LocalPool):
                 return
             match messages.to_pool.decode(data):
                 case Found(slots=slots):
-                    self._slots = slots
+                    self._slots, self._joined = slots, True
                     self._pauses.pop("", None)
                 case Gone(seat=seat, why=why):
                     self._last_why = why
@@ -176,7 +179,7 @@ class RayPool(LocalPool):
         self._driver = self._control = None
         self._slots = {}
         self._pause("")
-        for seat in list(self.seats):
+        for seat in [seat for seat in self.seats if isinstance(seat, _RaySeat)]:
             self._dead(seat)
 
     def _say(self, message: messages.ToDriver, *fds: int) -> bool:
@@ -217,8 +220,10 @@ class RayPool(LocalPool):
 
     def _dead(self, seat: Seat) -> None:
         """Tell those who wait for the calls of a worker that is gone; another one is seated when there can be one."""
-        assert isinstance(seat, _RaySeat)
         if seat not in self.seats:
+            return
+        if not isinstance(seat, _RaySeat):
+            super()._dead(seat)
             return
         if self._control is not None:
             self._listen()  # why it has ended is said before its socket is closed
@@ -245,11 +250,11 @@ class RayPool(LocalPool):
 
     def _mind_patience(self) -> None:
         now = time.monotonic()
-        ready = any(seat.ready for seat in self.seats)
-        if ready or not self.sources:
+        for seat in self.seats:
+            if seat.ready and isinstance(seat, _RaySeat):
+                self._pauses.pop(seat.node, None)
+        if not self.sources or any(seat.ready for seat in self.seats):
             self.ready_s = now
-            if ready:
-                self._pauses.clear()
         elif now - self.ready_s > self._patience_s:
             self.broken = f"no worker of Ray for {self._patience_s:g} s: {self._last_why}"
             self.closing = True
@@ -310,7 +315,7 @@ class RayPool(LocalPool):
         super()._shut()
         if self._driver is not None:
             with contextlib.suppress(subprocess.TimeoutExpired):
-                self._driver.wait(END_S)
+                self._driver.wait(END_S if self._joined else 0)  # its workers are ended by Ray when it says goodbye
             self._driver.kill()
             self._driver.wait()
 

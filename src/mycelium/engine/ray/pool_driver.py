@@ -99,7 +99,7 @@ class Driver:
         self.control, self.join = control, join
         self.posts: dict[int, Post] = {}
         self.lent = Lent()
-        self.found: dict[str, int] = {}
+        self.found: dict[str, int] | None = None
         self.heard: deque[tuple[str, Any, Any]] = deque()  # what Ray's threads have to say
         self.bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self.selector = selectors.DefaultSelector()

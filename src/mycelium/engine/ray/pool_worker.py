@@ -17,8 +17,6 @@ import numpy
 
 from mycelium.engine.local.pool import worker as local
 from mycelium.polymer.here import IN_WORKER
-from mycelium.polymer.runtime import work
-from mycelium.polymer.runtime.costs import BATCH_NS
 from mycelium.polymer.shipping import dumps
 
 LARGE_BYTES_MIN = 64 * 1024  # smaller arrays travel inside the body: one more buffer costs more than copying them
@@ -78,12 +76,6 @@ class _Inner(local._Worker):
         self.serve()
         given, self.given = self.given, []
         return given
-
-    def _run(self, how: str, number: int, values: Any, each: int, test: int) -> Any:
-        if how != "some":
-            return super()._run(how, number, values, each, test)
-        columns, shared = values
-        return work.some(self._callable(number), columns, [(at, self._shared(one)) for at, one in shared], BATCH_NS)
 
     def _send(self, kind: int, value: Any) -> None:
         """That it is ready has been said."""

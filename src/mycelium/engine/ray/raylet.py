@@ -22,7 +22,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from mycelium.base.errors import Denied, Unavailable
-from mycelium.base.units import MIB
+from mycelium.base.units import GIB, MIB
 from mycelium.engine.carry.wire import Site
 from mycelium.engine.ray import pool_offer
 from mycelium.sandbox import process, usage
@@ -31,6 +31,7 @@ from mycelium.sandbox.process import Process
 MARK = "MYC_RAY_DIRECTORY"
 STORE_BYTES_MIN = 80 * MIB  # Ray's own least, with a little to spare
 GONE_WAIT_S = 10.0
+STORE_SHARE, STORE_BYTES_MAX = 10, 8 * GIB  # one part in so many of the machine's memory, for values of programs
 LOG_BYTES_MAX = 4 << 20
 ENVIRONMENT_BYTES_MAX = 1 << 18
 
@@ -76,7 +77,7 @@ class Place(Struct, frozen=True):
     port: int = 0
     cpus: int = 1
     gpus: int = 0
-    store_bytes: int = STORE_BYTES_MIN
+    store_bytes: int = 0  # for Ray's objects; 0: a share of the machine's memory, taken only as it is used
     tls: Tls | None = None
 
 
@@ -183,7 +184,7 @@ class Raylet:
             f"--labels=myc-machine={place.machine},myc-life={time.time_ns()}",
             f"--num-cpus={place.cpus}",
             f"--num-gpus={place.gpus}",
-            f"--object-store-memory={max(place.store_bytes, STORE_BYTES_MIN)}",
+            f"--object-store-memory={max(place.store_bytes or _store_bytes(), STORE_BYTES_MIN)}",
             "--include-log-monitor=false",
             "--disable-usage-stats",
             f"--temp-dir={self._temporary() / 'r'}",
@@ -255,6 +256,10 @@ _PORTS = (
     "min-worker-port",
     "max-worker-port",
 )
+
+
+def _store_bytes() -> int:
+    return min(STORE_BYTES_MAX, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // STORE_SHARE)
 
 
 def _is_of(pid: int, session: int) -> bool:

@@ -20,6 +20,7 @@ from typing import Any
 
 from mycelium.engine.local.pool import wire
 from mycelium.polymer.runtime import work
+from mycelium.polymer.runtime.costs import BATCH_NS
 from mycelium.polymer.shipping import dumps
 
 REPLY_NS = 1_000_000  # results are sent together until this much time has passed
@@ -139,6 +140,9 @@ class _Worker:
         if how == "each":
             columns, shared = values
             return work.each(kernel, columns, [(at, self._shared(one)) for at, one in shared])
+        if how == "some":
+            columns, shared = values
+            return work.some(kernel, columns, [(at, self._shared(one)) for at, one in shared], BATCH_NS)
         if how == "loop":
             return work.loop(self._callable(test), kernel, values[0])
         xs, extra = values
