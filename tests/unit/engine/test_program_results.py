@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,7 +17,8 @@ from mycelium.engine.program.results import StoredMemo
 from mycelium.polymer.function import kernel
 from mycelium.polymer.runtime.memo import Keys
 
-KEYS = [f"{number:02x}" * 48 for number in range(40)]
+KEYS = [f"{number:02x}" * 16 + f"{number:064x}" for number in range(40)]  # each of a kernel of its own
+SAME = ["ab" * 16 + f"{number:064x}" for number in range(300)]  # all of one kernel
 
 
 def kept(root: Path, key: str, value: bytes, **bounds: int) -> StoredMemo:
@@ -60,28 +62,56 @@ def test_a_link_to_elsewhere_is_a_miss(tmp_path: Path, target: str) -> None:
 
 
 def test_the_longest_unwanted_go_when_there_are_too_many(tmp_path: Path) -> None:
-    memo = kept(tmp_path, KEYS[0], b"first", count_max=10)
-    for at, key in enumerate(KEYS[1:20]):
-        memo.put(key, b"%d" % at)
+    memo = StoredMemo(tmp_path, pages_max=10)
+    memo.trimmed_s = math.inf  # when it trims is this test's affair
+    for key in KEYS[:20]:
+        memo.put(key, key.encode())
     memo.settle()
     for at, key in enumerate(KEYS[:20]):
-        os.utime(memo._link(key), ns=(at, at), follow_symlinks=False)
-    assert StoredMemo(tmp_path).get(KEYS[0]) == b"first"  # it is wanted now
+        (link,) = (tmp_path / "named" / key[:32]).iterdir()
+        os.utime(link, ns=(at, at), follow_symlinks=False)
+    assert StoredMemo(tmp_path).get(KEYS[0]) == KEYS[0].encode()  # it is wanted now
     memo.trim()
     fresh = StoredMemo(tmp_path)
     assert {key for key in KEYS[:20] if fresh.get(key)} == {KEYS[0], *KEYS[13:20]}
-    assert len(list((tmp_path / "objects").glob("[0-9a-f][0-9a-f]/*"))) == 8
+    assert len(pages(tmp_path)) == 8
 
 
-def test_the_bytes_on_disk_are_bounded_and_equal_results_are_one(tmp_path: Path) -> None:
-    memo = kept(tmp_path, KEYS[0], b"same" * 100, bytes_max=2_000)
-    for key in KEYS[1:5]:
-        memo.put(key, b"same" * 100)
-    for at, key in enumerate(KEYS[5:20]):
-        memo.put(key, b"%3d" % at * 50)
+def pages(root: Path) -> list[Path]:
+    return list((root / "objects").glob("[0-9a-f][0-9a-f]/*"))
+
+
+def test_the_bytes_on_disk_are_bounded(tmp_path: Path) -> None:
+    memo = StoredMemo(tmp_path, bytes_max=20_000)
+    memo.trimmed_s = math.inf
+    for key in KEYS:
+        memo.put(key, key.encode() * 10)
     memo.settle()
     memo.trim()
-    assert sum(path.stat().st_size for path in (tmp_path / "objects").glob("[0-9a-f][0-9a-f]/*")) <= 1_600
+    assert 10_000 < sum(path.stat().st_size for path in pages(tmp_path)) <= 16_000
+
+
+def test_many_small_pages_of_a_kernel_become_few(tmp_path: Path) -> None:
+    for at in range(2 * results.MERGE_PAGES):
+        kept(tmp_path, SAME[at], b"%d" % at)
+    assert len(pages(tmp_path)) <= results.MERGE_PAGES
+    fresh = StoredMemo(tmp_path)
+    assert all(fresh.get(SAME[at]) == b"%d" % at for at in range(2 * results.MERGE_PAGES))
+
+
+def test_results_of_one_run_share_a_page_until_it_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(results, "GATHER_S", 30.0)
+    memo = StoredMemo(tmp_path)
+    for at, key in enumerate(SAME):
+        memo.put(key, b"%d" % at)
+    memo.settle()
+    assert len(pages(tmp_path)) == 1
+    monkeypatch.setattr(results, "GATHER_BYTES", 1_000)
+    for key in SAME[:10]:
+        memo.put(key, b"x" * 400)
+    memo.settle()
+    assert len(pages(tmp_path)) > 3
+    assert StoredMemo(tmp_path).get(SAME[200]) == b"200"
 
 
 def test_a_place_that_cannot_be_written_costs_nothing_but_time(tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ class PagedMemo:
         self.used: dict[str, None] = {}  # keys that this run asked for and found, or brought
         for path in sorted(where.glob(f"*{PAGE}")) if where.is_dir() else ():
             try:
-                self.known |= {path.name[:KERNEL_DIGITS] + key: value for key, value in read(_mapped(path)).items()}
+                self.known |= {path.name[:KERNEL_DIGITS] + key: value for key, value in read(mapped(path)).items()}
             except (Refused, OSError, ValueError):
                 continue
 
@@ -109,9 +109,8 @@ def read(data: bytes | memoryview) -> dict[str, memoryview]:
     return found
 
 
-def _mapped(path: Path) -> memoryview:
-    if path.stat().st_size > PAGE_BYTES_MAX + _DIGEST_BYTES + len(MAGIC) + _COUNT.size:
-        raise Refused(f"{path.name} is no page: it is too large")
+def mapped(path: Path) -> memoryview:
+    """A file as memory that the system can take back. Errors: `OSError`; `ValueError` for an empty one."""
     with path.open("rb") as file:
         return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
 
