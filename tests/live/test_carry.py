@@ -16,7 +16,7 @@ import pytest
 from mycelium.base.errors import Missing, Unavailable
 from mycelium.base.ids import Digest
 from mycelium.engine.carry import wire
-from mycelium.engine.carry.carried import Carried
+from mycelium.engine.carry.carried import Carried, forget_other_boots
 from mycelium.engine.carry.keeper import PorterKeeper
 from mycelium.store.directory import DirectoryObjects
 from mycelium.store.objects import digest_of
@@ -182,6 +182,17 @@ def test_hostile_bytes_cost_the_connection_and_nothing_else(machine: Callable[[s
         with contextlib.suppress(ConnectionResetError):
             assert line.recv(10) == b""
     assert machine("node").carried(head.keeper.address).read(digest) == b"still here"
+
+
+def test_copies_of_before_the_machine_was_started_are_dropped_once(tmp_path: Path) -> None:
+    local = DirectoryObjects(tmp_path, durable=False)
+    forget_other_boots(local)
+    kept = local.put(b"since")
+    forget_other_boots(local)
+    assert local.has(kept)
+    (tmp_path / "boot").write_text("another")
+    forget_other_boots(local)
+    assert not local.has(kept)
 
 
 def test_an_absent_head_is_unavailable_and_not_missing(machine: Callable[[str], Machine]) -> None:

@@ -35,7 +35,7 @@ from mycelium.agent.share import Share
 from mycelium.base.errors import Problem, Unavailable
 from mycelium.base.ids import StepId, split_step
 from mycelium.base.limits import BEAT_MS, DISK_RESERVE_BYTES, FOLLOWERS_MAX, STEP_DISK_BYTES
-from mycelium.engine.carry.carried import Carried
+from mycelium.engine.carry.carried import Carried, forget_other_boots
 from mycelium.engine.orders import (
     WIRE_VERSION,
     Beat,
@@ -81,9 +81,11 @@ class Agent:
         self.etc = etc
         self.link = link
         self.boot = os.urandom(8).hex()
-        self.local = DirectoryObjects(settings.objects)
+        # On a machine of its own all objects are copies: what is not here is fetched, what is made here is delivered.
+        self.local = DirectoryObjects(settings.objects, durable=settings.way is None)
         self.objects: Objects = self.local
-        if settings.way is not None:  # on a machine of its own: what is not here is fetched
+        if settings.way is not None:
+            forget_other_boots(self.local)
             self.objects = Carried(self.local, settings.way, settings.porter)
         self.share = Share(settings.cores, settings.gpus)
         # Only another machine can be in doubt about this one.

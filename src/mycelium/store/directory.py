@@ -7,7 +7,7 @@
 
 An object's modification time is when it was last put or asked for.
 
-Never: trusts what it reads back, or shows an object that would not survive a power failure.
+Never: trusts what it reads back, or, where it is durable, shows an object that would not survive a power failure.
 """
 
 from __future__ import annotations
@@ -53,7 +53,8 @@ _FRESH_NS = limits.OBJECT_FRESH_S * S_NS
 class DirectoryObjects:
     """The objects under `root`, which is made when it is not there.
 
-    `reserve_bytes` of the disk are left free: a put that would need them is refused as `Exhausted`.
+    `reserve_bytes` of the disk are left free: a put that would need them is refused as `Exhausted`. What is not
+    `durable` outlives processes, but not the machine: right for copies that can be had again.
     """
 
     def __init__(
@@ -63,8 +64,10 @@ class DirectoryObjects:
         object_bytes_max: int = limits.OBJECT_BYTES_MAX,
         reserve_bytes: int = limits.DISK_RESERVE_BYTES,
         now_ns: Callable[[], int] | None = None,
+        durable: bool = True,
     ) -> None:
         self.root = root
+        self.durable = durable
         self._root = str(root)
         self.object_bytes_max = object_bytes_max
         self.reserve_bytes = reserve_bytes
@@ -102,7 +105,7 @@ class DirectoryObjects:
             with self._locked(fcntl.LOCK_SH):
                 stat = self._found(digest, len(first))
             if stat is not None:
-                if self.now_ns() - stat.st_ctime_ns < _SETTLED_NS:
+                if self.durable and self.now_ns() - stat.st_ctime_ns < _SETTLED_NS:
                     _sync(self._path(digest).parent)  # another writer may have named it and not yet synced the name
                 return digest
         return put_stream(puts, b"", io.BytesIO(first), digest)
@@ -111,7 +114,8 @@ class DirectoryObjects:
         """Make objects durable, then visible, then make their names durable."""
         try:
             with disk_errors("store an object", self.root):
-                _sync_all([each.path for each in whole])
+                if self.durable:
+                    _sync_all([each.path for each in whole])
                 self._name(whole)
         except BaseException:
             for each in whole:
@@ -123,7 +127,7 @@ class DirectoryObjects:
         new = [shard for shard in shards if not shard.is_dir()]
         for shard in new:
             shard.mkdir(mode=0o700, exist_ok=True)
-        if new:
+        if new and self.durable:
             _sync(self.root)
         with self._locked(fcntl.LOCK_SH):
             for each in whole:
@@ -132,7 +136,8 @@ class DirectoryObjects:
                     each.path.rename(self._path(each.digest))
                 else:
                     each.path.unlink()
-        _sync_all(list(shards))
+        if self.durable:
+            _sync_all(list(shards))
 
     def has(self, digest: Digest) -> bool:
         return not self.missing([digest])

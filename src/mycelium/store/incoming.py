@@ -36,6 +36,7 @@ class Room(Protocol):
     root: Path
     object_bytes_max: int
     reserve_bytes: int
+    durable: bool
     now_ns: Callable[[], int]
 
 
@@ -71,8 +72,9 @@ class Incoming:
             check_digest(digest, self._expected)
             with disk_errors("store an object", self._room.root):
                 self._file.flush()
-                # A hint to begin writing: the disk then works while the next object of a batch is hashed.
-                os.posix_fadvise(self._file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+                if self._room.durable:
+                    # A hint to begin writing: the disk then works while the next object of a batch is hashed.
+                    os.posix_fadvise(self._file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
                 now_ns = self._room.now_ns()
                 os.utime(self._file.fileno(), ns=(now_ns, now_ns))
                 self._file.close()

@@ -12,7 +12,7 @@ import socket
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -21,6 +21,7 @@ from mycelium.base.errors import Problem, Refused, Unavailable
 from mycelium.base.ids import Digest
 from mycelium.engine.carry import wire
 from mycelium.engine.carry.wire import PIECE_BYTES, SIZE, Have, Lack, Take, Want, Way, Where
+from mycelium.sandbox import process
 from mycelium.store.directory import DirectoryBatch, DirectoryObjects
 from mycelium.store.incoming import Incoming
 from mycelium.store.objects import CHUNK_BYTES, Live, Swept, Writing, absent
@@ -208,6 +209,16 @@ class Carried:
                 while piece := source.read(CHUNK_BYTES):
                     line.sendall(piece)
         wire.read_frame(line)
+
+
+def forget_other_boots(local: DirectoryObjects) -> None:
+    """Drop the copies of before the machine was started: they were not made durable, so any of them may be broken."""
+    mark, boot = local.root / "boot", process.boot_id()
+    if mark.exists() and mark.read_text() == boot:
+        return
+    local.sweep(frozenset(), 0, time.time_ns())
+    with suppress(OSError):  # on a full disk they are dropped once more
+        mark.write_text(boot)
 
 
 @contextmanager
