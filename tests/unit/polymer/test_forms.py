@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import math
 import sys
-from typing import Any
+from functools import reduce as reduced
+from math import sqrt as root
+from operator import mul
+from typing import Any, NamedTuple, Optional
 
 import pytest
+from numpy import sin as numpy_sin
 
 from mycelium.base.errors import Exhausted, Refused
 from mycelium.polymer.forms.python import capture, define
@@ -45,6 +49,36 @@ def test_captured_source_gives_what_the_function_gives() -> None:
     assert "import math" in form.source
     assert "pickle" not in form.source
     assert define(form)(5) == uses_much(5)
+
+
+@kernel
+def borrows(x: float) -> float:
+    """Reads what installed modules offer under names of their own."""
+    total: Optional[float] = root(numpy_sin(x) ** 2 + reduced(mul, [x, x]))  # noqa: UP045
+    return float(total or 0)
+
+
+def test_what_installed_modules_offer_is_imported_by_name() -> None:
+    form = capture(borrows.function, "borrows")
+    for line in ("from math import sqrt as root", "from numpy import sin as numpy_sin"):
+        assert line in form.source
+    assert define(form)(2.0) == borrows(2.0)
+
+
+class Left(NamedTuple):
+    parts: Optional[list[int]] = None  # noqa: UP045
+
+
+@kernel
+def leaves(left: Left) -> int:
+    return len(left.parts or [])
+
+
+def test_a_named_tuple_is_captured_with_what_its_fields_name() -> None:
+    form = capture(leaves.function, "leaves")
+    assert "from typing import NamedTuple\nfrom typing import Optional" in form.source
+    assert "tuple = tuple" not in form.source
+    assert define(form)(Left([1, 2])) == 2
 
 
 def test_a_function_that_calls_itself_is_captured_once() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypedDict
 
 import msgspec
@@ -14,7 +14,7 @@ import mycelium as my
 from mycelium.polymer.container import pmr, values
 from mycelium.polymer.forms.seal import seal
 from mycelium.polymer.runtime.interpreter import interpret
-from mycelium.polymer.schema.records import Loose, given_back
+from mycelium.polymer.schema.records import Loose, fitted, given_back
 
 
 @dataclass(frozen=True)
@@ -123,3 +123,15 @@ def test_a_loose_record_is_read_only_and_says_what_it_lacks() -> None:
         _ = loose.y
     with pytest.raises(AttributeError, match="read-only"):
         loose.x = 2
+
+
+@dataclass
+class Tagged:
+    name: str
+    tags: list[str] = field(default_factory=list)
+
+
+def test_fields_that_were_left_out_get_their_defaults() -> None:
+    assert fitted(list[Tagged], [Loose({"name": "a"})]) == [Tagged("a")]
+    with pytest.raises(TypeError, match="name"):
+        fitted(Tagged, Loose({"tags": []}))

@@ -121,6 +121,9 @@ class _Capture:
             self.module(name, value)
         elif isinstance(value, types.FunctionType | type) or hasattr(value, "function"):
             self.definition(name, value)
+        elif (offered := _offered(name, value)) is not None:
+            module, known = offered
+            self.imports[f"from {module} import {known}" + ("" if known == name else f" as {name}")] = None
         else:
             self.pieces[name] = f"{name} = {self.constant(name, value)}"
 
@@ -153,7 +156,7 @@ class _Capture:
     def klass(self, name: str, value: type) -> None:
         self.busy.add(name)
         for base in value.__bases__:
-            if base is not object:
+            if getattr(builtins, base.__name__, None) is not base:
                 self.need(base.__name__, base)
         scope = vars(sys.modules[value.__module__]) if value.__module__ in sys.modules else {}
         text = self.text_of(value)
@@ -232,6 +235,17 @@ def _literal(value: Any) -> bool:
         return ast.literal_eval(repr(value)) == value
     except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
         return False
+
+
+def _offered(name: str, value: Any) -> tuple[str, str] | None:
+    """The installed module that has this very value, and its name there: builtin functions, ufuncs, typing's forms."""
+    known = str(getattr(value, "__name__", None) or getattr(value, "_name", None) or name)
+    for module in (getattr(value, "__module__", None), type(value).__module__.partition(".")[0]):
+        if not isinstance(module, str) or module == "builtins" or not _installed(module):
+            continue
+        if getattr(sys.modules.get(module), known, None) is value:
+            return module, known
+    return None
 
 
 def _installed(module: str) -> bool:

@@ -64,8 +64,8 @@ def names_of(kind: type) -> tuple[str, ...] | None:
 
 
 def _made(kind: type, fields: dict[str, Any]) -> Any:
-    if not dataclasses.is_dataclass(kind):
-        return kind(**fields)
+    if not dataclasses.is_dataclass(kind) or fields.keys() != {field.name for field in dataclasses.fields(kind)}:
+        return kind(**fields)  # fields that were left out get their defaults
     made = object.__new__(kind)  # as pickle does: what its own `__init__` made of the fields is in them already
     for name, value in fields.items():
         object.__setattr__(made, name, value)
