@@ -180,12 +180,12 @@ def kill_head(site: RigSite) -> None:
     site.up()
 
 
-CHEAPEST = [kill_worker, kill_driver]
+CHEAPEST = [kill_worker]
 
 
 @pytest.mark.parametrize(
     "strike",
-    [*CHEAPEST, *([kill_raylet, kill_relay, kill_gcs, kill_head] if LONG else [])],
+    [*CHEAPEST, *([kill_driver, kill_raylet, kill_relay, kill_gcs, kill_head] if LONG else [])],
     ids=lambda f: f.__name__,
 )
 def test_a_running_program_ends_with_its_result(

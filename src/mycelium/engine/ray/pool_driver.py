@@ -32,7 +32,7 @@ from mycelium.base.limits import RAY_LENT_BYTES_MAX
 from mycelium.engine.local.pool import memory, wire
 from mycelium.engine.ray import pool_messages as messages
 from mycelium.engine.ray.pool_messages import Found, Gone, Join, Open
-from mycelium.engine.ray.pool_worker import Given, PoolWorker, Sent
+from mycelium.engine.ray.pool_worker import Given, PoolWorker, Sent, failing
 
 LOOK_S = 0.5  # between two looks at the membership
 UNDER_WAY_MAX = 2  # calls of one actor: one runs, one is there when it ends
@@ -144,7 +144,11 @@ class Driver:
             if message is None:
                 self._end(post, "")
                 return
-            post.waiting.append(self._unpacked(message))
+            try:
+                unpacked = self._unpacked(message)
+            except Exception as error:  # Ray has no room: whoever uses what was sent is told
+                unpacked = (message.kind, message.first, message.count, failing(_brief(error)), []), []
+            post.waiting.append(unpacked)
         self._pump(post)
 
     def _unpacked(self, message: wire.Message) -> tuple[Sent, list[Any]]:

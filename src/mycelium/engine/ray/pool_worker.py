@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy
 
+from mycelium.base.errors import Exhausted
 from mycelium.engine.local.pool import worker as local
 from mycelium.polymer.here import IN_WORKER
 from mycelium.polymer.shipping import dumps
@@ -99,6 +100,23 @@ class _Inbox:
 
     def read(self) -> Any:
         return next(self.messages, None)
+
+
+def failing(why: str) -> bytes:
+    """A body that cannot be read, and says why: what is sent instead of a value that cannot be carried."""
+    return pickle.dumps(_Failing(why))
+
+
+class _Failing:
+    def __init__(self, why: str) -> None:
+        self.why = why
+
+    def __reduce__(self) -> Any:
+        return _fail, (self.why,)
+
+
+def _fail(why: str) -> None:
+    raise Exhausted(f"Ray could not take a value: {why}")
 
 
 def pickled(value: Any) -> tuple[bytes, list[Any]]:
