@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import sys
 from functools import reduce as reduced
@@ -63,6 +64,41 @@ def test_what_installed_modules_offer_is_imported_by_name() -> None:
     for line in ("from math import sqrt as root", "from numpy import sin as numpy_sin"):
         assert line in form.source
     assert define(form)(2.0) == borrows(2.0)
+
+
+def louder(function: Any) -> Any:
+    @functools.wraps(function)
+    def call(x: int) -> int:
+        return 10 * function(x)
+
+    return call
+
+
+@functools.cache
+def remembered(x: int) -> int:
+    return x + 1
+
+
+@louder
+def loud(x: int) -> int:
+    return x
+
+
+@kernel
+def hears(x: int) -> int:
+    return loud(x)
+
+
+@kernel
+def remembers(x: int) -> int:
+    return remembered(x)
+
+
+def test_a_cached_function_is_captured_and_one_with_other_decorators_is_refused() -> None:
+    assert define(capture(remembers.function, "remembers"))(1) == 2
+    for function in (hears.function, loud):
+        with pytest.raises(Refused, match="loud is decorated"):
+            capture(function, "hears")
 
 
 class Left(NamedTuple):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import builtins
+import functools
 import inspect
 import sys
 import sysconfig
@@ -80,8 +81,12 @@ class _Capture:
         return Refused(f"kernel {self.kernel} cannot be written down: {what}", hint=hint)
 
     def function(self, function: Any, name: str = "") -> str:
-        target = getattr(function, "function", function)  # what `@kernel` left
-        target = inspect.unwrap(target) if isinstance(target, types.FunctionType) else target
+        target = _undecorated(getattr(function, "function", function))  # without what `@kernel` left
+        if hasattr(target, "__wrapped__"):
+            raise self.refuse(
+                f"{target.__qualname__} is decorated, and what its decorators do would be left out",
+                "do it inside the function",
+            )
         if not isinstance(target, types.FunctionType):
             raise self.refuse(f"{target!r:.60} is not a Python function", "wrap it in one")
         name = name or (target.__name__ if target.__name__ != "<lambda>" else "anonymous")
@@ -117,6 +122,7 @@ class _Capture:
         """Write down what the name `name` stands for."""
         if name in self.pieces or name in self.busy or name == "__builtins__":
             return
+        value = _undecorated(value)
         if isinstance(value, types.ModuleType):
             self.module(name, value)
         elif isinstance(value, types.FunctionType | type) or hasattr(value, "function"):
@@ -205,6 +211,11 @@ class _Capture:
         node.returns = None if node.returns is None else node.returns
         lines = text.splitlines()[node.lineno - 1 :]
         return "\n".join(lines).strip() if lines and lines[0].lstrip().startswith("def") else ast.unparse(node)
+
+
+def _undecorated(value: Any) -> Any:
+    """Without `functools.cache`, which changes nothing of what a pure function gives."""
+    return value.__wrapped__ if isinstance(value, functools._lru_cache_wrapper) else value
 
 
 def _parsed(hint: str) -> ast.AST:
