@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,13 +19,19 @@ from tests.live.site import wait_for
 pytest.importorskip("ray", reason="the extra `ray` is not installed")
 pytestmark = [needs_rig, pytest.mark.timeout(300)]
 
+FILES = ("site.json", "gateway.json")
+
 # What the official client does beside the head: so many chats, a few at once, and how each ended.
 CHATS = r"""
-import asyncio, json, sys
+import asyncio, json, ssl, sys
+import httpx
 from openai import AsyncOpenAI
-url, key, model, count, at_once, tokens = json.loads(sys.argv[1])
+url, key, model, count, at_once, tokens, ca = json.loads(sys.argv[1])
 async def main():
-    client, room = AsyncOpenAI(base_url=url, api_key=key, max_retries=0, timeout=120), asyncio.Semaphore(at_once)
+    trust = ssl.create_default_context(cafile=ca) if url.startswith("https:") else True
+    http = httpx.AsyncClient(verify=trust, timeout=120)
+    client = AsyncOpenAI(base_url=url, api_key=key, max_retries=0, http_client=http)
+    room = asyncio.Semaphore(at_once)
     async def chat(number):
         async with room:
             asked = [{"role": "user", "content": f"Say {number}."}]
@@ -39,7 +46,10 @@ asyncio.run(main())
 """
 
 
-@pytest.fixture(scope="module", params=[(), ("--tls",)], ids=["plain", "tls"])
+LONG = os.environ.get("MYC_TEST_LONG") == "1"
+
+
+@pytest.fixture(scope="module", params=[("--tls",), ()] if LONG else [("--tls",)], ids=" ".join)
 def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RigSite]:
     path = weights()
     with rig_site(tmp_path_factory.mktemp("rig") / "s", 3) as site:
@@ -62,7 +72,8 @@ def ready(site: RigSite) -> dict[str, dict[str, Any]]:
 def chats(site: RigSite, count: int, at_once: int, tokens: int = 2) -> subprocess.Popen[str]:
     url = json.loads((site.home(0) / "gateway.json").read_text())["url"]
     token = (site.home(0) / "tokens" / "admin").read_text().strip()
-    asked = json.dumps([f"{url}/v1", token, MODEL, count, at_once, tokens])
+    ca = str(site.home(0) / "tls" / "ca.pem")
+    asked = json.dumps([f"{url}/v1", token, MODEL, count, at_once, tokens, ca])
     words = site.net.inside(0, sys.executable, "-c", CHATS, asked)
     return subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
 
@@ -78,6 +89,12 @@ def test_each_host_answers_and_the_death_of_one_is_not_noticed_by_who_asks(site:
     site.kill_all(1)
     rest, _ = asking.communicate(timeout=150)
     assert first + rest.split() == ["true"] * 24
+
+
+def test_the_gateway_speaks_as_safely_as_the_site(site: RigSite) -> None:
+    schemes = [json.loads((site.home(0) / name).read_text())["url"].partition(":")[0] for name in FILES]
+    assert schemes[0] == schemes[1]
+    assert site.myc("chat", MODEL, "-m", "Say hello.", "--max-tokens", "3").stdout.strip()
 
 
 def test_the_replica_of_another_host_listens_on_no_port(site: RigSite) -> None:

@@ -132,7 +132,7 @@ def test_a_command_is_shown_for_a_backend_that_no_node_has(site: LiveSite) -> No
     found = site.post("/deployments", asked)
     assert found["command"].startswith("vllm serve model.gguf --uds replica.sock")
     assert "--tensor-parallel-size 2" in found["command"]
-    assert "no node has the labels" in found["message"]
+    assert found["message"] == "no node has vllm"
     assert site.http.post("/deployments", json={**asked, "dry_run": False}).status_code == 400
 
 

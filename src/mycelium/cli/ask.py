@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from mycelium.base.errors import Conflict, Denied, Exhausted, Missing, Refused, Unavailable, Unknown
-from mycelium.cli.client import connect
+from mycelium.cli.client import connect, trusted
 
 ANSWER_S = 600.0
 BY_STATUS = {401: Unknown, 403: Denied, 404: Missing, 409: Conflict, 429: Exhausted}
@@ -27,6 +27,7 @@ class Gateway:
         # A gateway that listens on every address is reached where the site was.
         self._host = (site.hostname if parts.hostname in ("0.0.0.0", "::") else parts.hostname) or "127.0.0.1"
         self._port = parts.port
+        self._https = parts.scheme == "https"
         self._token = client.token
 
     def ask(self, method: str, path: str, document: Any = None) -> Any:
@@ -67,7 +68,10 @@ class Gateway:
             yield piece
 
     def _send(self, method: str, path: str, body: bytes | None, headers: dict[str, str]) -> http.client.HTTPResponse:
-        connection = http.client.HTTPConnection(self._host, self._port or 80, timeout=ANSWER_S)
+        if self._https:
+            connection = http.client.HTTPSConnection(self._host, self._port, timeout=ANSWER_S, context=trusted())
+        else:
+            connection = http.client.HTTPConnection(self._host, self._port, timeout=ANSWER_S)
         try:
             connection.request(method, path, body, {**headers, "authorization": f"Bearer {self._token}"})
             reply = connection.getresponse()

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mycelium.base.errors import Problem
+from mycelium.base.errors import Problem, Refused
 from mycelium.cli import show
 from mycelium.cli.ask import Gateway
 from mycelium.cli.options import Json
@@ -27,7 +27,10 @@ def chat(
     asked: dict[str, Any] = {"model": name, "temperature": temperature, "max_tokens": max_tokens}
     asked = {key: value for key, value in asked.items() if value is not None}
     if say or not sys.stdin.isatty():
-        messages.append({"role": "user", "content": say or sys.stdin.read()})
+        said = say or sys.stdin.read()
+        if not said.strip():
+            raise Refused("there is nothing to say", hint="say it with -m TEXT, pipe it in, or talk in a terminal")
+        messages.append({"role": "user", "content": said})
         if json:
             show.document(gateway.ask("POST", "/v1/chat/completions", {**asked, "messages": messages}))
             return

@@ -156,16 +156,9 @@ class Client:
         return self._connection.getresponse()
 
     def _new_connection(self) -> http.client.HTTPConnection:
-        """With TLS, the CA of the site of this home is trusted beside the system's."""
         if not self._https:
             return http.client.HTTPConnection(self._host, self._port, timeout=CONNECT_S)
-        import ssl
-
-        context = ssl.create_default_context()
-        ca = settings.home() / "tls" / "ca.pem"
-        if ca.exists():
-            context.load_verify_locations(ca)
-        return http.client.HTTPSConnection(self._host, self._port, timeout=CONNECT_S, context=context)
+        return http.client.HTTPSConnection(self._host, self._port, timeout=CONNECT_S, context=trusted())
 
     def _absent(self, error: Exception | None = None) -> Problem:
         if isinstance(error, http.client.HTTPException) and not isinstance(error, http.client.RemoteDisconnected):
@@ -231,6 +224,18 @@ def _events(response: http.client.HTTPResponse) -> Iterator[Event]:
             kind = value
         elif field == "data":
             data.append(value)
+
+
+def trusted() -> Any:
+    """Whom TLS trusts: the CA of the site of this home beside the system's. The module is imported only where it is
+    needed, because it takes longer than most commands."""
+    import ssl
+
+    context = ssl.create_default_context()
+    ca = settings.home() / "tls" / "ca.pem"
+    if ca.exists():
+        context.load_verify_locations(ca)
+    return context
 
 
 def connect() -> Client:

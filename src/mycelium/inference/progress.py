@@ -75,7 +75,8 @@ def _ended(batch: Batch) -> list[str]:
     said = (
         f"{batch.id} has ended: it is {batch.state.value}, {batch.completed:,} of {batch.total:,} lines were answered"
     )
-    return [f"{said}, {batch.failed:,} failed." if batch.failed else f"{said}."]
+    failed = f", {batch.failed - batch.unrun:,} failed" if batch.failed > batch.unrun else ""
+    return [said + failed + (f", {batch.unrun:,} were not run." if batch.unrun else ".")]
 
 
 def _alive(batch: Batch, state: Inference, queue: Queue, others: list[str], now_ns: int) -> list[str]:

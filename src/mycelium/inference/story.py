@@ -45,8 +45,13 @@ def _say_checked(event: happened.BatchChecked) -> str:
 
 
 def _say_lines(event: happened.LinesDone) -> str:
-    failed = f", {event.failed} of them failed" if event.failed else ""
-    return f"{count(event.done)} lines of {event.batch} are done{failed}"
+    lines = count(event.done)
+    are = "1 line of {} is" if lines == 1 else f"{lines:,} lines of {{}} are"
+    if event.unrun == lines:
+        return f"{are.format(event.batch)} not run"
+    unrun = f", {event.unrun} were not run" if event.unrun else ""
+    failed = f", {event.failed - event.unrun} failed" if event.failed > event.unrun else ""
+    return f"{are.format(event.batch)} done{failed}{unrun}"
 
 
 def _say_key(event: happened.KeyCreated) -> str:

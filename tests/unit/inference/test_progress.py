@@ -94,3 +94,9 @@ def test_a_batch_that_failed_says_where_its_file_is_wrong():
     mistakes = (Mistake("invalid_json_line", 3, "no JSON"), Mistake("empty_file", 0, "nothing in it"))
     failed = says(replace(BATCH, state=BatchState.FAILED, mistakes=mistakes))
     assert "its file has 2 mistakes. line 3: no JSON nothing in it" in failed
+
+
+def test_a_batch_that_was_cut_short_says_what_failed_and_what_was_not_run():
+    cut = replace(BATCH, state=BatchState.CANCELLED, failed=80, unrun=75)
+    assert says(cut) == "batch_a has ended: it is cancelled, 20 of 100 lines were answered, 5 failed, 75 were not run."
+    assert says(replace(BATCH, state=BatchState.COMPLETED, completed=100)).endswith("100 of 100 lines were answered.")

@@ -8,14 +8,17 @@ import fcntl
 import gc
 import logging
 import os
+import resource
 import signal
 import socket
+import ssl
 import sys
 import time
 from pathlib import Path
 
 import msgspec
 
+from mycelium.base.limits import GATEWAY_CONNECTIONS_MAX
 from mycelium.sandbox import process
 from mycelium.serve.openai.app import App
 from mycelium.serve.openai.gateway import Gateway
@@ -24,6 +27,7 @@ from mycelium.serve.openai.listening import Listening
 ALREADY = 75  # EX_TEMPFAIL: another gateway has this home
 DRAIN_S = 30
 HOME_LOOK_S = 1.0
+OTHER_FILES = 256
 GARBAGE_OBJECTS = 20_000  # a look for cycles after each 700 objects would come every few requests, and find none
 
 
@@ -38,8 +42,18 @@ def main() -> int:
     if held is None:
         print("another gateway has this home", file=sys.stderr)
         return ALREADY
+    _allow_files()
     asyncio.run(_run(options.home.absolute(), _listen(options.host, options.port, options.home), options.host))
     return 0
+
+
+def _allow_files() -> None:
+    """A request is a connection of its client and one to a replica; many systems begin with 1,024 files for both."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 2 * GATEWAY_CONNECTIONS_MAX + OTHER_FILES
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def _lock(path: Path) -> int | None:
@@ -81,7 +95,6 @@ def _port_before(home: Path) -> int:
 async def _run(home: Path, listener: socket.socket, host: str) -> None:
     gateway = Gateway(home)
     port = listener.getsockname()[1]
-    gateway.url = f"http://{host}:{port}"
     listening = Listening(App(gateway))
     over = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -93,7 +106,9 @@ async def _run(home: Path, listener: socket.socket, host: str) -> None:
         told = asyncio.create_task(gateway.told_once.wait())
         await asyncio.wait([told, working, gone, ending], return_when=asyncio.FIRST_COMPLETED)
         if told.done():
-            await listening.start(listener)
+            tls = _tls(home)
+            gateway.url = f"{'https' if tls else 'http'}://{host}:{port}"
+            await listening.start(listener, tls)
             _tell(home, gateway.url, port)
             gc.freeze()  # what is there by now stays, and need not be looked through again
             gc.set_threshold(GARBAGE_OBJECTS)
@@ -106,6 +121,16 @@ async def _run(home: Path, listener: socket.socket, host: str) -> None:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _tls(home: Path) -> ssl.SSLContext | None:
+    """The site's own certificate, when its head speaks TLS."""
+    url = str(msgspec.json.decode((home / "site.json").read_bytes())["url"])
+    if not url.startswith("https:"):
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(home / "tls" / "site.pem", home / "tls" / "site.key")
+    return context
 
 
 def _tell(home: Path, url: str, port: int) -> None:

@@ -134,6 +134,13 @@ async def why(rest: str, head: TheHead, account: TheAccount) -> Response:
     return answer({"why": reasons, "says": list(stands.says)})
 
 
+@router.get("/logs", include_in_schema=False)
+@router.get("/outputs", include_in_schema=False)
+async def files(rest: str, head: TheHead, account: TheAccount) -> Response:
+    batch = find(head.core, account, rest)
+    raise Refused(f"{batch.id} is a batch: it has results", hint=f"`myc batch results {batch.id}` writes them")
+
+
 @router.get("/story", summary="Every event that touched a batch, in words")
 async def story(rest: str, head: TheHead, account: TheAccount) -> Response:
     core = head.core

@@ -250,8 +250,7 @@ async def deploy(request: Request, head: TheHead, account: TheAccount) -> Respon
         shown = Deployment(name, account.id, account.name, serving, serving.replicas_min, 0)
         view = deployment_view(head.core, shown, head.clock.now_ns())
         return answer({**view, "state": "dry-run", "replicas": [], "message": _impossible(head.core, shown, account)})
-    if not serving.upstream:
-        check_possible(head.core.site, launch.request(name, serving), account)
+    _check_possible(head.core, name, serving, account)
     known = state.deployments.get(name)
     same = known is not None and known.serving.upstream == serving.upstream
     if account.admin and (asked["upstream_key"] or not same):  # a key goes to no other server than it was given for
@@ -260,11 +259,22 @@ async def deploy(request: Request, head: TheHead, account: TheAccount) -> Respon
     return answer(deployment_view(head.core, find_deployment(state, name), head.clock.now_ns()), 201)
 
 
+def _check_possible(core: Core, name: str, serving: Serving, account: Account) -> None:
+    """Errors: `Refused` for what no node could ever run."""
+    if serving.upstream:
+        return
+    backend = serving.backend
+    nodes = [node for node in core.site.nodes.by_id.values() if node.present]
+    if nodes and not any(backend.value in node.labels for node in nodes):
+        extra = "`pip install 'mycelium[llm]'`" if backend is Backend.LLAMA else "`pip install vllm`"
+        raise Refused(f"no node has {backend.value}", hint=f"{extra} on one, and start it again")
+    check_possible(core.site, launch.request(name, serving), account)
+
+
 def _impossible(core: Core, shown: Deployment, account: Account) -> str:
     """Why no node could run a replica now, or nothing."""
     try:
-        if not shown.serving.upstream:
-            check_possible(core.site, launch.request(shown.name, shown.serving), account)
+        _check_possible(core, shown.name, shown.serving, account)
     except Refused as refused:
         return refused.message
     return ""

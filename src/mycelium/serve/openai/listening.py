@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import ssl
 import time
 from collections.abc import Awaitable, Callable
 
@@ -34,13 +35,15 @@ class Listening:
     def __init__(self, app: App) -> None:
         self._app = app
         self._server: asyncio.Server | None = None
-        self._connections: dict[Connection, asyncio.Task[None]] = {}
+        self.connections: dict[Connection, asyncio.Task[None]] = {}
         self._looking: asyncio.Task[None] | None = None
         self._ending = False
 
-    async def start(self, listener: socket.socket) -> None:
+    async def start(self, listener: socket.socket, tls: ssl.SSLContext | None = None) -> None:
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: Wire(self._met), sock=listener, backlog=WAITING_CONNECTIONS)
+        self._server = await loop.create_server(
+            lambda: Wire(self._met), sock=listener, backlog=WAITING_CONNECTIONS, ssl=tls
+        )
         self._looking = asyncio.create_task(self._look())
 
     async def stop(self, drain_s: float) -> None:
@@ -50,29 +53,29 @@ class Listening:
             self._server.close()
         if self._looking is not None:
             self._looking.cancel()
-        for connection in self._connections:
+        for connection in self.connections:
             connection.last = True
             if connection.exchange is None:
                 connection.wire.cut()
-        if self._connections:
-            await asyncio.wait(self._connections.values(), timeout=drain_s)
-        for connection in self._connections:
+        if self.connections:
+            await asyncio.wait(self.connections.values(), timeout=drain_s)
+        for connection in self.connections:
             connection.wire.cut()
 
     def _met(self, wire: Wire) -> None:
         connection = Connection(wire, self._app)
         connection.last = self._ending
-        connection.full = len(self._connections) >= GATEWAY_CONNECTIONS_MAX
-        task = self._connections[connection] = asyncio.create_task(connection.serve())
+        connection.full = len(self.connections) >= GATEWAY_CONNECTIONS_MAX
+        task = self.connections[connection] = asyncio.create_task(connection.serve())
         wire.lost = lambda: connection.left(task)
-        task.add_done_callback(lambda _: self._connections.pop(connection, None))
+        task.add_done_callback(lambda _: self.connections.pop(connection, None))
 
     async def _look(self) -> None:
         """One timer for all connections, because one for each request would cost more than the rest of its head."""
         while True:
             await asyncio.sleep(LOOK_S)
             before_s = time.monotonic() - IDLE_S
-            for connection in list(self._connections):
+            for connection in list(self.connections):
                 if connection.silent_since(before_s):
                     connection.wire.cut()
 
