@@ -82,7 +82,7 @@ def _settings(options: argparse.Namespace) -> Settings:
         devices=devices,
         cores=tuple(cores),
         gpus=tuple(gpus),
-        labels=probes.labels() | given,
+        labels=probes.labels(options.home) | given,
         address=options.address,
         way=options.way,
         porter=options.porter,

@@ -11,11 +11,9 @@ import shutil
 import sys
 from pathlib import Path
 
+from mycelium.agent import probes_disks, probes_gpus
 from mycelium.base.units import GIB, MIB
 
-NVIDIA_GPUS = Path("/proc/driver/nvidia/gpus")
-PCI_DEVICES = Path("/sys/bus/pci/devices")
-AMD_VENDOR, DISPLAY_CLASSES = "0x1002", ("0x0300", "0x0302", "0x0380", "0x1200")
 LINKS_MAX = 8
 SYSTEM_MEMORY_SHARE = 10  # a tenth of the memory, but at most `SYSTEM_MEMORY_BYTES`, is kept for the system and for us
 SYSTEM_MEMORY_BYTES = 2 * GIB
@@ -41,46 +39,25 @@ def memory_used_bytes() -> int:
     return (int(found.get("MemTotal", 0)) - int(found.get("MemAvailable", 0))) * 1024
 
 
-def nvidia_gpus(driver: Path = NVIDIA_GPUS, dev: Path = Path("/dev")) -> list[int]:
-    """The numbers of NVIDIA's gpus that have a driver and a device file: no program is run to find out."""
-    minors: list[int] = []
-    for information in sorted(driver.glob("*/information")):
-        match = re.search(r"Device Minor:\s*(\d+)", _read(information))
-        if match and (dev / f"nvidia{match[1]}").exists():
-            minors.append(int(match[1]))
-    return sorted(minors)
+def nvidia_gpus() -> list[int]:
+    """The numbers of NVIDIA's gpus: those that a step can be given. The others are told by labels only."""
+    return [gpu.number for gpu in probes_gpus.gpus() if gpu.vendor == "nvidia"]
 
 
-def amd_gpus(devices: Path = PCI_DEVICES) -> int:
-    """How many of AMD's gpus there are. They are told by a label only: no step is given one yet."""
-    found = 0
-    for device in devices.glob("*"):
-        if _read(device / "vendor") == AMD_VENDOR and _read(device / "class").startswith(DISPLAY_CLASSES):
-            found += 1
-    return found
+def labels(home: Path) -> dict[str, str]:
+    """`arch` is the kernel's word for it; selectors know the others. A label of each backend of models that is here.
 
-
-def gpu_model(driver: Path = NVIDIA_GPUS) -> str:
-    for information in sorted(driver.glob("*/information")):
-        match = re.search(r"Model:\s*(.+)", _read(information))
-        if match:
-            return re.sub(r"[^a-z0-9]+", "-", match[1].strip().lower()).strip("-")
-    return ""
-
-
-def labels() -> dict[str, str]:
-    """`arch` is the kernel's word for it; selectors know the others. A label of each backend of models that is here."""
-    found = {
+    `home`: where the node keeps its state.
+    """
+    return {
         "os": "linux",
         "arch": platform.machine(),
         "kernel": platform.release(),
         "python": platform.python_version(),
+        **probes_gpus.labels(probes_gpus.gpus()),
+        **probes_disks.labels(home),
+        **backends(),
     }
-    if nvidia_gpus():
-        found |= {"gpu": "nvidia", "gpu-model": gpu_model()}
-    elif amd_gpus():
-        found["gpu"] = "amd"
-    return found | backends()
 
 
 def backends() -> dict[str, str]:

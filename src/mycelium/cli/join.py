@@ -109,7 +109,7 @@ class _Member:
                         "memory_bytes": devices.memory_bytes,
                         "gpus": devices.gpus,
                     },
-                    "labels": probes.labels() | given,
+                    "labels": probes.labels(self.home) | given,
                     **shown,
                 },
             )
