@@ -177,3 +177,31 @@ def test_a_stream_is_let_end_when_the_gateway_stops(tmp_path: Path):
         writer.close()
 
     asyncio.run(run())
+
+
+def test_a_client_that_reads_nothing_is_waited_for_only_so_long(tmp_path: Path):
+    asked: list[Exchange] = []
+    stalled = asyncio.Event()
+
+    async def app(exchange: Exchange) -> None:
+        asked.append(exchange)
+        exchange.begin(200, EVENTS)
+        while not exchange.waits:
+            asyncio.get_running_loop().call_soon(lambda: stalled.set() if exchange.waits else None)
+            await exchange.write(b"x" * 100_000)
+
+    async def run() -> None:
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(str(tmp_path / "s"))
+        listening = Listening(app)
+        await listening.start(listener)
+        _, writer = await asyncio.open_unix_connection(str(tmp_path / "s"), limit=1024)
+        writer.write(b"GET / HTTP/1.1\r\n" + HOST + b"\r\n")
+        await stalled.wait()
+        connection = next(iter(listening.connections))
+        assert not connection.silent_since(asked[0].heard_s)
+        assert connection.silent_since(asked[0].heard_s + 1)
+        writer.close()
+        await listening.stop(5)
+
+    asyncio.run(run())

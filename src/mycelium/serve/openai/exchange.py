@@ -29,7 +29,7 @@ class Exchange:
         self.path = head.path
         self.began = False  # the head of the answer is fixed
         self.ends_with_client = False  # nobody but the client has a use for what is being done
-        self.heard_s = time.monotonic()  # when the client last sent what was waited for
+        self.heard_s = time.monotonic()  # when the client last sent or took what was waited for
         self.waits = False  # for the client
         self._wire = wire
         self._head = head
@@ -115,16 +115,18 @@ class Exchange:
             data = b""
         elif self._chunked:
             data = (b"%x\r\n%b\r\n" % (len(data), data) if data else b"") + (b"" if more else b"0\r\n\r\n")
-        if self._wire.ended:
+        if self._wire.gone:
             raise Left
         if self._front or data:
             self._wire.write(self._front + data)
             self._front = b""
         self._over = not more
-        try:
-            await self._wire.drain()
-        except (Ended, OSError):
-            raise Left from None
+        if self._wire.full:
+            self.heard_s, self.waits = time.monotonic(), True
+            try:
+                await self._wire.drain()
+            finally:
+                self.waits = False
 
     async def answer(self, document: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> None:
         await self.answer_bytes(msgspec.json.encode(document), status, headers)

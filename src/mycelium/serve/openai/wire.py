@@ -53,15 +53,23 @@ class Wire(asyncio.Protocol):
     @property
     def open(self) -> bool:
         """Whether another request may go out here. Bytes that nobody asked for make it unfit."""
-        return not (self.ended or self.held or self._transport.is_closing())
+        return not (self.gone or self.held)
+
+    @property
+    def gone(self) -> bool:
+        """Nothing more reaches the other side. A write that fails makes it so, and `ended` only in a later turn."""
+        return self.ended or self._transport.is_closing()
 
     def write(self, data: bytes) -> None:
         self._transport.write(data)
 
+    @property
+    def full(self) -> bool:
+        """Whether the other side takes less than is written."""
+        return self._room is not None
+
     async def drain(self) -> None:
-        """Until the other side has taken most of what was written. Errors: `Ended`, `OSError`."""
-        if self.ended:
-            raise self._error or Ended()
+        """Until the other side has taken most of what was written, or is gone."""
         if self._room is not None:
             await asyncio.shield(self._room)
 
