@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import functools
 import math
+import re
 import sys
 from functools import reduce as reduced
 from math import sqrt as root
 from operator import mul
 from typing import Any, NamedTuple, Optional
 
+import numpy
 import pytest
 from numpy import sin as numpy_sin
 
@@ -99,6 +101,20 @@ def test_a_cached_function_is_captured_and_one_with_other_decorators_is_refused(
     for function in (hears.function, loud):
         with pytest.raises(Refused, match="loud is decorated"):
             capture(function, "hears")
+
+
+WORD = re.compile(r"[a-z]+", re.IGNORECASE)
+WEIGHTS = numpy.array([[0.1, float("nan")], [float("inf"), -0.0]], "float32")
+
+
+@kernel
+def matches(text: str) -> tuple[list[str], bytes]:
+    return WORD.findall(text), (WEIGHTS * 2).tobytes()
+
+
+def test_patterns_and_small_arrays_are_captured_as_they_are() -> None:
+    form = capture(matches.function, "matches")
+    assert define(form)("One 2 three") == matches("One 2 three")
 
 
 class Left(NamedTuple):

@@ -10,6 +10,7 @@ import ast
 import builtins
 import functools
 import inspect
+import re
 import sys
 import sysconfig
 import textwrap
@@ -172,15 +173,23 @@ class _Capture:
         self.pieces[name] = text
 
     def constant(self, name: str, value: Any) -> str:
+        text = ""
         if isinstance(value, _PLAIN) or (isinstance(value, tuple | list | dict | set | frozenset) and _literal(value)):
             text = repr(value)
-            if len(text) > _CONSTANT_TEXT_MAX:
-                raise self.refuse(f"{name} is a constant of {len(text)} bytes", "pass it as an argument")
-            return text
-        raise self.refuse(
-            f"{name} is {type(value).__name__} {value!r:.60}, which has no source",
-            "pass it as an argument, or make it inside the kernel",
-        )
+        elif isinstance(value, re.Pattern):
+            self.imports["import re"] = None
+            text = f"re.compile({value.pattern!r}, {value.flags})"
+        elif array := _array(value):
+            self.imports["import numpy"] = None
+            text = array
+        if not text:
+            raise self.refuse(
+                f"{name} is {type(value).__name__} {value!r:.60}, which has no source",
+                "pass it as an argument, or make it inside the kernel",
+            )
+        if len(text) > _CONSTANT_TEXT_MAX:
+            raise self.refuse(f"{name} is a constant of {len(text)} bytes", "pass it as an argument")
+        return text
 
     def text_of(self, target: Any) -> str:
         try:
@@ -239,6 +248,13 @@ def _names(code: types.CodeType) -> set[str]:
         if isinstance(const, types.CodeType):
             names |= _names(const)
     return names
+
+
+def _array(value: Any) -> str:
+    """The text of a small array; empty for everything else."""
+    if type(value).__name__ != "ndarray" or value.dtype.hasobject or value.nbytes > _CONSTANT_TEXT_MAX:
+        return ""
+    return f"numpy.frombuffer({value.tobytes()!r}, {value.dtype.str!r}).reshape({value.shape})"
 
 
 def _literal(value: Any) -> bool:
