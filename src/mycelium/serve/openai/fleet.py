@@ -21,6 +21,7 @@ from mycelium.serve.openai.table import DeploymentRow, ReplicaRow, Table
 
 PROBE_S, PROBE_READY_S = 0.15, 2.0
 PROBE_TIMEOUT_S = 5.0
+BUSY_S = 10.0  # a replica that says nothing for longer gets no new requests until it does
 RATE_OVER_S = 5.0
 PEOPLE_S = 20.0  # how long after an answer its reader is taken to ask again; batches keep back for that long
 
@@ -241,7 +242,7 @@ class Fleet:
         member.probed_s = now
         if good:
             member.heard_s = now
-        elif member.active and member.ready:
+        elif member.active and member.ready and now - member.heard_s < BUSY_S:
             return  # busy, perhaps: its requests will tell
         if self.members.get(member.job) is member and member.ready != good:
             member.ready = good
