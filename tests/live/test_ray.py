@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+import mycelium as my
 from mycelium.engine.ray.doubt import REFUSED_S
 from tests.live.disk import small_disk
 from tests.live.rig.net import needs_rig
@@ -255,6 +256,69 @@ def test_an_array_ends_whole_and_each_task_is_committed_once(
     committed = [said for said in site.story(job) if "was committed" in said]
     assert len(committed) == 18
     assert {int(line) for line in (tmp_path / "ran").read_text().split()} == set(range(18))
+
+
+@my.kernel
+def slow_square(x: int) -> int:
+    time.sleep(0.05)
+    return x * x
+
+
+@my.program
+def squares(xs: list[int]) -> list[int]:
+    return my.map(slow_square, xs)
+
+
+def kill_host(site: RigSite) -> None:
+    site.kill_all(1)
+    site.join(1)
+
+
+@pytest.mark.parametrize("strike", [kill_relay, kill_raylet, kill_gcs, kill_head, kill_host], ids=lambda f: f.__name__)
+def test_a_program_over_all_hosts_gives_its_result_in_its_first_attempt(
+    site: RigSite, strike: Callable[[RigSite], None], tmp_path: Path
+) -> None:
+    numbers = list(range(200))
+    job = site.submit_program(squares.module, {"xs": numbers}, nodes=3, memory="256M")
+    site.wait(job, "running")
+    wait_for(lambda: all(site.nodes()[name]["steps"] for name in ("node-1", "host1", "host2")), "all ranks to begin")
+    strike(site)
+    assert site.wait(job)["state"] == "done", site.story(job)
+    assert site.job(job)["attempt"] == 1, site.story(job)
+    assert site.result(job, tmp_path / "out") == [number * number for number in numbers]
+
+
+def test_a_slow_and_lossy_cable_evicts_nobody_and_what_crosses_it_arrives_whole(site: RigSite, tmp_path: Path) -> None:
+    before = {name: site.nodes()[name]["lost_count"] for name in ("host1", "host2")}
+    work = tmp_path / "work"
+    work.mkdir()
+    (work / "large").write_bytes(os.urandom(400_000))
+    for host in (1, 2):
+        site.net.spoil(host, delay_ms=25, loss=0.025)  # there and back: 50 ms, and 5 % are lost
+    try:
+        words = (
+            "--nodes=2",
+            "--on=edge",
+            "--sandbox=none",
+            "--outputs=large*",
+            "--",
+            "sh",
+            "-c",
+            "cp large large-$RANK",
+        )
+        site.myc("run", *words, cwd=str(work))
+        gang = site.get("/jobs?all=true&limit=1")["jobs"][0]["id"]
+        array = site.submit("sh", "-c", "sleep 0.5; echo $MYC_ARRAY_INDEX", on="edge", array="0-11", cpus=1)
+        assert site.wait(array)["state"] == "done"
+        assert sorted(map(int, site.output(array).split())) == list(range(12))
+        site.myc("outputs", gang, str(tmp_path / "out"))
+    finally:
+        for host in (1, 2):
+            site.net.mend(host)
+    there = [path.read_bytes() for path in (tmp_path / "out").rglob("large*")]
+    assert there == [(work / "large").read_bytes()] * 4
+    assert {name: site.nodes()[name]["lost_count"] for name in before} == before
+    assert not any("attempt 2" in said for said in [*site.story(array), *site.story(gang)])
 
 
 def test_a_host_on_which_all_was_killed_is_dead_for_certain_and_its_job_does_not_wait_for_patience(

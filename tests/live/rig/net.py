@@ -12,12 +12,14 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from mycelium.sandbox import usage
+from tests.live.rig import spoiler
 
 PREFIX = "myct"
 _numbers = itertools.count(1)
@@ -45,6 +47,7 @@ class Net:
         self.number = (os.getpid() + next(_numbers)) % 250 + 1
         self._mark = f"{PREFIX}{os.getpid()}n{self.number}"
         self.middle = f"{self._mark}b"
+        self._spoilers: dict[int, subprocess.Popen[str]] = {}
         ip("netns", "add", self.middle)
         ip("link", "add", "br0", "type", "bridge", inside=self.middle)
         ip("link", "set", "br0", "up", inside=self.middle)
@@ -82,12 +85,30 @@ class Net:
     def plug(self, host: int) -> None:
         ip("link", "set", f"c{host}", "up", inside=self.middle)
 
-    def spoil(self, host: int, *netem: str) -> None:
-        """Make a cable slow or lossy, as tc-netem(8) has it: `delay 50ms`, `loss 10%`."""
-        words = ["tc", "-n", self.middle, "qdisc", "replace", "dev", f"c{host}", "root", "netem", *netem]
-        subprocess.run(words, check=True, capture_output=True)
+    def spoil(self, host: int, delay_ms: int, loss: float) -> None:
+        """Make a cable slow and lossy, both ways: see `spoiler`."""
+        near, far, bridge = f"n{host}", f"f{host}", f"s{host}"
+        words = [sys.executable, spoiler.__file__, near, far, str(delay_ms), str(loss)]
+        made = subprocess.Popen(["ip", "netns", "exec", self.middle, *words], stdout=subprocess.PIPE, text=True)
+        assert made.stdout is not None
+        assert made.stdout.readline() == "ready\n"
+        self._spoilers[host] = made
+        ip("link", "add", bridge, "type", "bridge", inside=self.middle)
+        ip("link", "set", bridge, "up", inside=self.middle)
+        for device, master in ((near, bridge), (far, "br0"), (f"c{host}", bridge)):
+            ip("link", "set", device, "master", master, "up", inside=self.middle)
+
+    def mend(self, host: int) -> None:
+        """Make a spoiled cable as it was."""
+        ip("link", "set", f"c{host}", "master", "br0", inside=self.middle)
+        made = self._spoilers.pop(host)
+        made.kill()
+        made.communicate()
+        ip("link", "delete", f"s{host}", inside=self.middle)
 
     def close(self) -> None:
+        for host in list(self._spoilers):
+            self.mend(host)
         for name in [*self.hosts, self.middle]:
             remove(name)
 

@@ -16,6 +16,10 @@ from typing import Any
 import psutil
 
 from mycelium.engine.ray.raylet import Place, Raylet
+from mycelium.jobs.program import RESULT_FILE
+from mycelium.polymer.container import pmr, values
+from mycelium.polymer.forms.seal import seal
+from mycelium.polymer.program.graph import Module
 from mycelium.sandbox import process
 from tests.live.rig.net import Net, empty, processes
 from tests.live.site import WAIT_S, wait_for
@@ -155,6 +159,27 @@ class RigSite:
     def submit(self, *command: str, **keys: Any) -> str:
         return self.post("/jobs", {"command": list(command), "sandbox": "none", **keys})["jobs"][0]["id"]
 
+    def submit_program(self, module: Module, inputs: dict[str, Any], **keys: Any) -> str:
+        """Send a Polymer program and its inputs, from the head's host."""
+        packed, given = self.root / "program.pmr", self.root / "program.in"
+        packed.write_bytes(pmr.pack(seal(module)))
+        given.write_bytes(values.pack(inputs))
+        url = json.loads((self.home(0) / "site.json").read_text())["url"]
+        words = [
+            url,
+            (self.home(0) / "tokens" / "admin").read_text().strip(),
+            str(packed),
+            str(given),
+            json.dumps(keys),
+        ]
+        command = self.net.inside(0, sys.executable, "-c", SUBMITTER, *words)
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    def result(self, job: str, into: Path) -> Any:
+        """What a program left."""
+        self.myc("outputs", job, str(into))
+        return values.read(next(into.rglob(RESULT_FILE)).read_bytes())
+
     def job(self, job: str) -> dict[str, Any]:
         return self.get(f"/jobs/{job}")
 
@@ -224,6 +249,16 @@ class RigSite:
             each.wait()
         shutil.rmtree(self.root, ignore_errors=True)
 
+
+SUBMITTER = r"""
+import json, sys
+from pathlib import Path
+from mycelium.cli import program
+from mycelium.cli.client import Client
+url, token, packed, given, keys = sys.argv[1:]
+files = [Path(path).read_bytes() for path in (packed, given)]
+print(program.submit(Client(url, token), *files, json.loads(keys))["id"])
+"""
 
 CALLER = r"""
 import http.client, json, os, ssl, sys, urllib.parse

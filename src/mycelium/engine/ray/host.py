@@ -30,7 +30,7 @@ from mycelium.engine.ray.raylet import Place, Raylet, Tls, keep_token
 ASK_S = 1.0
 ANSWER_S = 4.0
 APART_S = 5.0  # the head answers us, but Ray does not bring us together: ours is started anew
-SETTLE_S = 20.0  # after a start, before Ray is doubted
+SETTLE_S_MIN, SETTLE_S_MAX = 20.0, 160.0  # after a start, before Ray is doubted: longer after each start in vain
 STOP_WAIT_S = 10.0
 RESTART_S = 3.0  # between two starts of Ray: one that cannot start must not keep the machine busy
 
@@ -68,6 +68,7 @@ class Host:
         self._not_before = 0.0
         self._started = time.monotonic()
         self._apart_since = 0.0
+        self._settle_s = SETTLE_S_MIN
 
     async def run(self, ask: Callable[[], Answer], heard: Callable[[Answer | None], None]) -> None:
         """Until cancelled, or until the site does not want this machine any more, which is its error.
@@ -112,11 +113,16 @@ class Host:
     def _apart(self, engine: Answer) -> bool:
         """Whether Ray, which gives up a machine that was cut off for long, has not taken us back."""
         now = time.monotonic()
-        if engine["connected"] or now < self._started + SETTLE_S:
+        if engine["connected"]:
+            self._settle_s = SETTLE_S_MIN
+        if engine["connected"] or now < self._started + self._settle_s:
             self._apart_since = 0.0
             return False
         self._apart_since = self._apart_since or now
-        return now - self._apart_since > APART_S
+        apart = now - self._apart_since > APART_S
+        if apart:
+            self._settle_s = min(SETTLE_S_MAX, self._settle_s * 2)
+        return apart
 
     def _follow_porter(self, engine: Answer) -> None:
         """Our agent fetches from where the head is now; our own porter has the site's key from the start."""
