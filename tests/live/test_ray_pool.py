@@ -149,7 +149,7 @@ def workers(pool: RayPool) -> set[int]:
 
 
 def test_every_node_takes_part_and_calls_keep_their_order(pool: RayPool) -> None:
-    assert len(workers(pool)) == 2
+    wait_for(lambda: len(workers(pool)) == 2, "both workers to take part")
     numbers = list(range(30_000))
     with Executor(pool=pool) as executor:
         assert list(executor.map(lambda x: x + 1, numbers)) == [x + 1 for x in numbers]

@@ -49,6 +49,7 @@ class RayPool(LocalPool):
     """
 
     trip_ns = 500_000
+    dropped_ns = 10_000_000_000  # a new worker takes seconds, and on a busy node so do the imports of its first call
 
     def __init__(
         self,

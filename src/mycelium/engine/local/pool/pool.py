@@ -33,7 +33,6 @@ from mycelium.polymer.here import IN_WORKER
 from mycelium.polymer.kernel import Kernel, LivePython
 from mycelium.polymer.runtime.pool import Given, Lost, Raised, Shared, Source, Work
 
-DROPPED_NS = 1_000_000_000  # a worker that is busy for nobody is replaced after this
 TICK_S = 0.1  # how often stragglers and dropped work are looked at
 START_S = 30.0
 STARTS_MAX = 5  # workers in a row that end before they are ready, until the pool gives up
@@ -52,6 +51,7 @@ class LocalPool:
     """
 
     trip_ns = 0  # a tenth of a millisecond is not much
+    dropped_ns = 1_000_000_000  # a worker that is busy for nobody is replaced after this
 
     def __init__(self, workers: int | None = None) -> None:
         count = workers if workers is not None else len(os.sched_getaffinity(0))
@@ -278,7 +278,7 @@ class LocalPool:
                 seat.idle_ns = 0
             elif seat.idle_ns == 0:
                 seat.idle_ns = now_ns
-            elif now_ns - seat.idle_ns > DROPPED_NS:
+            elif now_ns - seat.idle_ns > self.dropped_ns:
                 self._dead(seat)
         while self.forgotten:
             number = self.forgotten.popleft()
