@@ -56,7 +56,7 @@ def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         site.up(*request.param)
         site.join_up(1, 2)
         site.myc("model", "pull", f"file:{path}", "--name", MODEL)
-        asked = {"name": MODEL, "replicas_min": 3, "context": 512, "parallel": 2, "memory": "700M", "cpus": "1.5"}
+        asked = {"name": MODEL, "replicas_min": 3, "context": 512, "parallel": 2, "memory": "700M", "cpus": "1.1"}
         site.post("/deployments", asked)
         wait_for(lambda: len(ready(site)) == 3, "three replicas to be ready")
         yield site
@@ -78,17 +78,30 @@ def chats(site: RigSite, count: int, at_once: int, tokens: int = 2) -> subproces
     return subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
 
 
-def test_each_host_answers_and_the_death_of_one_is_not_noticed_by_who_asks(site: RigSite) -> None:
-    assert len(ready(site)) == 3
-    said, _ = chats(site, 12, 6).communicate(timeout=150)
-    assert said.split() == ["true"] * 12
-    wait_for(lambda: all(one["requests"] for one in ready(site).values()), "each host to have answered")
+@pytest.mark.skipif(not LONG, reason="MYC_TEST_LONG=1: a cable that was pulled is given up after half a minute")
+def test_a_cable_that_is_pulled_costs_nobody_an_answer(site: RigSite) -> None:
+    """Nothing says that the host is gone: what it was asked is asked again elsewhere when the kernel gives it up."""
+    wait_for(lambda: len(ready(site)) == 3, "three replicas to be ready")
     asking = chats(site, 24, 6, tokens=12)
     assert asking.stdout is not None
     first = [asking.stdout.readline().strip() for _ in range(4)]
+    site.net.pull(2)
+    rest, _ = asking.communicate(timeout=150)
+    site.net.plug(2)
+    assert first + rest.split() == ["true"] * 24
+
+
+def test_each_host_answers_and_the_death_of_one_is_not_noticed_by_who_asks(site: RigSite) -> None:
+    wait_for(lambda: len(ready(site)) == 3, "three replicas to be ready")
+    said, _ = chats(site, 9, 6).communicate(timeout=150)
+    assert said.split() == ["true"] * 9
+    wait_for(lambda: all(one["requests"] for one in ready(site).values()), "each host to have answered")
+    asking = chats(site, 15, 6, tokens=8)
+    assert asking.stdout is not None
+    first = [asking.stdout.readline().strip() for _ in range(3)]
     site.kill_all(1)
     rest, _ = asking.communicate(timeout=150)
-    assert first + rest.split() == ["true"] * 24
+    assert first + rest.split() == ["true"] * 15
 
 
 def test_the_gateway_speaks_as_safely_as_the_site(site: RigSite) -> None:
