@@ -38,6 +38,7 @@ LOOK_S = 0.5  # between two looks at the membership
 UNDER_WAY_MAX = 2  # calls of one actor: one runs, one is there when it ends
 CALL_BYTES_MAX = 64 * 1024  # bodies that travel together; beyond 100 KB Ray makes an object of them
 PUT_BYTES_MIN = 256 * 1024  # smaller buffers are copied into the call: an object costs a millisecond
+INLINE_BYTES_MAX = wire.PACKET_BYTES_MAX - 4096  # results of which Ray made no object fit a packet whole
 FDS_OPEN = 2
 
 Where = tuple[int, int] | None  # of a buffer in what a worker gave; None: the object is the buffer
@@ -234,7 +235,7 @@ class Driver:
             self._send(post, self._result(ref, at, first, count, body, buffers))
 
     def _result(self, ref: Any, at: int, first: int, count: int, body: bytes, buffers: list[Any]) -> wire.Packet:
-        apart = len(body) > wire.INLINE_BYTES_MAX
+        apart = len(body) > INLINE_BYTES_MAX or (bool(buffers) and len(body) > wire.INLINE_BYTES_MAX)
         if not buffers and not apart:
             return wire.Packet(wire.HEADER.pack(wire.RESULT, 0, 0, first, count, len(body)) + body, [], [])
         fd, offsets = memory.create([*([body] if apart else []), *buffers])

@@ -15,7 +15,7 @@ from mycelium.polymer.runtime.pool import Given, Raised, Shared, Work
 from mycelium.polymer.runtime.work import FAN, width
 
 REST = "rest"  # calls that a worker left undone: cut into batches when they are asked for, never sent as they are
-EAGER_CALLS = 16_384  # in a first batch of unknown cost: what a tenth of a megabyte holds
+EAGER_CALLS = 8_192  # in a first batch of unknown cost: numbers that fit one packet
 _TINY = (bool, int, float)
 
 
