@@ -339,7 +339,7 @@ class Agent:
             "hidden": [str(self.settings.home)],
             "hostname": self.settings.name[:HOSTNAME_LENGTH_MAX],
             "bwrap": self.offer.bwrap,
-            "pool": str(self.settings.pool),
+            "pool": str(self.settings.pool) if self.settings.pool.exists() else "",
             "cgroup": str(group / f"mycelium-{self._site}-{self.settings.node}-{step.id}") if group else None,
         }
 
