@@ -26,6 +26,7 @@ from mycelium.polymer.executor import Executor
 from mycelium.polymer.function import kernel
 from mycelium.polymer.here import execute
 from mycelium.polymer.program.define import program
+from mycelium.polymer.runtime.dataflow import run
 
 
 @pytest.fixture(scope="module")
@@ -202,6 +203,25 @@ def test_workers_killed_from_outside_change_nothing(pool: LocalPool) -> None:
     finally:
         stop.set()
         killer.join()
+
+
+def test_progress_counts_calls_and_nothing_else(pool: LocalPool) -> None:
+    @kernel
+    def slow(x: int) -> int:
+        time.sleep(0.02)
+        return x
+
+    @program
+    def twice(xs: list[int]) -> tuple[list[int], list[int]]:
+        first = my.map(slow, xs)
+        return first, my.map(slow, first)
+
+    seen: list[tuple[int, int]] = []
+    run(twice.module, {"xs": list(range(25))}, pool, watch=lambda running: seen.append(running.progress()))
+    assert {total for _, total in seen} <= {26, 50}  # the second map counts as one call until it begins
+    assert seen == sorted(seen)
+    assert all(done <= total for done, total in seen)
+    assert len(seen) > 2
 
 
 def test_the_unchosen_side_of_a_select_cannot_fail_a_program(pool: LocalPool) -> None:

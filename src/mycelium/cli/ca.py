@@ -65,6 +65,9 @@ def issue(
     """Issue a key and a certificate for one who signs programs; prints the serial number."""
     from mycelium.polymer.container import authority
 
+    for path in (output / "signer.key", output / "signer.pem"):
+        if path.exists():
+            raise Conflict(f"there is a file {path} already", hint="name another directory: a key is made only once")
     made = authority.issue(*_held(), name, dt.datetime.now(dt.UTC), days=days, kind=kind)
     output.mkdir(parents=True, exist_ok=True)
     write_bytes(output / "signer.key", made.key_pem, 0o600)

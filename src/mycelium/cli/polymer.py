@@ -37,8 +37,10 @@ Revoked = Annotated[
 def load(source: str) -> Any:
     """The program `FILE:PROGRAM`. Errors: `Missing`, and `Refused` with what the file itself raised."""
     name, _, wanted = source.rpartition(":")
-    path = Path(name or source)
-    if not name or not path.is_file():
+    path = Path(name)
+    if not name:
+        raise Refused(f"{source} names no program", hint="name a program as FILE.py:PROGRAM")
+    if not path.is_file():
         raise Missing(f"there is no file {path}", hint="name a program as FILE.py:PROGRAM")
     spec = importlib.util.spec_from_file_location(path.stem, path)
     if spec is None or spec.loader is None:
@@ -67,6 +69,8 @@ def read_bytes(path: Path) -> bytes:
         return path.read_bytes()
     except FileNotFoundError:
         raise Missing(f"there is no file {path}") from None
+    except IsADirectoryError:
+        raise Refused(f"{path} is a directory; a file is wanted") from None
 
 
 def write_bytes(path: Path, data: bytes, mode: int = 0o644) -> None:
@@ -74,6 +78,8 @@ def write_bytes(path: Path, data: bytes, mode: int = 0o644) -> None:
     import os
     import tempfile
 
+    if not path.parent.is_dir():
+        raise Missing(f"there is no directory {path.parent}", hint="make it first")
     held, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with open(held, "wb") as file:
@@ -299,6 +305,8 @@ def _run_bounded(
     from mycelium.polymer.container import values
     from mycelium.polymer.runtime.failure import RemoteTraceback
 
+    if time and parse_time_ms(time) <= 0:
+        raise Refused(f"--time {time} leaves no time to run")
     memory_bytes = parse_size(memory) if memory else min(LOCAL_RUN_MEMORY_BYTES, probes.memory_bytes())
     bounds = boxed.Bounds(memory_bytes, parse_time_ms(time) if time else LOCAL_RUN_MS)
     listener = Listener(held.manifest.name)

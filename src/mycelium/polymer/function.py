@@ -9,7 +9,12 @@ from collections.abc import Callable, Sequence
 from typing import Any, Generic, ParamSpec, TypeVar, overload
 
 from mycelium.base.errors import Refused
-from mycelium.base.limits import WASM_FUEL_DEFAULT, WASM_MEMORY_BYTES_DEFAULT
+from mycelium.base.limits import (
+    WASM_FUEL_DEFAULT,
+    WASM_FUEL_MAX,
+    WASM_MEMORY_BYTES_DEFAULT,
+    WASM_MEMORY_BYTES_MAX,
+)
 from mycelium.polymer.kernel import Form, Kernel, LivePython, LiveXla, WasmForm
 from mycelium.polymer.schema.infer import signature as infer_signature
 from mycelium.polymer.schema.types import Signature
@@ -39,6 +44,8 @@ class KernelFunction(Generic[P, R]):
             raise Refused(
                 f"kernel {name} asks for form {unknown[0]!r}", hint=f"the forms are {', '.join(FORMS)} and wasm"
             )
+        if retries < 0:
+            raise Refused(f"kernel {name} asks for {retries} retries; 0 or more")
         self.function = function
         self.extra = tuple(extra)
         live: list[Form] = [{"python": LivePython, "xla": LiveXla}[form](function) for form in forms]
@@ -80,6 +87,12 @@ def wasm(
         from mycelium.polymer.forms.wasm import binary
 
         module = binary(module)
+    for what, came, most in (
+        ("units of fuel", fuel, WASM_FUEL_MAX),
+        ("bytes of memory", memory_bytes, WASM_MEMORY_BYTES_MAX),
+    ):
+        if not 0 < came <= most:
+            raise Refused(f"{entry} asks for {came} {what}; 1 to {most}")
     return WasmForm(module, entry, fuel, memory_bytes)
 
 
@@ -124,6 +137,8 @@ def kernel(
     wanted = forms if forms is not None else () if wasm is not None else ("python",)
 
     def make(target: Callable[..., Any]) -> KernelFunction[..., Any]:
+        if not callable(target):
+            raise Refused(f"expected a function, came {type(target).__name__} {target!r:.60}")
         title = name or getattr(target, "__name__", type(target).__name__)
         return KernelFunction(target, name=title, forms=wanted, cache=cache, retries=retries, extra=extra)
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 
 from mycelium.base.errors import Exhausted
-from mycelium.engine.program.report import Failure, heard, raised, say_failure, say_progress
+from mycelium.engine.program.report import Failure, cost_lines, heard, raised, say_failure, say_progress
+from mycelium.polymer.runtime.costs import Cost
 
 
 def through(error: BaseException) -> BaseException:
@@ -22,6 +23,20 @@ def test_an_error_of_python_comes_back_with_its_class_arguments_and_notes() -> N
     found = through(error)
     assert type(found) is KeyError and found.args == ("a", 2)
     assert found.__notes__ == ["kernel f, call 3, input abc, worker 9 on n1"]
+
+
+def test_an_error_of_the_system_still_names_its_file() -> None:
+    for error in (FileNotFoundError(2, "No such file or directory", "/data/a"), OSError("odd"), OSError(5, "odd")):
+        found = through(error)
+        assert type(found) is type(error)
+        assert str(found) == str(error)
+
+
+def test_what_calls_took_is_the_mean_of_all_of_them() -> None:
+    cost = Cost()
+    cost.measured(1, 10_000_000)
+    cost.measured(9, 90_000)
+    assert cost_lines({"map f": cost}) == ["map f: 10 calls, 1.01 ms each"]
 
 
 def test_our_own_errors_come_back_with_their_hint() -> None:

@@ -21,6 +21,7 @@ from mycelium.polymer.forms.resolve import resolve
 from mycelium.polymer.forms.verify import needs_trust, verify
 from mycelium.polymer.function import kernel, wasm
 from mycelium.polymer.kernel import Kernel, PythonForm, WasmForm
+from mycelium.polymer.program.define import program
 from mycelium.polymer.schema.infer import signature
 
 SCALE = 3
@@ -231,6 +232,20 @@ def test_a_kernel_may_have_only_a_wasm_body() -> None:
     assert add(2, 3) == 5
     with pytest.raises(Refused, match="WebAssembly text cannot be read"):
         wasm("(module", "add")
+
+
+@pytest.mark.parametrize(("fuel", "memory_bytes", "what"), [(-1, 1, "fuel"), (0, 1, "fuel"), (1, 1 << 40, "memory")])
+def test_a_wasm_kernel_cannot_be_without_bounds(fuel: int, memory_bytes: int, what: str) -> None:
+    with pytest.raises(Refused, match=what):
+        wasm(b"", "add", fuel=fuel, memory_bytes=memory_bytes)
+
+
+def test_only_functions_become_kernels_and_programs() -> None:
+    for make in (kernel, program):
+        with pytest.raises(Refused, match="expected a function, came int 3"):
+            make(3)  # type: ignore[call-overload]
+    with pytest.raises(Refused, match="-1 retries"):
+        kernel(retries=-1)(abs)
 
 
 def test_a_wasm_call_ends_when_its_fuel_is_used() -> None:

@@ -61,8 +61,11 @@ def told(error: BaseException, node: str) -> Failure:
 
 
 def _arguments(error: BaseException) -> str:
+    given = error.args
+    if isinstance(error, OSError) and isinstance(error.filename, str) and len(given) == 2:
+        given = (*given, error.filename)  # `args` leaves out what file it was
     try:
-        text = literal(error.args, {})
+        text = literal(given, {})
     except Refused:
         return ""
     return text if len(text) <= _ARGUMENTS_MAX else ""
@@ -107,7 +110,7 @@ def cost_lines(costs: Mapping[str, Cost]) -> list[str]:
     """What calls took, a line for each operation of a kernel, and under it its forms where there was a choice."""
     lines: list[str] = []
     for name, cost in costs.items():
-        lines.append(f"{name.strip()}: {cost.calls} calls, {_took(cost.call_ns)} each")
+        lines.append(f"{name.strip()}: {cost.calls} calls, {_took(cost.spent_ns / max(cost.calls, 1))} each")
         for (kernel, form, device), (calls, ns) in sorted(cost.chosen.items()):
             lines.append(f"  {kernel} as {form} on {device}: {calls} calls, {_took(ns / calls)} each")
     return lines

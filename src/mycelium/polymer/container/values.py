@@ -29,8 +29,8 @@ def pack(value: Any) -> bytes:
         text = literal(value, bodies).encode()
     except Refused as refused:
         raise Refused(
-            refused.message.replace("a constant", "a value"),
-            hint="programs on a site take and give plain values, records and arrays",
+            refused.message.replace("a constant", "a value").replace("has no text", "cannot travel"),
+            hint="what travels is plain values (numbers, text, bytes, lists, tuples, dicts), records and arrays",
         ) from None
     if len(bodies) > VALUES_BODIES_MAX:
         raise Refused(f"the value holds {len(bodies)} arrays; at most {VALUES_BODIES_MAX}")

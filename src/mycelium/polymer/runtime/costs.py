@@ -15,11 +15,12 @@ class Cost:
     `chosen`: calls and nanoseconds of each (kernel, form, device kind), where there was a choice.
     """
 
-    __slots__ = ("call_ns", "calls", "chosen", "largest")
+    __slots__ = ("call_ns", "calls", "chosen", "largest", "spent_ns")
 
     def __init__(self) -> None:
         self.call_ns = 0.0
         self.calls = 0
+        self.spent_ns = 0
         self.largest = 0
         self.chosen: dict[tuple[str, str, str], tuple[int, int]] = {}
 
@@ -33,6 +34,7 @@ class Cost:
         weight = 0.5 if calls >= self.largest else 0.2
         self.call_ns = one if self.calls == 0 else (1 - weight) * self.call_ns + weight * one
         self.calls += calls
+        self.spent_ns += spent_ns
         self.largest = max(self.largest, calls)
 
     def batch(self, left: int, slots: int) -> int:

@@ -50,6 +50,7 @@ class Run:
         self.flow = Flow(graph, inputs, speculate, self._abandoned)
         self.open: list[bundles.Bundle] = []  # begun, with batches left to cut, the most urgent first
         self.live: dict[int, bundles.Bundle] = {}
+        self.behind = 0  # calls of operations that are over, but for one of each
         self.children: set[Any] = set()
         self.error: BaseException | None = None
         self.over = False
@@ -235,6 +236,7 @@ class Run:
 
     def _settle(self, bundle: bundles.Bundle) -> None:
         del self.live[bundle.at]
+        self.behind += bundle.progress()[1] - 1
         if bundle in self.open:
             self.open.remove(bundle)
         if bundle.failed is not None:
@@ -331,12 +333,12 @@ class Run:
         self._end(error)
 
     def progress(self) -> tuple[int, int]:
-        """Calls done and calls known of, for a progress bar."""
-        done = total = 0
+        """Calls done and calls known of, for a progress bar. An operation that has not begun counts as one."""
+        done, total = self.behind + self.flow.given, self.behind + self.flow.asked - len(self.live)
         for bundle in self.live.values():
             one, all_of_it = bundle.progress()
             done, total = done + one, total + all_of_it
-        return done + self.flow.given, total + len(self.graph.ops)
+        return done, total
 
 
 def run(

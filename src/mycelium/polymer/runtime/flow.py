@@ -43,7 +43,8 @@ class Flow:
         self.graph, self.inputs, self.speculate, self.abandoned = graph, inputs, speculate, abandoned
         self.plan: Plan = plan(graph)
         self.values: dict[int, Any] = {}
-        self.given = 0  # operations whose value came into being
+        self.given = 0  # operations that are work, whose value came into being
+        self.asked = sum(op.verb not in _FREE for op in graph.ops)
         self.over = False
         self.failed: Failed | None = None
         self._need = bytearray(len(graph.ops))
@@ -106,7 +107,7 @@ class Flow:
             at, value = news.pop()
             self.values[at] = value
             self._state[at] = GIVEN
-            self.given += 1
+            self.given += ops[at].verb not in _FREE
             if at == self.graph.output:
                 self.over = True
                 return
