@@ -323,8 +323,13 @@ def _run_bounded(
 def _say_result(result: Any, *, document: bool) -> None:
     if document:
         show.document({"result": _shown(result)})
-    else:
-        show.say(json.dumps(_shown(result), ensure_ascii=False))
+        return
+    text = json.dumps(_shown(result), ensure_ascii=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # half a surrogate pair is a str to Python, and no UTF-8: it is shown escaped
+        text = json.dumps(_shown(result))
+    show.say(text)
 
 
 def _input(text: str, module: Any) -> tuple[str, Any]:

@@ -128,6 +128,14 @@ def test_what_cannot_be_is_refused_by_name() -> None:
     assert "no time to run" in refused(Refused, "polymer", "run", "x.pmr", "--input", "xs=[1]", "--time", "0s")
 
 
+def test_text_that_is_no_utf8_is_shown_escaped() -> None:
+    kernel = "import mycelium as my\n\n@my.kernel\ndef same(x: str) -> str:\n    return x\n"
+    Path("echoes.py").write_text(kernel + "\n@my.program\ndef echo(x: str) -> str:\n    return same(x)\n")
+    myc("polymer", "compile", "echoes.py:echo", "-o", "e.pmr")
+    for text in ('"a\\ud800"', '"é"'):
+        assert myc("polymer", "run", "e.pmr", "--trust", "--input", f"x={text}") == text + "\n"
+
+
 def test_a_signers_key_is_not_written_over() -> None:
     myc("ca", "init")
     myc("ca", "issue", "ann", "-o", "keys")

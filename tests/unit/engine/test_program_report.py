@@ -61,7 +61,9 @@ def test_only_exceptions_are_made_whatever_a_line_says() -> None:
 def test_lines_that_are_the_programs_own_are_left_alone() -> None:
     assert heard("hello") is None
     assert heard("polymer: progress x y") is None
+    assert heard("polymer: progress \u00b2 \u00b3") is None
     assert heard("polymer: failure {}") is None
+    assert heard('polymer: failure {"kind": "\udcff"}') is None
     said = io.StringIO()
     say_progress(3, 7, said)
     assert heard(said.getvalue().strip()) == (3, 7)

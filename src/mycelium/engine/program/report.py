@@ -125,9 +125,9 @@ def heard(line: str) -> Failure | tuple[int, int] | None:
     if line.startswith(FAILURE):
         try:
             return msgspec.json.decode(line[len(FAILURE) :], type=Failure)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, UnicodeError):
             return None
     words: list[Any] = line[len(PROGRESS) :].split() if line.startswith(PROGRESS) else []
-    if len(words) == 2 and all(word.isdigit() and len(word) < 16 for word in words):
+    if len(words) == 2 and all(word.isdecimal() and len(word) < 16 for word in words):
         return int(words[0]), int(words[1])
     return None

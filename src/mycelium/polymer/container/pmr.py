@@ -152,7 +152,7 @@ def _section(body: bytes, at: int, what: str) -> tuple[bytes, int]:
 def _decode(data: bytes, kind: Any, what: str) -> Any:
     try:
         found = msgspec.json.decode(data, type=kind)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Refused(f"the container's {what} cannot be read: {error!s:.200}") from None
     if msgspec.json.encode(found) != data:
         raise Refused(f"the container's {what} is not in its canonical form")

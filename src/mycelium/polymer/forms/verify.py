@@ -8,7 +8,6 @@ parses a module in this process.
 from __future__ import annotations
 
 import ast
-import json
 import subprocess
 import sys
 
@@ -151,7 +150,7 @@ def _walk(kind: str, data: bytes) -> Walked:
         return Walked(error=f"reading it ended the process that read it, with status {done.returncode}: {last}")
     try:
         return msgspec.json.decode(done.stdout, type=Walked)
-    except (msgspec.DecodeError, json.JSONDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         return Walked(error=f"reading it gave no answer: {error}")
 
 
