@@ -92,6 +92,30 @@ def test_a_token_that_is_wrong_ends_myc_join_with_the_answer(site: RigSite, tmp_
     assert (joined.returncode, "does not let machines into" in joined.stderr) == (4, True)
 
 
+def test_a_machine_that_was_never_let_in_needs_a_token_whatever_it_tried_before(site: RigSite, tmp_path: Path) -> None:
+    (tmp_path / "wrong").write_text("mycjoin_wrong\n")
+    words = ("join", f"{site.net.address(0)}:8700", f"--home={tmp_path / 'h'}")
+    for more in ("", f"--token-file={tmp_path / 'wrong'}", ""):
+        joined = site.myc(*words, *([more] if more else []), check=False)
+        said = "does not let machines into" if more else "a token is needed"
+        assert said in joined.stderr, (more, joined.stderr)
+
+
+def test_a_place_where_no_site_is_has_a_hint_for_who_joins(site: RigSite, tmp_path: Path) -> None:
+    joined = site.myc(
+        "join", f"{site.net.address(0)}:8701", "--token-file", site.token_file, f"--home={tmp_path}/h", check=False
+    )
+    assert "no site answers" in joined.stderr
+    assert "myc up --engine ray" in joined.stderr
+
+
+def test_a_machine_that_waits_cannot_take_the_name_of_another_either(site: RigSite) -> None:
+    asked = ask(site, "n" * 40, token=Path(site.token_file).read_text().strip(), name="waits")
+    with pytest.raises(AssertionError, match="another node is called 'host1'"):
+        ask(site, "n" * 40, name="host1")
+    site.myc("node", "remove", asked["node"])
+
+
 def test_a_machine_with_a_full_disk_is_told_so(site: RigSite, tmp_path: Path) -> None:
     with small_disk(tmp_path / "disk", 64) as disk:
         joined = site.myc("join", f"{site.net.address(0)}:8700", f"--home={disk}", host=1, check=False)

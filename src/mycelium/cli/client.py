@@ -32,12 +32,15 @@ class Event(NamedTuple):
 
 Body = bytes | Callable[[], Iterator[bytes]] | None
 
+ABSENT_HINT = "`myc up --detach` starts one here; `myc login URL` uses another"
+
 
 class Client:
     """One connection to one site."""
 
-    def __init__(self, url: str, token: str = "") -> None:
+    def __init__(self, url: str, token: str = "", *, absent_hint: str = ABSENT_HINT) -> None:
         self.url = url
+        self._absent_hint = absent_hint
         self.token = token
         parts = urlsplit(url)
         self._https = parts.scheme == "https"
@@ -170,9 +173,7 @@ class Client:
             )
         if isinstance(error, TimeoutError):
             return Unavailable(f"the site at {self.url} did not answer in time", hint="`myc status` says if it is up")
-        return Unavailable(
-            f"no site answers at {self.url}", hint="`myc up --detach` starts one here; `myc login URL` uses another"
-        )
+        return Unavailable(f"no site answers at {self.url}", hint=self._absent_hint)
 
     def _read(self, response: http.client.HTTPResponse) -> bytes:
         try:

@@ -26,6 +26,7 @@ from mycelium.cli.client import Client
 
 TOKEN_BYTES_MAX = 16_384  # a token and a certificate
 LOOK_S = 0.2
+ABSENT_HINT = "on the machine that leads, `myc up --engine ray --address IP` prints what to join"
 
 
 def join(
@@ -93,7 +94,7 @@ class _Member:
             given[key] = value
         devices = self.devices
         # A connection of its own for each question: one that a cut cable has swallowed would be waited for too long.
-        client = Client(self.url, self.key)
+        client = Client(self.url, self.key, absent_hint=ABSENT_HINT)
         with contextlib.closing(client):
             answer = client.post(
                 "/machines",
@@ -129,7 +130,7 @@ async def _stay(member: _Member, token: str) -> None:
 
     passage = Passage(member.home, member.address)
     member.passage = passage.address
-    first = await asyncio.to_thread(member.ask, token)
+    first = await _first(member, token)
     _say_first(first, member)
     tls = None
     if member.tls is not None:
@@ -161,6 +162,17 @@ async def _stay(member: _Member, token: str) -> None:
         await asyncio.gather(running, leaving, return_exceptions=True)
         passage.close()
         await host.stop()
+
+
+async def _first(member: _Member, token: str) -> dict[str, Any]:
+    """The answer to a machine that asks for the first time in this life."""
+    try:
+        return await asyncio.to_thread(member.ask, token)
+    except Denied:
+        if token:
+            raise
+    # Its key is one that the site has never let in, or does not want any more.
+    return await asyncio.to_thread(member.ask, _token("")[0])
 
 
 class _News:
@@ -273,7 +285,9 @@ def _token(path: str) -> tuple[str, str]:
     """The token, and the certificate of the site's CA where the site speaks TLS. Errors: `Refused`."""
     if not path:
         if not sys.stdin.isatty():
-            raise Refused("this machine is new to the site: a token is needed", hint="give one with --token-file FILE")
+            raise Refused(
+                "the site has not let this machine in: a token is needed", hint="give one with --token-file FILE"
+            )
         import getpass
 
         return getpass.getpass("token of the site: ").strip(), ""

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from mycelium.base.errors import Conflict, Denied, Missing, Refused
 from mycelium.base.ids import NodeId, is_node, node_id, number_of
+from mycelium.base.limits import NAME_LENGTH_MAX
 from mycelium.nodes.events import (
     NodeApproved,
     NodeAsked,
@@ -131,7 +132,7 @@ def _(command: Ask, nodes: Nodes) -> list[NodeEvent]:
     users = [node for node in nodes.by_id.values() if command.invite and node.invite == command.invite]
     if users and users[0].machine != command.machine:
         raise Denied(f"this one-time token has let in {users[0].id}", hint="`myc node invite` makes another")
-    _check_name(nodes, command.name, known.id if known else None)
+    check_name(nodes, command.name, known.id if known else None)
     node = known.id if known else node_id(max(nodes.next_number, command.reserved + 1))
     approved = command.approved or (known is not None and known.approved)
     return [
@@ -158,10 +159,13 @@ def _(command: Approve, nodes: Nodes) -> list[NodeEvent]:
     return [NodeApproved(node.id, command.by)]
 
 
-def _check_name(nodes: Nodes, name: str, node: NodeId | None) -> None:
+def check_name(nodes: Nodes, name: str, node: NodeId | None) -> None:
+    """Errors: `Refused` for what is no name, `Conflict` for one that another node has."""
+    if not 0 < len(name) <= NAME_LENGTH_MAX or not name.isprintable():
+        raise Refused(f"a node's name has 1 to {NAME_LENGTH_MAX} printable characters", hint="give one with --name")
     others = (other for other in nodes.by_id.values() if other.id != node and other.state is not LEFT)
     if any(other.name == name for other in others):
-        raise Conflict(f"another node is called {name!r}", hint="give this one another name")
+        raise Conflict(f"another node is called {name!r}", hint="give this one another name with --name")
 
 
 @decide.register
@@ -169,7 +173,7 @@ def _(command: Join, nodes: Nodes) -> list[NodeEvent]:
     known = nodes.by_id.get(command.node)
     if known is not None and known.machine and not known.approved:
         raise Denied(f"{known.id} is not approved", hint=f"`myc node approve {known.id}` lets it in")
-    _check_name(nodes, command.name, command.node)
+    check_name(nodes, command.name, command.node)
     new = (
         known is None
         or known.state is JOINING

@@ -62,6 +62,12 @@ def test_two_nodes_cannot_have_one_name() -> None:
         do(nodes, Join(TWO, "a", SMALL, {}, "::1"))
 
 
+@pytest.mark.parametrize("name", ["", "a\nb", "\x1b[31m", "n" * 129])
+def test_what_people_cannot_read_is_no_name(name: str) -> None:
+    with pytest.raises(Refused):
+        do(joined("a"), Join(ONE, name, SMALL, {}, "::1"))
+
+
 def test_a_node_is_found_by_its_name_and_by_its_id() -> None:
     nodes = joined("a", "b")
     assert find(nodes, "b").id == find(nodes, "node-2").id == TWO

@@ -24,7 +24,7 @@ from mycelium.engine.seam import Entrance
 from mycelium.head import views
 from mycelium.head.loop import Head
 from mycelium.nodes.model import Devices, Node, NodeState
-from mycelium.nodes.rules import Approve, Ask, Drain, Remove, of_machine
+from mycelium.nodes.rules import Approve, Ask, Drain, Remove, check_name, of_machine
 from mycelium.serve.http import invites
 from mycelium.serve.http.auth import TheAdmin, TheHead, hash_token
 from mycelium.serve.http.schema import flat
@@ -114,6 +114,8 @@ async def ask(request: Request, head: TheHead, opened: TheEntrance, machine: The
     node = of_machine(head.core.site.nodes, machine)
     if node is None or node.state is NodeState.LEFT:
         node = await _let_in(head, opened, machine, asked)
+    elif (asked["name"] or "") != node.name:  # its agent would be refused, and nobody told
+        check_name(head.core.site.nodes, asked["name"] or "", node.id)
     waits = not node.approved
     engine = None
     if not waits and node.state is not NodeState.LEFT:
@@ -134,12 +136,9 @@ async def _let_in(head: Head, opened: Opened, machine: str, asked: dict[str, Any
     invite = ""
     if known is None or not known.approved:
         invite = invites.check(opened.site_token, asked["token"] or "", head.clock.now_ns())
-    name = asked["name"] or ""
-    if not 0 < len(name) <= NAME_LENGTH_MAX or not name.isprintable():
-        raise Refused(f"a node's name has 1 to {NAME_LENGTH_MAX} printable characters", hint="give one with --name")
     command = Ask(
         machine,
-        name,
+        asked["name"] or "",
         _devices(asked["devices"] or {}),
         _labels(asked["labels"] or {}),
         asked["address"] or "",
