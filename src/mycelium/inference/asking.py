@@ -53,20 +53,55 @@ def _is(kind: type | tuple[type, ...], said: str) -> Check:
 
 
 def _only(*allowed: Any) -> Check:
-    return lambda value: "" if value in allowed else f"can only be {' or '.join(repr(one) for one in allowed)} here"
+    said = f"can only be {' or '.join(repr(one) for one in allowed)} here" if allowed else "cannot be served here"
+    return lambda value: "" if value in allowed else said
 
 
 def _stop(value: Any) -> str:
     texts = [value] if isinstance(value, str) else _list(value)
-    good = isinstance(value, str | list) and len(texts) <= 4 and all(isinstance(text, str) for text in texts)
-    return "" if good else "must be a text, or a list of at most 4 texts"
+    good = isinstance(value, str | list) and len(texts) <= 4 and all(isinstance(text, str) and text for text in texts)
+    return "" if good else "must be a text, or a list of at most 4 texts, and none of them empty"
 
 
 def _format(value: Any) -> str:
     kind = cast("dict[str, Any]", value).get("type") if isinstance(value, dict) else None
-    return (
-        "" if kind in ("text", "json_object", "json_schema") else "must have the type text, json_object or json_schema"
+    if kind not in ("text", "json_object", "json_schema"):
+        return "must have the type text, json_object or json_schema"
+    if kind == "json_schema" and not isinstance(_inside(value, "json_schema", "schema"), dict):
+        return "must hold the schema, as an object, in json_schema.schema"
+    return ""
+
+
+def _inside(value: Any, *names: str) -> Any:
+    """What lies there in objects within objects; None where there is nothing."""
+    for name in names:
+        value = cast("dict[str, Any]", value).get(name) if isinstance(value, dict) else None
+    return value
+
+
+def _bias(value: Any) -> str:
+    good = isinstance(value, dict) and all(
+        name.isdecimal() and not _number(-100, 100)(bias) for name, bias in cast("dict[str, Any]", value).items()
     )
+    return "" if good else "must be an object of numbers from -100 to 100 by the number of their token"
+
+
+def _tools(value: Any) -> str:
+    if not isinstance(value, list):
+        return "must be a list"
+    for position, tool in enumerate(cast("list[Any]", value)):
+        name, parameters = _inside(tool, "function", "name"), _inside(tool, "function", "parameters")
+        if _inside(tool, "type") != "function" or not isinstance(name, str) or not name:
+            return f"holds no function with a name at position {position}"
+        if not isinstance(parameters, dict | None):
+            return f"has parameters that are no object at position {position}"
+    return ""
+
+
+def _choice(value: Any) -> str:
+    named = _inside(value, "type") == "function" and isinstance(_inside(value, "function", "name"), str)
+    good = value in ("none", "auto", "required") or named
+    return "" if good else "must be none, auto, required, or a function by its name"
 
 
 def _messages(value: Any) -> str:
@@ -78,10 +113,23 @@ def _messages(value: Any) -> str:
         said = cast("dict[str, Any]", message)
         if said.get("role") not in ("system", "developer", "user", "assistant", "tool"):
             return f"has no role that is known at position {position}"
-        fault = _content(said.get("content"), required=said["role"] != "assistant")
+        calls = said.get("tool_calls")
+        fault = _calls(calls) or _content(said.get("content"), required=said["role"] != "assistant" or not calls)
+        if not fault and not isinstance(said.get("name"), str | None):
+            fault = "a name that is no text"
         if fault:
             return f"has {fault} at position {position}"
     return ""
+
+
+def _calls(calls: Any) -> str:
+    """Of tools, that the model has made before."""
+    for call in _list(calls):
+        if not all(isinstance(_inside(call, "function", name), str) for name in ("name", "arguments")):
+            return "a call of a tool without name and arguments"
+        if _inside(call, "type") != "function":
+            return "a call of a tool that is no function"
+    return "" if isinstance(calls, list | None) else "calls of tools that are no list"
 
 
 def _content(content: Any, *, required: bool) -> str:
@@ -126,7 +174,7 @@ _SAMPLING: dict[str, Check] = {
     "seed": _whole(-(1 << 63), (1 << 63) - 1),
     "presence_penalty": _number(-2, 2),
     "frequency_penalty": _number(-2, 2),
-    "logit_bias": _TABLE,
+    "logit_bias": _bias,
     "user": _TEXT,
     "top_k": _whole(0, 1 << 20),  # this and the next three are llama.cpp's and vLLM's own
     "min_p": _number(0, 1),
@@ -140,8 +188,8 @@ CHAT: dict[str, Check] = {
     "logprobs": _BOOL,
     "top_logprobs": _whole(0, 20),
     "response_format": _format,
-    "tools": _is(list, "a list"),
-    "tool_choice": _is((str, dict), "a text or an object"),
+    "tools": _tools,
+    "tool_choice": _choice,
     "parallel_tool_calls": _BOOL,
     "modalities": _only(["text"]),
     "service_tier": _only("auto", "default"),
@@ -153,7 +201,7 @@ CHAT: dict[str, Check] = {
 COMPLETION: dict[str, Check] = {
     **_SAMPLING,
     "prompt": _prompt,
-    "logprobs": _whole(0, 5),
+    "logprobs": _only(),  # llama.cpp tells them in the form of chats only
     "echo": _only(False),
     "best_of": _only(1),
     "suffix": _only(""),
@@ -234,6 +282,9 @@ def check(asked: Asked) -> None:
         fault = "" if value is None else found(value)
         if fault:
             raise Bad(f"{name} {fault}", name, "invalid_value")
+    for name, with_name in (("tool_choice", "tools"), ("top_logprobs", "logprobs")):
+        if asked.body.get(name) not in (None, "none", "auto", 0) and not asked.body.get(with_name):
+            raise Bad(f"{name} only goes with {with_name}", name, "invalid_value")
 
 
 def _text_of(path: str, body: Mapping[str, Any]) -> str:

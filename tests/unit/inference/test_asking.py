@@ -12,6 +12,9 @@ CHAT = "/v1/chat/completions"
 GOOD: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "hello there"}]}
 
 
+TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
+
+
 def asked(path: str = CHAT, **change: Any) -> Any:
     found = read(path, {**GOOD, **change})
     check(found)
@@ -36,6 +39,24 @@ def test_every_known_parameter_of_a_chat_is_taken():
     )  # fmt: skip
 
 
+def test_tools_their_calls_and_the_rest_of_a_talk_are_taken():
+    call = {"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    talk = [
+        {"role": "user", "content": "hello", "name": "ann"},
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "content": "5", "tool_call_id": "1"},
+    ]
+    asked(messages=talk, tools=[TOOL], tool_choice={"type": "function", "function": {"name": "f"}})
+    asked(tools=[TOOL], tool_choice="required", logit_bias={"5": -100})
+    asked(response_format={"type": "json_schema", "json_schema": {"name": "a", "schema": {"type": "object"}}})
+
+
+def test_probabilities_of_a_completion_are_refused_because_the_backend_tells_them_in_another_form():
+    with pytest.raises(Bad) as bad:
+        check(read("/v1/completions", {"model": "m", "prompt": "x", "logprobs": 2}))
+    assert bad.value.param == "logprobs"
+
+
 @pytest.mark.parametrize(
     ("path", "change", "param"),
     [
@@ -52,6 +73,20 @@ def test_every_known_parameter_of_a_chat_is_taken():
         (CHAT, {"messages": [{"role": "user"}]}, "messages"),
         (CHAT, {"messages": [{"role": "user", "content": [{"type": "text"}]}]}, "messages"),
         (CHAT, {"messages": ["hello"]}, "messages"),
+        (CHAT, {"messages": [{"role": "assistant", "content": None}]}, "messages"),
+        (CHAT, {"messages": [{"role": "assistant", "tool_calls": "x"}]}, "messages"),
+        (CHAT, {"messages": [{"role": "assistant", "tool_calls": [{"type": "function"}]}]}, "messages"),
+        (CHAT, {"messages": [{"role": "user", "content": "x", "name": 5}]}, "messages"),
+        (CHAT, {"stop": [""]}, "stop"),
+        (CHAT, {"tools": [1]}, "tools"),
+        (CHAT, {"tools": [{}]}, "tools"),
+        (CHAT, {"tools": [{"type": "function", "function": {"name": "f", "parameters": 5}}]}, "tools"),
+        (CHAT, {"tools": [TOOL], "tool_choice": "banana"}, "tool_choice"),
+        (CHAT, {"tool_choice": "required"}, "tool_choice"),
+        (CHAT, {"top_logprobs": 2}, "top_logprobs"),
+        (CHAT, {"logit_bias": {"x": "y"}}, "logit_bias"),
+        (CHAT, {"logit_bias": {"5": 101}}, "logit_bias"),
+        (CHAT, {"response_format": {"type": "json_schema"}}, "response_format"),
         ("/v1/completions", {"messages": None, "prompt": [1, 2]}, "messages"),
     ],
 )

@@ -21,7 +21,10 @@ class ApiError(Exception):
         code: str | None = None,
         param: str | None = None,
         headers: dict[str, str] | None = None,
+        *,
+        answered: bool = False,
     ) -> None:
+        """`answered`: a backend said so itself, of this request; to ask again may not help."""
         super().__init__(message)
         self.status = status
         self.message = message
@@ -29,6 +32,7 @@ class ApiError(Exception):
         self.code = code
         self.param = param
         self.headers = headers or {}
+        self.answered = answered
 
     def document(self) -> dict[str, Any]:
         return {"error": {"message": self.message, "type": self.kind, "param": self.param, "code": self.code}}
@@ -94,7 +98,9 @@ def of_backend(status: int, body: bytes) -> ApiError:
     if said.get("type") == "exceed_context_size_error" or "too large to process" in str(message):
         param = "input" if str(message).startswith("input") else "messages"
         return ApiError(400, str(message), code="context_length_exceeded", param=param)
+    if status == 500 and str(message).startswith("Failed to parse "):  # llama.cpp, of what no check of ours found
+        status = 400
     if 400 <= status < 500:
         param = said.get("param") if isinstance(said.get("param"), str) else None
         return ApiError(status, str(message), code=code, param=param)
-    return ApiError(502 if status < 500 else 503, str(message), "server_error", code or "model_error")
+    return ApiError(502 if status < 500 else 503, str(message), "server_error", code or "model_error", answered=True)

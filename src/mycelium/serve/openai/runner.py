@@ -33,6 +33,8 @@ from mycelium.store.objects import Objects
 AHEAD = 2  # lines that line up beyond the places there are, so that none stays free while a result is kept
 COMMIT_LINES, COMMIT_BYTES, COMMIT_S = 500, 4 << 20, 0.5
 RETRY_S = 0.5
+LINE_TRIES_MAX = 8  # of a line to which the model itself answers with a failure: over two minutes of patience
+LINE_RETRY_S_MAX = 60.0
 log = logging.getLogger("mycelium.gateway")
 
 
@@ -234,7 +236,7 @@ class Work:
 
     async def _answer(self, number: int, line: Line) -> None:
         """Run one line until it has an answer that can be kept; a replica that dies costs another try."""
-        runner, row = self._runner, self._row
+        runner, row, failures = self._runner, self._row, 0
         try:
             while True:
                 try:
@@ -247,8 +249,9 @@ class Work:
                 except TimeoutError:
                     continue  # it may have waited for a place all that time
                 except ApiError as error:
-                    if error.status in (429, 502, 503):
-                        await asyncio.sleep(RETRY_S)
+                    failures += error.answered
+                    if error.status in (429, 502, 503) and failures < LINE_TRIES_MAX:
+                        await asyncio.sleep(min(RETRY_S * 2**failures, LINE_RETRY_S_MAX))
                         continue
                     text = lines.result(_id("batch_req"), line.custom_id, error.status, _id("req"), error.body())
                     self._results.append(Result(number, True, text, Used(1, 1)))
