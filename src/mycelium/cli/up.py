@@ -14,7 +14,7 @@ import typer
 
 from mycelium.base.errors import KINDS, Conflict, Problem, Unavailable
 from mycelium.base.limits import GANG_NODES_MAX
-from mycelium.cli import settings, show
+from mycelium.cli import before, settings, show
 from mycelium.cli.client import Client
 from mycelium.cli.options import Json
 
@@ -39,9 +39,12 @@ def up(
     home: Annotated[str, typer.Option(metavar="DIR", help="Where the site keeps its state.")] = "",
     log_url: Annotated[str, typer.Option(metavar="URL", help="Keep the log in PostgreSQL instead of SQLite.")] = "",
     name: Annotated[str, typer.Option(metavar="TEXT", help="What the site is called. [mycelium]")] = "",
-    engine: Annotated[str, typer.Option(metavar="NAME", help="local, or ray for many machines. [local]")] = "",
-    address: Annotated[str, typer.Option(metavar="IP", help="Where other machines reach this one.")] = "",
-    tls: Annotated[bool, typer.Option("--tls", help="Speak TLS, with certificates of the site's own CA.")] = False,
+    engine: Annotated[str, typer.Option(metavar="NAME", help="local, or ray for many machines. [as before; local]")] = "",
+    address: Annotated[str, typer.Option(metavar="IP", help="Where other machines reach this one. [as before]")] = "",
+    tls: Annotated[
+        bool | None,
+        typer.Option("--tls/--no-tls", help="Speak TLS, with certificates of the site's own CA. [as before; no]"),
+    ] = None,
     detach: Annotated[bool, typer.Option("--detach", help="Return when it is ready; it goes on behind.")] = False,
     json: Json = False,
 ) -> None:
@@ -60,8 +63,9 @@ def up(
         "name": name or settings.get("name"),
         "engine": engine or settings.get("engine"),
         "address": address or settings.get("address"),
-        "tls": tls or bool(settings.get("tls")),
+        "tls": tls if tls is not None else bool(settings.get("tls")) or None,
     }
+    wanted = before.fill(settings.home(), wanted)
     if wanted["address"] and not wanted["host"]:
         wanted["host"] = wanted["address"]
     _refuse_second()
@@ -75,6 +79,7 @@ def up(
 
     def ready(url: str) -> None:
         (chosen.home / NODES_FILE).write_text(f"{chosen.nodes}\n")
+        before.keep(chosen.home, wanted, url)
         _say_ready(url, wanted, begun, detached=False, json=json)
 
     run(chosen, ready)
@@ -131,7 +136,7 @@ def _start_behind(wanted: dict[str, Any], *, json: bool) -> None:
     _rotate(path)
     given = {key: value for key, value in wanted.items() if value not in ("", None) and key != "tls"}
     words = [f"--{key.replace('_', '-')}={value}" for key, value in given.items()]
-    words += ["--tls"] if wanted["tls"] else []
+    words += ["--tls" if wanted["tls"] else "--no-tls"]
     with path.open("ab") as output:
         start = output.tell()
         child = subprocess.Popen(

@@ -198,7 +198,7 @@ def _listen(host: str, port: int) -> socket.socket:
         if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
             raise Refused(
                 f"{host!r} is no address of this machine",
-                hint="--host 127.0.0.1 keeps the site to this machine; `ip addr` lists the others",
+                hint="`ip addr` lists its addresses; say one with --address, or with --host for a site of one machine",
             ) from None
         raise Unavailable(
             f"port {port} of {host} cannot be had: {error.strerror}", hint="choose another --port"

@@ -1,0 +1,36 @@
+"""How the site ran last, so that `myc up` alone takes it up as it was. It never overrules what was said.
+
+A site of many machines that came up on one alone, or on another port, would lose all the others.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+FILE = "up.json"
+DEFAULT = "local"  # the engine of who never named one
+KEYS = ("engine", "address", "host", "port", "tls")
+
+
+def fill(home: Path, said: dict[str, Any]) -> dict[str, Any]:
+    """What was said, and for what was not, what held before. Another engine begins with nothing."""
+    held: dict[str, Any] = {}
+    with contextlib.suppress(OSError, ValueError, TypeError):
+        held = dict(json.loads((home / FILE).read_text()))
+    if said["engine"] and said["engine"] != held.get("engine", DEFAULT):
+        return said
+    return said | {key: held[key] for key in KEYS if key in held and said[key] in ("", None)}
+
+
+def keep(home: Path, chosen: dict[str, Any], url: str) -> None:
+    """Remember how the site runs at `url`. A port matters to machines that have joined, and to nobody else."""
+    held = {key: chosen[key] for key in KEYS if key != "port" and chosen[key] not in ("", None)}
+    if held.get("host") == held.get("address"):
+        held.pop("host", None)  # it follows the address
+    if held.get("address"):
+        held["port"] = urlsplit(url).port
+    (home / FILE).write_text(json.dumps(held) + "\n")
