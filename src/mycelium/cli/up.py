@@ -39,7 +39,9 @@ def up(
     home: Annotated[str, typer.Option(metavar="DIR", help="Where the site keeps its state.")] = "",
     log_url: Annotated[str, typer.Option(metavar="URL", help="Keep the log in PostgreSQL instead of SQLite.")] = "",
     name: Annotated[str, typer.Option(metavar="TEXT", help="What the site is called. [mycelium]")] = "",
-    engine: Annotated[str, typer.Option(metavar="NAME", help="local, or ray for many machines. [as before; local]")] = "",
+    engine: Annotated[
+        str, typer.Option(metavar="NAME", help="local, or ray for many machines. [as before; local]")
+    ] = "",
     address: Annotated[str, typer.Option(metavar="IP", help="Where other machines reach this one. [as before]")] = "",
     tls: Annotated[
         bool | None,
