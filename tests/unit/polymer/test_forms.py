@@ -248,6 +248,19 @@ def test_only_functions_become_kernels_and_programs() -> None:
         kernel(retries=-1)(abs)
 
 
+def test_a_wasm_body_that_does_not_fit_its_kernel_is_refused_before_any_call() -> None:
+    def wrong(a: float, b: int) -> int: ...  # type: ignore[empty-body]
+
+    wrong.__name__ = "add"
+    for odd, says in (
+        (made(reach, REACHING), "imports env.open"),
+        (made(reverse, ADD), "exports no function reverse"),
+        (made(wrong, ADD), "its signature needs"),
+    ):
+        with pytest.raises(Refused, match=says):
+            resolve(odd)
+
+
 def test_a_wasm_call_ends_when_its_fuel_is_used() -> None:
     with pytest.raises(Exhausted, match="kernel forever used its 100000 units of fuel"):
         resolve(made(forever, FOREVER))(1)

@@ -51,8 +51,24 @@ class _Instance:
 
     def __init__(self, form: WasmForm, kernel: Kernel, module: wasmtime.Module) -> None:
         self.form, self.kernel, self.module = form, kernel, module
-        wanted(kernel)
+        self._check()
         self.linker = wasmtime.Linker(engine())
+
+    def _check(self) -> None:
+        name, entry, want = self.kernel.name, self.form.entry, wanted(self.kernel)
+        for one in self.module.imports:
+            raise Refused(
+                f"kernel {name}: its wasm form imports {one.module}.{one.name}; there is nothing to reach for"
+            )
+        kind = next((one.type for one in self.module.exports if one.name == entry), None)
+        if not isinstance(kind, wasmtime.FuncType):
+            raise Refused(f"kernel {name}: its wasm form exports no function {entry}")
+        have = tuple(map(str, kind.params)), tuple(map(str, kind.results))
+        if have != want:
+            raise Refused(
+                f"kernel {name}: its wasm form takes {have[0]} and gives {have[1]}; "
+                f"its signature needs {want[0]} and {want[1]}"
+            )
 
     def __call__(self, *arguments: Any) -> Any:
         store = wasmtime.Store(engine())
