@@ -449,6 +449,13 @@ def test_a_node_that_is_removed_ends_and_does_not_come_again_by_itself(site: Rig
     assert site.nodes()["host2"]["id"] == node
 
 
+def test_who_leaves_where_myc_join_was_killed_is_told_that_the_node_goes_on(site: RigSite) -> None:
+    site.kill(1)
+    left = site.myc("leave", host=1, check=False)
+    assert (left.returncode, "the node goes on without it" in left.stderr) == (5, True), left.stderr
+    site.join(1)
+
+
 def test_nothing_is_left_on_a_host_that_has_left_or_gone_down(site: RigSite) -> None:
     site.stop(2)
     assert "this machine has left the site" in site.said(2)

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from mycelium.base.errors import Denied, Missing, Unavailable
+from mycelium.base.errors import Conflict, Denied, Missing, Unavailable
 from mycelium.cli import settings, show
 
 WAIT_S = 3600.0
@@ -49,6 +49,20 @@ def _joined() -> int:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 return int(lock.read())
+            _refuse_orphans()
     except (OSError, ValueError):
         pass
     raise Missing(f"this machine has not joined a site (looked in {settings.home()})", hint="`myc join` does")
+
+
+def _refuse_orphans() -> None:
+    """Errors: `Conflict` when `myc join` was killed, and what it had started still is the node."""
+    from mycelium.sandbox import process
+
+    for path in settings.home().glob("nodes/*/agent.pid"):
+        agent = process.read(str(path))
+        if agent is not None and agent.lives():
+            raise Conflict(
+                "`myc join` was killed here, and the node goes on without it",
+                hint="`myc join` finds it again; then it can leave",
+            )
