@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from mycelium.base.ids import JobId, number_of
 from mycelium.base.units import S_NS
+from mycelium.inference import launch
 from mycelium.inference.commands import Queue, Seen
 from mycelium.inference.model import Deployment, Inference, Replica, ReplicaState
 from mycelium.inference.rules import current_attempt
@@ -23,6 +24,7 @@ from mycelium.nodes.model import NodeState
 BACKOFF_S = (0, 1, 2, 5, 10, 30, 60)  # before the next replica, by failures since one lived well
 DRAIN_NS = 120 * S_NS  # a draining replica that still has streams then is stopped all the same
 SILENT_NS = 20 * S_NS  # a ready replica that answers no gateway for so long is stopped, and another one started
+ROOM_NS = 5 * S_NS  # a replica that finds no node for so long needs the place of one that was asked for otherwise
 START_NS = 900 * S_NS  # one that has not become ready so long after it began to run is taken for broken
 USE_SHARE = 0.75  # of its places that a replica should have taken: beyond it, one more is wanted
 
@@ -130,11 +132,8 @@ def plan(
     for replica in state.replicas.values():
         mine.setdefault(replica.deployment, []).append(replica)
     for name, deployment in state.deployments.items():
-        if deployment.serving.upstream:
-            if deployment.leaving:
-                actions.append(Leave(name))
-            continue
-        if not deployment.leaving and deployment.serving.scales:
+        # One that is an upstream now can have replicas from the time when it was none; its target is 0.
+        if not deployment.leaving and not deployment.serving.upstream and deployment.serving.scales:
             queue = load.queues.get(name) or Queue(name)
             target, kept[name] = scale(deployment, memories.get(name, Scale()), queue, now_ns, pace)
             if target != deployment.target:
@@ -156,6 +155,7 @@ def _tend(site: Site, deployment: Deployment, replicas: Sequence[Replica], load:
     actions: list[Action] = []
     staying: list[Replica] = []
     leaving: list[Replica] = []  # on a node that is wanted empty: they serve until another one can
+    former: list[Replica] = []  # of what the deployment was before it was changed: so do they
     for replica in replicas:
         job = site.jobs.by_id.get(replica.job)
         if job is None or job.state in ENDED:
@@ -171,6 +171,8 @@ def _tend(site: Site, deployment: Deployment, replicas: Sequence[Replica], load:
             actions.append(Stop(replica.job, fault))
         elif _on_leaving_node(site, replica):
             leaving.append(replica)
+        elif deployment.target and _is_former(site, deployment, replica):
+            former.append(replica)
         else:
             staying.append(replica)
     if deployment.leaving and not replicas:
@@ -179,6 +181,14 @@ def _tend(site: Site, deployment: Deployment, replicas: Sequence[Replica], load:
     for replica in leaving:
         if ready >= min(deployment.target, len(staying)) > 0 or deployment.target == 0:
             actions.append(Drain(replica.job, "its node is to be empty"))
+    if former:
+        unplaced = [one for one in staying if not current_attempt(site, one)]
+        stuck = any(now_ns - one.started_ns >= ROOM_NS for one in unplaced)
+        # One at a time makes room; and where the new ones fail, the former ones are better than nothing.
+        room = stuck and not deployment.failures and len(staying) + len(former) == len(replicas)
+        spare = max(int(room), len(former) - max(0, deployment.target - ready))
+        least = sorted(former, key=lambda replica: _worth(replica, load))
+        actions += [Drain(replica.job, "the deployment was changed") for replica in least[:spare]]
     surplus = len(staying) - deployment.target
     if surplus > 0:
         least = sorted(staying, key=lambda replica: _worth(replica, load))
@@ -188,6 +198,18 @@ def _tend(site: Site, deployment: Deployment, replicas: Sequence[Replica], load:
         # After a failure one at a time, so that a model that cannot run does not fill the site with attempts.
         actions += [Start(deployment.name)] * (-surplus if not deployment.failures else min(1, -surplus))
     return actions
+
+
+def _is_former(site: Site, deployment: Deployment, replica: Replica) -> bool:
+    """Whether it runs something else than its deployment asks for now."""
+    runs = site.jobs.by_id[replica.job].request
+    wanted = launch.request(deployment.name, deployment.serving)
+    return (runs.command, runs.needs, runs.workdir, runs.on) != (
+        wanted.command,
+        wanted.needs,
+        wanted.workdir,
+        wanted.on,
+    )
 
 
 def _fails(actions: Sequence[Action]) -> bool:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from mycelium.inference.commands import Seen, Undeploy
-from mycelium.inference.model import ReplicaState
+from mycelium.accounts.model import Role
+from mycelium.inference.commands import Deploy, Seen, Undeploy
+from mycelium.inference.model import ReplicaState, Serving
 from mycelium.inference.plan import BACKOFF_S, PACE, Aim, Drain, Start, Stop
 from mycelium.jobs.events import JobEnded, StepEnded, TaskEnded
 from mycelium.jobs.model import Ended, JobState, Reason, TaskState
@@ -94,6 +95,58 @@ def test_replicas_on_a_node_that_is_drained_serve_until_another_one_can():
     new = next(replica for replica in scene.replicas() if replica.job != old.job)
     scene.starts(new)
     assert scene.step() == [Drain(old.job, "its node is to be empty")]
+
+
+def test_a_deployment_that_is_changed_gets_new_replicas_and_the_former_ones_serve_until_then():
+    scene = Scene(nodes=4)
+    scene.deploy(least=2)
+    scene.step()
+    old = scene.replicas()
+    for replica in old:
+        scene.starts(replica)
+    scene.deploy(least=2, parallel=8)
+    assert scene.step() == [Start("m"), Start("m")]
+    assert scene.step() == []
+    new = [replica for replica in scene.replicas() if replica.job not in {one.job for one in old}]
+    scene.starts(new[0])
+    (drain,) = scene.step()
+    assert isinstance(drain, Drain)
+    assert drain.job in {replica.job for replica in old}
+    scene.starts(new[1])
+    drains = [drain, *scene.step()]
+    assert {one.job for one in drains if isinstance(one, Drain)} == {replica.job for replica in old}
+    assert scene.step() == []
+
+
+def test_a_former_replica_makes_room_when_the_new_ones_find_no_node():
+    scene = Scene(nodes=1)
+    cpus = scene.state.nodes.by_id[next(iter(scene.state.nodes.by_id))].devices.cpu_m // 1000
+    scene.deploy(least=cpus)
+    scene.step()
+    for replica in scene.replicas():
+        scene.starts(replica)
+    scene.deploy(least=cpus, parallel=8)
+    assert scene.step() == [Start("m")] * cpus
+    scene.later(4)
+    assert scene.step() == []
+    scene.later(2)
+    assert [type(action) for action in scene.step()] == [Drain]
+    assert scene.step() == [], "one at a time"
+
+
+def test_replicas_end_when_their_deployment_becomes_an_upstream():
+    scene = Scene()
+    scene.deploy()
+    scene.step()
+    (replica,) = scene.replicas()
+    scene.starts(replica)
+    accounts = scene.state.accounts.by_id
+    accounts[scene.account] = replace(accounts[scene.account], role=Role.ADMIN)
+    scene.ask(Deploy(scene.account, "m", Serving(upstream="http://host/v1", replicas_min=0)))
+    assert scene.step() == [Drain(replica.job, "fewer replicas are wanted")]
+    scene.ask(Undeploy(scene.account, "m"))
+    scene.step()
+    assert "m" in scene.tables.deployments, "it goes with its last replica"
 
 
 def test_a_draining_replica_is_stopped_when_nothing_runs_on_it():
