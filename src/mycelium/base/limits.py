@@ -148,6 +148,7 @@ BATCH_FILE_BYTES_MAX = 200 * MIB  # likewise
 BATCH_WINDOW_S = DAY_S
 BATCH_MISTAKES_MAX = 100  # of one file; who made more has seen enough
 COMPLETION_BYTES_MAX = 8 * MIB  # the body of one request to a model
+GATEWAYS_MAX = 16  # of one site: each may hold a CPU, and all of them ask one head
 GATEWAY_CONNECTIONS_MAX = 4_096  # of clients at one gateway; twice what may wait, as idle ones are kept open
 QUEUE_REQUESTS_MAX = 2_000  # that wait at one gateway; more are answered 429
 QUEUE_KEY_REQUESTS_MAX = 500  # of one key

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 FILE = "up.json"
 DEFAULT = "local"  # the engine of who never named one
-KEYS = ("engine", "address", "host", "port", "tls")
+KEYS = ("engine", "address", "host", "port", "tls", "gateways")
 
 
 def fill(home: Path, said: dict[str, Any]) -> dict[str, Any]:

@@ -35,8 +35,10 @@ def list_deployments(json: Json = False) -> None:
     ]
     head = ("SERVED AS", "STATE", "REPLICAS", "ACTIVE", "WAITING", "BATCH", "BY", "FROM")
     show.table(head, rows, right=("REPLICAS", "ACTIVE", "WAITING", "BATCH"))
-    if found["gateway"]:
-        show.note(f"the gateway is {found['gateway']}/v1")
+    if found["gateways"]:
+        several = len(found["gateways"]) > 1
+        urls = ", ".join(f"{url}/v1" for url in found["gateways"])
+        show.note(f"the gateways are {urls}" if several else f"the gateway is {urls}")
 
 
 def top(

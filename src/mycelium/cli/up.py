@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from mycelium.base.errors import KINDS, Conflict, Problem, Unavailable
-from mycelium.base.limits import GANG_NODES_MAX
+from mycelium.base.limits import GANG_NODES_MAX, GATEWAYS_MAX
 from mycelium.cli import before, settings, show
 from mycelium.cli.client import Client
 from mycelium.cli.options import Json
@@ -47,6 +47,9 @@ def up(
         bool | None,
         typer.Option("--tls/--no-tls", help="Speak TLS, with certificates of the site's own CA. [as before; no]"),
     ] = None,
+    gateways: Annotated[
+        int | None, typer.Option(metavar="N", min=1, max=GATEWAYS_MAX, help="Gateways to models. [as before; 1]")
+    ] = None,
     detach: Annotated[bool, typer.Option("--detach", help="Return when it is ready; it goes on behind.")] = False,
     json: Json = False,
 ) -> None:
@@ -66,6 +69,7 @@ def up(
         "engine": engine or settings.get("engine"),
         "address": address or settings.get("address"),
         "tls": tls if tls is not None else bool(settings.get("tls")) or None,
+        "gateways": settings.number("gateways", gateways),
     }
     wanted = before.fill(settings.home(), wanted)
     if wanted["address"] and not wanted["host"]:

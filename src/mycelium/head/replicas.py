@@ -14,7 +14,7 @@ from mycelium.head.state import State
 from mycelium.inference import events as happened
 from mycelium.inference import launch
 from mycelium.inference import plan as planned
-from mycelium.inference.commands import Queue, Report, Seen
+from mycelium.inference.commands import Others, Queue, Report, Seen
 from mycelium.inference.plan import Load, Pace, Scale, plan
 from mycelium.jobs import rules as job_rules
 from mycelium.jobs.events import JobSubmitted
@@ -34,17 +34,30 @@ class Replicas:
 
     def load(self, now_ns: int) -> Load:
         """What the gateways that live see together."""
-        self._reports = {
-            boot: (at, said) for boot, (at, said) in self._reports.items() if now_ns - at < GATEWAY_GONE_NS
-        }
         queues: dict[str, Queue] = {}
         seen: dict[JobId, Seen] = {}
-        for _, report in self._reports.values():
+        for report in self._living(now_ns):
             for queue in report.queues:
                 queues[queue.deployment] = _both(queues.get(queue.deployment), queue)
             for one in report.seen:
                 seen[one.job] = _best(seen.get(one.job), one)
         return Load(queues, seen)
+
+    def others(self, boot: str, now_ns: int) -> Others:
+        """What one gateway should know of the others."""
+        reports = [report for report in self._living(now_ns) if report.boot != boot]
+        people: dict[JobId, int] = {}
+        lines: dict[JobId, int] = {}
+        for one in (seen for report in reports for seen in report.seen):
+            people[one.job] = people.get(one.job, 0) + one.active - one.lines
+            lines[one.job] = lines.get(one.job, 0) + one.lines
+        return Others({report.boot: report.spent for report in reports}, people, lines)
+
+    def _living(self, now_ns: int) -> list[Report]:
+        self._reports = {
+            boot: (at, said) for boot, (at, said) in self._reports.items() if now_ns - at < GATEWAY_GONE_NS
+        }
+        return [report for _, report in self._reports.values()]
 
     def due(self, site: State, index: Index, now_ns: int) -> Iterator[list[Event]]:
         """The events of each action that is due. They must be applied before the next ones are asked for."""
@@ -80,6 +93,7 @@ def _best(one: Seen | None, other: Seen) -> Seen:
         one.requests + other.requests,
         one.tokens + other.tokens,
         "" if one.ready or other.ready else one.fault,
+        one.lines + other.lines,
     )
 
 

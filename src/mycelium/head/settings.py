@@ -18,6 +18,7 @@ class SiteSettings(Struct, frozen=True):
     host: str = "127.0.0.1"
     port: int = 0  # 0: any free port
     gateway_port: int = 0  # 0: any free port
+    gateways: int = 1
     nodes: int = 1
     log_url: str = ""
     node_suspect_s: float = NODE_SUSPECT_S

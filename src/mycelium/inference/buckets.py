@@ -40,7 +40,7 @@ class Limits:
         self._requests = Bucket(rpm, now_s) if rpm else None
         self._tokens = Bucket(tpm, now_s) if tpm else None
 
-    def ask(self, tokens: float, now_s: float) -> tuple[str, float]:
+    def ask(self, tokens: int, now_s: float) -> tuple[str, float]:
         """Take one request and so many tokens; or what is short ("requests" or "tokens"), and for how many seconds."""
         for word, bucket, amount in (("requests", self._requests, 1.0), ("tokens", self._tokens, tokens)):
             wait_s = bucket.wait_s(amount, now_s) if bucket else 0.0
@@ -52,6 +52,13 @@ class Limits:
             self._tokens.take(tokens, now_s)
         return "", 0.0
 
-    def settle(self, taken: float, used: float, now_s: float) -> None:
+    def settle(self, taken: int, used: int, now_s: float) -> None:
         if self._tokens:
             self._tokens.settle(taken, used, now_s)
+
+    def charge(self, requests: int, tokens: int, now_s: float) -> None:
+        """What was had elsewhere without asking here: it may overdraw, by no more than a bucketful at once."""
+        if self._requests:
+            self._requests.take(requests, now_s)
+        if self._tokens:
+            self._tokens.take(tokens, now_s)

@@ -76,10 +76,22 @@ class Seen(Struct, frozen=True):
     requests: int = 0
     tokens: int = 0
     fault: str = ""  # of an upstream: why it cannot be used
+    lines: int = 0  # of the active ones, those of batches
+
+
+class Spent(Struct, frozen=True):
+    """What a key with limits has taken at one gateway in this spell: see `inference/elsewhere.py`."""
+
+    key: str
+    requests: int
+    tokens: int
 
 
 class Report(Struct, frozen=True, tag="report"):
-    """A gateway lives, and this is what it sees; with the usage since its last window, if there was any."""
+    """A gateway lives, and this is what it sees; with the usage since its last window, if there was any.
+
+    Answers with `Others`.
+    """
 
     boot: str
     url: str
@@ -89,6 +101,15 @@ class Report(Struct, frozen=True, tag="report"):
     from_ns: int = 0
     to_ns: int = 0
     rows: tuple[UsageRow, ...] = ()
+    spent: tuple[Spent, ...] = ()
+
+
+class Others(Struct, frozen=True):
+    """The other gateways that live: what keys spent there, by gateway, and what each replica has of them."""
+
+    spent: dict[str, tuple[Spent, ...]] = {}
+    people: dict[JobId, int] = {}
+    lines: dict[JobId, int] = {}
 
 
 class AddFile(Struct, frozen=True, tag="add-file"):

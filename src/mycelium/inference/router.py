@@ -48,11 +48,18 @@ class Place:
         self.draining = False
         self.active = 0
         self.lines = 0  # of these, the lines of batches
+        self.people_elsewhere = 0  # requests of other gateways there, as far as is known
+        self.lines_elsewhere = 0
         self.lines_max = parallel
         self.asked_s = 0.0  # when a person last asked here
         self.tokens = 0  # that it still has to work off, as far as can be told
         self.urgent = 0  # people's requests here whose first token has not come
         self._seen: OrderedDict[int, None] = OrderedDict()
+
+    @property
+    def people(self) -> int:
+        """Requests of people, of all gateways."""
+        return self.active - self.lines + self.people_elsewhere
 
     def free(self, who: Who) -> bool:
         """Whether there is a place for them.
@@ -100,11 +107,11 @@ def make_room(places: Sequence[Place], people: bool) -> None:
     several is kept for people. An only one, and those that have people all the same, run few lines beside them.
     """
     ready = [place for place in places if place.ready and not place.draining]
-    home = min(ready, key=lambda p: (p.active == p.lines, p.lines, -p.asked_s), default=None) if people else None
+    home = min(ready, key=lambda p: (not p.people, p.lines, -p.asked_s), default=None) if people else None
     for place in places:
         if place is home and len(ready) > 1:
             place.lines_max = 0
-        elif place is home or place.active > place.lines:
+        elif place is home or place.people:
             place.lines_max = max(1, place.parallel // LINES_SHARE)
         else:
             place.lines_max = place.parallel
@@ -123,7 +130,10 @@ def choose(
     for place in places:
         if place.deployment != deployment or place.job in avoid or not place.free(who):
             continue
-        cost = (place.tokens - place.matched(blocks) * BLOCK_TOKENS, place.active)
+        cost = (
+            place.tokens - place.matched(blocks) * BLOCK_TOKENS,
+            place.active + place.people_elsewhere + place.lines_elsewhere,
+        )
         if best is None or cost < best_cost:
             best, best_cost = place, cost
     return best

@@ -96,7 +96,7 @@ async def _serve(settings: SiteSettings, home: Path, log: Log, ready: Callable[[
     app.state.checks.authority = home / "ca"
     tls = authority.for_uvicorn(settings.host) if authority else {}
     server = _Server(uvicorn.Config(app, log_level="warning", lifespan="off", **tls))
-    gateway = GatewayKeeper(home, core, settings.host, settings.gateway_port)
+    gateway = GatewayKeeper(home, core, settings.host, settings.gateway_port, settings.gateways)
     open_entrance(app, engine, home, authority)
     await head.start()
     serving = asyncio.create_task(server.serve(sockets))

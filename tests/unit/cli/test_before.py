@@ -7,7 +7,15 @@ from typing import Any
 
 from mycelium.cli import before
 
-NOTHING: dict[str, Any] = {"engine": "", "address": "", "host": "", "port": None, "tls": None, "nodes": 1}
+NOTHING: dict[str, Any] = {
+    "engine": "",
+    "address": "",
+    "host": "",
+    "port": None,
+    "tls": None,
+    "gateways": None,
+    "nodes": 1,
+}
 RAY = NOTHING | {"engine": "ray", "address": "10.0.0.1", "host": "10.0.0.1", "tls": True}
 URL = "https://10.0.0.1:8711"
 

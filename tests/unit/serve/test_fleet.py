@@ -116,6 +116,22 @@ def test_while_people_ask_lines_have_a_quarter_of_an_only_replica():
     play(8, script)
 
 
+def test_lines_keep_back_for_people_of_another_gateway_but_not_for_its_lines():
+    async def script(askers: Askers) -> None:
+        replica = askers.member.job
+        askers.fleet.busy_elsewhere({replica: 0}, {replica: 1})
+        for number in range(6):
+            await askers.ask(f"line-{number}", "ben", batch=True)
+        assert askers.member.lines == 6
+        askers.fleet.busy_elsewhere({replica: 1}, {})
+        for number in range(5):
+            await askers.end(f"line-{number}")
+            await askers.ask(f"more-{number}", "ben", batch=True)
+        assert askers.member.lines == 2
+
+    play(8, script)
+
+
 def test_one_who_gives_up_in_the_moment_of_being_called_is_not_counted_twice():
     async def script(askers: Askers) -> None:
         await askers.ask("one", "a")

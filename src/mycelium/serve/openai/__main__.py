@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import fcntl
 import gc
 import logging
 import os
@@ -13,18 +12,18 @@ import signal
 import socket
 import ssl
 import sys
-import time
 from pathlib import Path
 
 import msgspec
 
 from mycelium.base.limits import GATEWAY_CONNECTIONS_MAX
-from mycelium.sandbox import process
+from mycelium.serve.openai import lock
 from mycelium.serve.openai.app import App
 from mycelium.serve.openai.gateway import Gateway
 from mycelium.serve.openai.listening import Listening
+from mycelium.serve.openai.paths import path_of
 
-ALREADY = 75  # EX_TEMPFAIL: another gateway has this home
+ALREADY = 75  # EX_TEMPFAIL: another gateway of this number has this home
 DRAIN_S = 30
 HOME_LOOK_S = 1.0
 OTHER_FILES = 256
@@ -34,16 +33,18 @@ GARBAGE_OBJECTS = 20_000  # a look for cycles after each 700 objects would come 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="mycelium.serve.openai", allow_abbrev=False)
     parser.add_argument("--home", type=Path, required=True, help="the site's directory")
+    parser.add_argument("--number", type=int, default=1, help="which of the site's gateways")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0, help="0: the one it had before, or any")
     options = parser.parse_args()
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.INFO)
-    held = _lock(options.home / "gateway.pid")
-    if held is None:
-        print("another gateway has this home", file=sys.stderr)
+    home: Path = options.home.absolute()
+    if lock.take(path_of(home, options.number, "pid")) is None:
+        print(f"another gateway {options.number} has this home", file=sys.stderr)
         return ALREADY
     _allow_files()
-    asyncio.run(_run(options.home.absolute(), _listen(options.host, options.port, options.home), options.host))
+    told = path_of(home, options.number, "json")
+    asyncio.run(_run(home, told, _listen(options.host, options.port, told), options.host))
     return 0
 
 
@@ -56,21 +57,9 @@ def _allow_files() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
-def _lock(path: Path) -> int | None:
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(fd)
-        return None
-    os.ftruncate(fd, 0)
-    os.write(fd, process.this(time.time_ns()).encode())
-    return fd
-
-
-def _listen(host: str, port: int, home: Path) -> socket.socket:
+def _listen(host: str, port: int, told: Path) -> socket.socket:
     """On the port that was asked for, or the one of the gateway before, or any that is free."""
-    for wanted in dict.fromkeys((port or _port_before(home), 0)):
+    for wanted in dict.fromkeys((port or _port_before(told), 0)):
         # The protocol is named, because asyncio sends without delay only on sockets that name it.
         listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, proto=socket.IPPROTO_TCP)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -85,14 +74,14 @@ def _listen(host: str, port: int, home: Path) -> socket.socket:
     raise AssertionError("unreachable: any port is the last that is tried")
 
 
-def _port_before(home: Path) -> int:
+def _port_before(told: Path) -> int:
     try:
-        return int(msgspec.json.decode((home / "gateway.json").read_bytes())["port"])
+        return int(msgspec.json.decode(told.read_bytes())["port"])
     except (OSError, msgspec.DecodeError, KeyError, TypeError, ValueError):
         return 0
 
 
-async def _run(home: Path, listener: socket.socket, host: str) -> None:
+async def _run(home: Path, told: Path, listener: socket.socket, host: str) -> None:
     gateway = Gateway(home)
     port = listener.getsockname()[1]
     listening = Listening(App(gateway))
@@ -103,13 +92,13 @@ async def _run(home: Path, listener: socket.socket, host: str) -> None:
     gone = asyncio.create_task(_gone(home))
     ending = asyncio.create_task(over.wait())
     try:
-        told = asyncio.create_task(gateway.told_once.wait())
-        await asyncio.wait([told, working, gone, ending], return_when=asyncio.FIRST_COMPLETED)
-        if told.done():
+        knowing = asyncio.create_task(gateway.told_once.wait())
+        await asyncio.wait([knowing, working, gone, ending], return_when=asyncio.FIRST_COMPLETED)
+        if knowing.done():
             tls = _tls(home)
             gateway.url = f"{'https' if tls else 'http'}://{host}:{port}"
             await listening.start(listener, tls)
-            _tell(home, gateway.url, port)
+            _tell(told, gateway.url, port)
             gc.freeze()  # what is there by now stays, and need not be looked through again
             gc.set_threshold(GARBAGE_OBJECTS)
             await asyncio.wait([working, gone, ending], return_when=asyncio.FIRST_COMPLETED)
@@ -133,10 +122,10 @@ def _tls(home: Path) -> ssl.SSLContext | None:
     return context
 
 
-def _tell(home: Path, url: str, port: int) -> None:
-    fresh = home / f".gateway.{os.getpid()}"
+def _tell(told: Path, url: str, port: int) -> None:
+    fresh = told.with_name(f".gateway.{os.getpid()}")
     fresh.write_bytes(msgspec.json.encode({"url": url, "port": port, "pid": os.getpid()}))
-    fresh.replace(home / "gateway.json")
+    fresh.replace(told)
 
 
 async def _gone(home: Path) -> None:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import hashlib
 import time
 from collections import OrderedDict
+from collections.abc import Mapping, Sequence
 
 from mycelium.inference.buckets import Limits
+from mycelium.inference.commands import Spent
+from mycelium.inference.elsewhere import Elsewhere, Spending
 from mycelium.inference.rules import allows
 from mycelium.serve.openai.errors import ApiError, no_model, too_many
 from mycelium.serve.openai.exchange import Exchange
@@ -18,16 +21,19 @@ HASHES_KEPT = 4_096
 class Callers:
     def __init__(self) -> None:
         self._rows: dict[str, CallerRow] = {}
+        self._by_key: dict[str, CallerRow] = {}
         self._limits: dict[str, Limits] = {}
+        self._elsewhere = Elsewhere()
+        self._spending: Spending | None = None  # counted only once another gateway wants to know
         self._hashes: OrderedDict[str, str] = (
             OrderedDict()
         )  # hashing a key anew for each request would be half its cost
 
     def told(self, table: Table) -> None:
         self._rows = {row.hash: row for row in table.callers}
-        known = {row.key: row for row in table.callers}
+        self._by_key = {row.key: row for row in table.callers if row.key}
         for key, limits in list(self._limits.items()):
-            row = known.get(key)
+            row = self._by_key.get(key)
             if row is None or (row.rpm, row.tpm) != (limits.rpm, limits.tpm):
                 del self._limits[key]
 
@@ -68,11 +74,29 @@ class Callers:
             raise too_many(
                 f"Rate limit reached: {limit} {short} per minute. Try again in {wait_s:.1f}s.", wait_s, short
             )
+        if self._spending:
+            self._spending.add(row.key, 1, min(tokens, row.tpm), now_s)
 
     def settle(self, row: CallerRow, taken: int, used: int) -> None:
         if row.tpm:
             now_s = time.monotonic()
             self._of(row, now_s).settle(taken, used, now_s)
+            if self._spending:
+                self._spending.add(row.key, 0, used - min(taken, row.tpm), now_s)
+
+    def spent(self) -> tuple[Spent, ...]:
+        """What the other gateways should know."""
+        return self._spending.told(time.monotonic()) if self._spending else ()
+
+    def spent_elsewhere(self, told: Mapping[str, Sequence[Spent]]) -> None:
+        """What keys have spent at the other gateways: they have so much less here."""
+        if told and self._spending is None:
+            self._spending = Spending()
+        now_s = time.monotonic()
+        for one in self._elsewhere.news(told):
+            row = self._by_key.get(one.key)
+            if row is not None and (row.rpm or row.tpm):
+                self._of(row, now_s).charge(one.requests, one.tokens, now_s)
 
     def _of(self, row: CallerRow, now_s: float) -> Limits:
         found = self._limits.get(row.key)

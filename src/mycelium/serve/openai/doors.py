@@ -29,6 +29,7 @@ from mycelium.serve.http.auth import TheAccount, TheHead, hash_token
 from mycelium.serve.http.schema import flat
 from mycelium.serve.http.wire import ERRORS, answer, fields, read_document
 from mycelium.serve.openai import upstream_keys
+from mycelium.serve.openai.paths import urls
 from mycelium.serve.openai.upstreams import name_of
 from mycelium.store.objects import Objects
 from mycelium.store.tree import Kind as EntryKind
@@ -214,7 +215,7 @@ async def list_deployments(request: Request, head: TheHead, account: TheAccount)
     now_ns = head.clock.now_ns()
     found = head.core.site.inference.deployments.values()
     shown = [deployment_view(head.core, one, now_ns) for one in found]
-    return answer({"gateway": gateway_url(request.app.state.gateway.home), "deployments": shown})
+    return answer({**gateways_view(request.app.state.gateway.home), "deployments": shown})
 
 
 @router.get("/deployments/{name:path}", summary="Show a deployment and its replicas")
@@ -223,12 +224,10 @@ async def show_deployment(name: str, head: TheHead, account: TheAccount) -> Resp
     return answer(deployment_view(head.core, found, head.clock.now_ns()))
 
 
-def gateway_url(home: Path) -> str | None:
-    """Where the gateway answers; None while there is none."""
-    try:
-        return str(msgspec.json.decode((home / "gateway.json").read_bytes())["url"])
-    except (OSError, msgspec.DecodeError, KeyError, TypeError):
-        return None
+def gateways_view(home: Path) -> dict[str, Any]:
+    """Where gateways answer, and one of them for who needs only one; None while there is none."""
+    found = urls(home)
+    return {"gateway": found[0] if found else None, "gateways": found}
 
 
 @router.post(
@@ -355,7 +354,7 @@ async def list_keys(request: Request, head: TheHead, account: TheAccount) -> Res
         for key in site.inference.keys.values()
         if key.account == account.id or account.admin
     ]
-    return answer({"gateway": gateway_url(request.app.state.gateway.home), "keys": shown})
+    return answer({**gateways_view(request.app.state.gateway.home), "keys": shown})
 
 
 @router.post("/keys", status_code=201, summary="Make a key for the gateway", openapi_extra={"requestBody": KEY_BODY})

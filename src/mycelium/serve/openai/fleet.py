@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 
 from mycelium.base.ids import JobId
 from mycelium.base.limits import QUEUE_KEY_REQUESTS_MAX, QUEUE_REQUESTS_MAX
@@ -111,6 +111,13 @@ class Fleet:
             self._client.forget(member.target)
             member.target = target
 
+    def busy_elsewhere(self, people: Mapping[JobId, int], lines: Mapping[JobId, int]) -> None:
+        """The requests that replicas have of other gateways: batches keep back for their people too."""
+        for member in self.members.values():
+            member.people_elsewhere, member.lines_elsewhere = people.get(member.job, 0), lines.get(member.job, 0)
+            if member.people_elsewhere:
+                self._people_until_s[member.deployment] = time.monotonic() + PEOPLE_S
+
     # Places.
 
     @contextlib.asynccontextmanager
@@ -205,7 +212,7 @@ class Fleet:
     def _of(self, deployment: str) -> list[Member]:
         mine = [member for member in self.members.values() if member.deployment == deployment]
         people = time.monotonic() < self._people_until_s.get(deployment, 0.0)
-        make_room(mine, people or any(member.active > member.lines for member in mine))
+        make_room(mine, people or any(member.people for member in mine))
         return mine
 
     # Health.
@@ -282,6 +289,7 @@ class Fleet:
                 round(member.ttft_ms),
                 member.requests,
                 member.generated,
+                lines=member.lines,
             )
             for member in self.members.values()
             if member.attempt

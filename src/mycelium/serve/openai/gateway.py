@@ -7,8 +7,11 @@ import contextlib
 import os
 from pathlib import Path
 
+import msgspec
+
 from mycelium.base.errors import Problem
-from mycelium.inference.commands import Report, Seen
+from mycelium.inference.commands import Others, Report, Seen
+from mycelium.serve.openai import lock
 from mycelium.serve.openai.batches import Batches
 from mycelium.serve.openai.callers import Callers
 from mycelium.serve.openai.completions import Completions
@@ -26,10 +29,12 @@ from mycelium.store.directory import DirectoryObjects
 REPORT_S = 1.0
 REPORT_CHANGED_S = 0.1  # when something waits or became ready, the head hears of it sooner
 LAST_REPORT_S = 3.0
+TURN_S = 0.25  # between two looks whether the gateway that runs the batches is gone
 
 
 class Gateway:
     def __init__(self, home: Path) -> None:
+        self._home = home
         self.boot = os.urandom(8).hex()
         self.url = ""
         ca = home / "tls" / "ca.pem"
@@ -59,8 +64,17 @@ class Gateway:
             group.create_task(self.link.follow(self.told))
             group.create_task(self.fleet.probe_for_ever())
             group.create_task(self.upstreams.watch_for_ever())
-            group.create_task(self.runner.run())
+            group.create_task(self._run_batches())
             group.create_task(self._report_for_ever())
+
+    async def _run_batches(self) -> None:
+        """One gateway of a site runs them: the one that has the lock, which the kernel frees when it dies."""
+        while True:
+            with contextlib.suppress(OSError):  # a full disk: it is tried again
+                if lock.take(self._home / "gateway.batches") is not None:
+                    break
+            await asyncio.sleep(TURN_S)
+        await self.runner.run()
 
     async def _report_for_ever(self) -> None:
         loop = asyncio.get_running_loop()
@@ -78,9 +92,11 @@ class Gateway:
 
     async def _report(self, *, last: bool = False) -> None:
         window = self.meter.window(now=last)
-        report = Report(self.boot, self.url, self.fleet.queues(), self._seen(), *window)
-        await self.link.do(report)
+        report = Report(self.boot, self.url, self.fleet.queues(), self._seen(), *window, self.callers.spent())
+        others = msgspec.convert(await self.link.do(report), Others)
         self.meter.told(report)
+        self.callers.spent_elsewhere(others.spent)
+        self.fleet.busy_elsewhere(others.people, others.lines)
 
     def _seen(self) -> tuple[Seen, ...]:
         return self.fleet.seen() + self.upstreams.seen()

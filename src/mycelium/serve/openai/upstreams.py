@@ -63,5 +63,7 @@ class Upstreams:
             if member is not None:
                 rate, ttft_ms = round(member.rate_now(), 2), round(member.ttft_ms)
                 counts = (member.requests, member.generated)
-                found.append(Seen(member.job, 0, not fault, member.active, 0, rate, ttft_ms, *counts, fault=fault))
+                found.append(
+                    Seen(member.job, 0, not fault, member.active, 0, rate, ttft_ms, *counts, fault, member.lines)
+                )
         return tuple(found)
