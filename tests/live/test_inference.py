@@ -76,6 +76,14 @@ def test_completions_stop_where_they_are_told_to(client: OpenAI) -> None:
     assert answer.choices[0].finish_reason == "stop"
 
 
+def test_a_model_that_knows_no_tools_refuses_them_by_name(client: OpenAI) -> None:
+    tool: Any = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
+    for stream in (False, True):
+        with pytest.raises(openai.BadRequestError) as refused:
+            client.chat.completions.create(model=MODEL, messages=HELLO, max_tokens=2, tools=[tool], stream=stream)
+        assert refused.value.param == "tools"
+
+
 def test_logprobs_come_with_the_tokens(client: OpenAI) -> None:
     answer = client.chat.completions.create(model=MODEL, messages=HELLO, max_tokens=2, logprobs=True, top_logprobs=2)
     logprobs = answer.choices[0].logprobs

@@ -20,6 +20,7 @@ from mycelium.inference.catalogue import KNOWN, Source, source
 from mycelium.inference.model import Kind
 
 PIECE_BYTES = 1 << 20
+MAGIC = b"GGUF"  # how such a file begins
 Name = Annotated[str, typer.Argument(metavar="MODEL", help="Such as smollm2-135m.")]
 
 
@@ -48,6 +49,7 @@ def bring(client: Client, wanted: Source) -> Any:
     if not digest or client.post("/objects/missing", {"digests": [digest]}, key="again")["missing"]:
         with tempfile.TemporaryDirectory(prefix="myc-model-") as scratch, Progress(wanted.name) as progress:
             path = fetch(wanted, Path(scratch), progress.tell)
+            check_form(path, wanted.name)
             digest = _digest(path)
             if wanted.digest and digest != wanted.digest:
                 raise Refused(
@@ -57,6 +59,13 @@ def bring(client: Client, wanted: Source) -> Any:
             _send(client, digest, path, progress)
     asked = {"name": wanted.name, "digest": digest, "kind": wanted.kind.value, "source": wanted.place}
     return client.post("/models", asked)
+
+
+def check_form(path: Path, name: str) -> None:
+    """Replicas read GGUF only. Errors: `Refused`."""
+    with path.open("rb") as file:
+        if file.read(len(MAGIC)) != MAGIC:
+            raise Refused(f"the weights of {name} are no GGUF", hint="llama.cpp's convert_hf_to_gguf.py makes it")
 
 
 def _digest(path: Path) -> str:

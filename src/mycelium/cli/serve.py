@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
@@ -34,7 +35,7 @@ def serve(
     most: Annotated[int | None, typer.Option("--max", metavar="N", help="At most, as the load asks.")] = None,
     cpus: Annotated[str, typer.Option(metavar="N", help="Cpus of each replica. [1]")] = "",
     memory: Annotated[str, typer.Option(metavar="SIZE", help="Of each replica. [twice the weights and 1G]")] = "",
-    gpus: Annotated[int, typer.Option(metavar="N", help="Gpus of each replica.")] = 0,
+    gpus: Annotated[int | None, typer.Option(metavar="N", help="Gpus of each replica.")] = None,
     parallel: Annotated[
         int | None, typer.Option(metavar="N", help="Requests that a replica takes at once. [4]")
     ] = None,
@@ -57,6 +58,18 @@ def serve(
     if stop:
         _stop(client, name, json=json)
         return
+    of_replicas = {
+        "--replicas": replicas,
+        "--min": least,
+        "--max": most,
+        "--cpus": cpus,
+        "--memory": memory,
+        "--gpus": gpus,
+        "--context": context,
+        "--backend": backend,
+        "--on": on,
+    }
+    check_options(upstream, of_replicas, {"--kind": kind, "--key-file": key_file})
     asked = {
         "name": name,
         "model": model or (None if upstream else name),
@@ -86,8 +99,18 @@ def serve(
         return
     ready = sum(1 for replica in found["replicas"] if replica["state"] == "ready")
     some = f"from {found['upstream']}" if upstream else f"by {show.counted(ready, 'replica')}"
-    show.say(f"{name} is served {some} at {gateway}/v1" if gateway else f"{name} is {found['state']}")
-    show.note(f"talk to it: myc chat {name}    make a key: myc key create --name KEY")
+    served = gateway and (ready or upstream)
+    show.say(f"{name} is served {some} at {gateway}/v1" if served else f"{name} is {found['state']}")
+    talk = "" if found["kind"] == "embedding" else f"talk to it: myc chat {name}    "
+    show.note(f"{talk}make a key: myc key create --name KEY")
+
+
+def check_options(upstream: str, of_replicas: Mapping[str, object], of_upstreams: Mapping[str, object]) -> None:
+    """What would have no effect is not taken silently. Errors: `Refused`."""
+    for option, value in (of_replicas if upstream else of_upstreams).items():
+        if value is not None and value != "":
+            what = "an upstream has no replicas of its own" if upstream else "it is for an upstream"
+            raise Refused(f"{option} cannot be said here: {what}", hint="see `myc serve --help`")
 
 
 def _key(path: str) -> str | None:
@@ -129,7 +152,7 @@ def wait_ready(client: Client, name: str) -> Any:
         gateway = client.get("/deployments")["gateway"]
         if gateway and found["upstream"] and found["state"] != "starting":
             if found["state"] == "away":
-                show.note(f"{found['upstream']} does not answer yet: {show.clean(found['replicas'][0]['why'])}")
+                show.note(f"{found['upstream']} does not answer yet: {show.clean(found['replicas'][-1]['why'])}")
             return found
         if gateway and found["model"] and ready >= min(found["target"], found["replicas_max"]):
             return found

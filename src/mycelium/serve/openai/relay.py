@@ -10,12 +10,13 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import msgspec
 
 from mycelium.base.ids import JobId
 from mycelium.base.limits import ANSWER_BYTES_MAX, REPLICA_TRIES_MAX
-from mycelium.inference.asking import Asked
+from mycelium.inference.asking import Asked, Bad
 from mycelium.inference.model import Used
 from mycelium.inference.router import prefixes
 from mycelium.serve.openai import errors
@@ -24,6 +25,7 @@ from mycelium.serve.openai.http1 import Broken, Client, Reply
 from mycelium.serve.openai.table import DeploymentRow
 
 EVENT_BYTES_MAX = 4 << 20
+PROPS_BYTES_MAX = 4 << 20
 DONE = b"data: [DONE]\n\n"
 HEADERS = {"content-type": "application/json"}
 
@@ -41,6 +43,7 @@ class Relay:
     def __init__(self, fleet: Fleet, client: Client) -> None:
         self._fleet = fleet
         self._client = client
+        self._takes_tools: WeakKeyDictionary[Member, bool] = WeakKeyDictionary()
 
     async def whole(self, key: str, row: DeploymentRow, asked: Asked, *, batch: bool = False) -> Answer:
         """The answer in one piece. Errors: `ApiError`, also for what the backend refused."""
@@ -51,6 +54,8 @@ class Relay:
         for _ in range(REPLICA_TRIES_MAX):
             async with self._fleet.place(key, row.name, blocks, asked.tokens, batch=batch, avoid=avoid) as member:
                 try:
+                    if asked.body.get("tools"):
+                        await self._check_tools(member)
                     reply = await self._client.send(member.target, "POST", _path(member, asked), body, headers)
                     try:
                         data = await reply.read(ANSWER_BYTES_MAX)
@@ -86,6 +91,8 @@ class Relay:
                 reply: Reply | None = None
                 tally.waits_on(member)
                 try:
+                    if asked.body.get("tools"):
+                        await self._check_tools(member)
                     reply = await self._client.send(member.target, "POST", _path(member, asked), body, headers)
                     if reply.status == 503:
                         self._fleet.suspect(member)
@@ -106,6 +113,19 @@ class Relay:
                     if reply is not None:
                         reply.close()
         raise errors.unavailable(f"the replicas of {row.name} do not answer")
+
+    async def _check_tools(self, member: Member) -> None:
+        """A model whose template has no tools would ignore them. Errors: `ApiError`, `Broken`."""
+        if not member.attempt:
+            return  # an upstream knows itself what it can
+        if member not in self._takes_tools:
+            reply = await self._client.send(member.target, "GET", "/props")
+            try:
+                self._takes_tools[member] = takes_tools(reply.status, await reply.read(PROPS_BYTES_MAX))
+            finally:
+                reply.close()
+        if not self._takes_tools[member]:
+            raise errors.of_bad(Bad("tools cannot be used with this model", "tools", "unsupported_parameter"))
 
     async def _events(self, member: Member, reply: Reply, asked: Asked, tally: Tally) -> AsyncIterator[bytes]:
         done = False
@@ -179,6 +199,14 @@ class Tally:
         return Used(1, int(failed), prompt, max(said, counted), round(self.ttft_ms()), 1)
 
 
+def takes_tools(status: int, props: bytes) -> bool:
+    """By what llama.cpp tells of the model's template; another backend that tells nothing refuses them itself."""
+    try:
+        return status != 200 or _props.decode(props).chat_template_caps.get("supports_tools") is not False
+    except msgspec.DecodeError:
+        return True
+
+
 def wire_body(row: DeploymentRow, asked: Asked) -> Mapping[str, Any]:
     """What is sent: the request, with a usage event asked for, because every token is accounted for."""
     body = {**asked.body, "model": row.upstream_model} if row.upstream_model else asked.body
@@ -224,6 +252,13 @@ def _chunk_usage(data: bytes) -> dict[str, Any] | None:
     except (msgspec.DecodeError, AttributeError):
         return None
     return usage if isinstance(usage, dict) else None
+
+
+class _Props(msgspec.Struct):
+    chat_template_caps: dict[str, Any] = {}
+
+
+_props = msgspec.json.Decoder(_Props)
 
 
 class _Usage(msgspec.Struct):
