@@ -205,6 +205,7 @@ def test_an_mpi_program_starts_over_the_gang_and_sums_over_the_network(site: Rig
     job = site.submit(*words, nodes=3, net=True, cpus=2, memory="1G", sandbox="process")
     assert site.wait(job)["state"] == "done", (site.story(job), site.myc("logs", job).stderr)
     hosts = [site.nodes()[node]["name"] for node in site.job(job)["nodes"]]
+    assert "reach:" not in site.myc("logs", job).stderr
     said = sorted(line for line in site.output(job).splitlines() if line.startswith("rank "))
     assert said == [f"rank {rank} of 6 on {hosts[rank // 2]}: 21" for rank in range(6)]
 
