@@ -1,6 +1,7 @@
 """`myc ca …`: the site's own authority, which vouches for those who sign programs.
 
-Kept in `$MYC_HOME/ca`: the authority's key (mode 0600), its certificate, and the list of what it took back.
+Kept in `$MYC_HOME/ca`: the authority's key (mode 0600), its certificate, those that it issued, and the list of what it
+took back.
 """
 
 from __future__ import annotations
@@ -13,13 +14,14 @@ import typer
 
 from mycelium.base.errors import Conflict, Missing
 from mycelium.cli import settings, show
+from mycelium.cli.files import read_bytes, write_bytes
 from mycelium.cli.options import Json
-from mycelium.cli.polymer import read_bytes, write_bytes
 from mycelium.polymer.container.names import CERTIFICATE, REVOKED
 
 app = typer.Typer(help="The authority that vouches for signers of programs.", no_args_is_help=True)
 
 KEY = "authority.key"
+ISSUED = "issued"  # a directory: each certificate under its serial number
 KIND = typer.Option("--kind", metavar="p256|ed25519", help="The kind of key.")
 
 
@@ -35,13 +37,16 @@ def _held() -> tuple[bytes, bytes]:
 
 @app.command()
 def init(
-    name: Annotated[str, typer.Option(help="What the authority is called.")] = "mycelium site",
+    name: Annotated[str, typer.Option(help="What the authority is called. [mycelium site HOSTNAME]")] = "",
     kind: Annotated[str, KIND] = "p256",
     json: Json = False,
 ) -> None:
     """Make the site's authority, once."""
+    import socket
+
     from mycelium.polymer.container import authority
 
+    name = name or f"mycelium site {socket.gethostname()}"
     if (home() / KEY).exists():
         raise Conflict(f"there is an authority in {home()} already", hint="issue certificates with `myc ca issue`")
     made = authority.create(name, dt.datetime.now(dt.UTC), kind)
@@ -69,6 +74,8 @@ def issue(
         if path.exists():
             raise Conflict(f"there is a file {path} already", hint="name another directory: a key is made only once")
     made = authority.issue(*_held(), name, dt.datetime.now(dt.UTC), days=days, kind=kind)
+    (home() / ISSUED).mkdir(exist_ok=True)
+    write_bytes(home() / ISSUED / f"{made.serial}.pem", made.certificate_pem)  # first: what is out can be taken back
     output.mkdir(parents=True, exist_ok=True)
     write_bytes(output / "signer.key", made.key_pem, 0o600)
     write_bytes(output / "signer.pem", made.certificate_pem)
@@ -80,6 +87,26 @@ def issue(
         show.say(made.serial)
 
 
+def _issued() -> dict[str, Path]:
+    return {path.stem: path for path in sorted((home() / ISSUED).glob("*.pem"))}
+
+
+@app.command("list")
+def list_(json: Json = False) -> None:
+    """The certificates that were issued here."""
+    from mycelium.polymer.container import authority
+
+    _held()
+    revoked = authority.revoked(read_bytes(home() / REVOKED)) if (home() / REVOKED).exists() else set[str]()
+    rows = [authority.described(read_bytes(path)) for path in _issued().values()]
+    if json:
+        show.document([{**row, "revoked": row["serial"] in revoked} for row in rows])
+        return
+    for row in rows:
+        state = "  revoked" if row["serial"] in revoked else ""
+        show.say(f"{row['serial']}  {show.clean(row['name'])}  until {row['until']}{state}")
+
+
 @app.command()
 def revoke(
     serials: Annotated[list[str], typer.Argument(metavar="SERIAL...", help="As `myc ca issue` printed.")],
@@ -89,6 +116,9 @@ def revoke(
     from mycelium.polymer.container import authority
 
     held = home() / REVOKED
+    for serial in serials:
+        if serial not in _issued():
+            raise Missing(f"no certificate {serial:.40} was issued here", hint="`myc ca list` shows all")
     before = read_bytes(held) if held.exists() else None
     write_bytes(held, authority.revoke(*_held(), before, serials, dt.datetime.now(dt.UTC)))
     if json:

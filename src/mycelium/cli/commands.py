@@ -88,6 +88,7 @@ COMMANDS: dict[str, Command] = {
     "polymer passes": Command("polymer:passes", "Programs", "the program after each pass of the compiler"),
     "ca init": Command("ca:init", "Programs", "make the site's authority, once"),
     "ca issue": Command("ca:issue", "Programs", "a key and a certificate for one who signs programs"),
+    "ca list": Command("ca:list_", "Programs", "the certificates that were issued"),
     "ca revoke": Command("ca:revoke", "Programs", "take certificates back"),
     "sim": Command("sim:sim", "Trials", "run the real head over pretend machines, with faults, from a seed"),
 }

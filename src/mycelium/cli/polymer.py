@@ -17,9 +17,9 @@ from typing import Annotated, Any
 import typer
 
 from mycelium.base.errors import Denied, Missing, Problem, Refused
-from mycelium.base.limits import CONTAINER_BYTES_MAX
 from mycelium.base.units import format_size
 from mycelium.cli import show
+from mycelium.cli.files import read_bytes, write_bytes
 from mycelium.cli.options import Json
 
 app = typer.Typer(help="Programs of typed kernels: compile, check, sign and run them.", no_args_is_help=True)
@@ -59,38 +59,6 @@ def load(source: str) -> Any:
         known = [title for title, value in vars(module).items() if isinstance(value, ProgramFunction)]
         raise Missing(f"{path} has no program {wanted}", hint=f"it has {', '.join(known) or 'none'}")
     return found
-
-
-def read_bytes(path: Path) -> bytes:
-    try:
-        size = path.stat().st_size
-        if size > CONTAINER_BYTES_MAX:
-            raise Refused(f"{path} has {size} bytes; at most {CONTAINER_BYTES_MAX}")
-        return path.read_bytes()
-    except FileNotFoundError:
-        raise Missing(f"there is no file {path}") from None
-    except IsADirectoryError:
-        raise Refused(f"{path} is a directory; a file is wanted") from None
-
-
-def write_bytes(path: Path, data: bytes, mode: int = 0o644) -> None:
-    """All or nothing, so that a full disk leaves no half file."""
-    import os
-    import tempfile
-
-    if not path.parent.is_dir():
-        raise Missing(f"there is no directory {path.parent}", hint="make it first")
-    held, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with open(held, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).chmod(mode)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
 
 
 @app.command("compile")

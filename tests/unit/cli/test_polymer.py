@@ -106,7 +106,11 @@ def test_unsigned_programs_run_in_the_box_and_signed_ones_outside_until_they_are
     myc("polymer", "sign", "x.pmr", "--key", "ada/signer.key", "--cert", "ada/signer.pem")
     assert "signed by CN=ada" in myc("polymer", "verify", "x.pmr")
     assert myc("polymer", "run", "x.pmr", "--input", "xs=[1]") == "4\n"
+    assert "no certificate 17 was issued" in refused(Missing, "ca", "revoke", "17")
+    assert "revoked" not in myc("ca", "list")
     myc("ca", "revoke", serial)
+    assert serial in myc("ca", "list")
+    assert "revoked" in myc("ca", "list")
     assert "was revoked" in refused(Denied, "polymer", "verify", "x.pmr")
     assert "was revoked" in refused(Denied, "polymer", "run", "x.pmr", "--input", "xs=[1]")
     assert myc("polymer", "run", "x.pmr", "--input", "xs=[1]", "--trust") == "4\n"

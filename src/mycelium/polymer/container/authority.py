@@ -152,3 +152,18 @@ def revoke(
         entry = x509.RevokedCertificateBuilder().serial_number(number).revocation_date(when).build()
         builder = builder.add_revoked_certificate(entry)
     return builder.sign(authority, _hash(authority)).public_bytes(serialization.Encoding.PEM)
+
+
+def revoked(listed_pem: bytes) -> set[str]:
+    """The serial numbers on a list of revoked certificates."""
+    return {f"{entry.serial_number:x}" for entry in x509.load_pem_x509_crl(listed_pem)}
+
+
+def described(certificate_pem: bytes) -> dict[str, str]:
+    """Serial number, whose it is and until when."""
+    held = x509.load_pem_x509_certificate(certificate_pem)
+    return {
+        "serial": f"{held.serial_number:x}",
+        "name": held.subject.rfc4514_string(),
+        "until": held.not_valid_after_utc.isoformat(timespec="seconds"),
+    }

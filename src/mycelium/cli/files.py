@@ -1,0 +1,40 @@
+"""Files that a command is given or leaves, with errors that name them."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+from mycelium.base.errors import Missing, Refused
+from mycelium.base.limits import CONTAINER_BYTES_MAX
+
+
+def read_bytes(path: Path) -> bytes:
+    """Errors: `Missing`; `Refused` for a directory, and for more than any container may have."""
+    try:
+        size = path.stat().st_size
+        if size > CONTAINER_BYTES_MAX:
+            raise Refused(f"{path} has {size} bytes; at most {CONTAINER_BYTES_MAX}")
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise Missing(f"there is no file {path}") from None
+    except IsADirectoryError:
+        raise Refused(f"{path} is a directory; a file is wanted") from None
+
+
+def write_bytes(path: Path, data: bytes, mode: int = 0o644) -> None:
+    """All or nothing, so that a full disk leaves no half file."""
+    if not path.parent.is_dir():
+        raise Missing(f"there is no directory {path.parent}", hint="make it first")
+    held, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with open(held, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).chmod(mode)
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
