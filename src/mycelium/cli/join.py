@@ -19,13 +19,14 @@ from urllib.parse import urlsplit
 import typer
 
 import mycelium
-from mycelium.base.errors import Conflict, Denied, Refused, Unavailable
+from mycelium.base.errors import Conflict, Denied, Problem, Refused, Unavailable
 from mycelium.base.limits import DISK_RESERVE_BYTES
 from mycelium.cli import settings, show
 from mycelium.cli.client import Client
 
 TOKEN_BYTES_MAX = 16_384  # a token and a certificate
 LOOK_S = 0.2
+LEAVE_S = 20.0  # for the last word to the site, which answered just before
 ABSENT_HINT = "on the machine that leads, `myc up --engine ray --address IP` prints what to join"
 
 
@@ -207,25 +208,30 @@ async def _leave(member: _Member, wishes: asyncio.Queue[int], news: _News) -> No
         return
     show.note("draining: Ctrl-C again stops what runs here, a third time goes at once")
     for now in (False, True):
-        with contextlib.suppress(Denied):
-            await _until_answered(member, "/machines/drain", {"now": now})
-        while wishes.empty():
-            if news.state == "drained":
-                await _until_answered(member, "/machines/leave", {})
-                return
-            await asyncio.sleep(LOOK_S)
+        # Beside the wait, because a site that does not answer must not keep anybody from going.
+        asking = asyncio.create_task(_until_answered(member, "/machines/drain", {"now": now}))
+        try:
+            while wishes.empty():
+                if news.state == "drained":
+                    with contextlib.suppress(TimeoutError):
+                        await asyncio.wait_for(_until_answered(member, "/machines/leave", {}), LEAVE_S)
+                    return
+                await asyncio.sleep(LOOK_S)
+        finally:
+            asking.cancel()
         wishes.get_nowait()
 
 
 async def _until_answered(member: _Member, path: str, document: dict[str, Any]) -> None:
+    """Until the site has heard it, whatever it says to it."""
     client = Client(member.url, member.key)
     with contextlib.closing(client):
-        for _ in range(20):
+        while True:
             try:
                 await asyncio.to_thread(client.post, path, document)
             except Unavailable:
                 await asyncio.sleep(1)
-            except Conflict:
+            except Problem:
                 return
             else:
                 return
