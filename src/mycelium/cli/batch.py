@@ -41,7 +41,9 @@ def submit(
     else:
         _say(batch)
     if batch["status"] in ("failed", "expired", "cancelled"):
-        raise Refused(f"{batch['id']} is {batch['status']}", hint=f"`myc batch show {batch['id']}` says why")
+        first = ((batch["errors"] or {}).get("data") or [{}])[0].get("message", "")
+        said = f": {show.clean(first)}" if first else ""
+        raise Refused(f"{batch['id']} is {batch['status']}{said}", hint=f"`myc batch show {batch['id']}` says more")
 
 
 def _endpoint(path: Path) -> str:

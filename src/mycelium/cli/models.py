@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from typing import Annotated, Any
 
@@ -29,7 +30,7 @@ def list_deployments(json: Json = False) -> None:
             str(one["waiting"]),
             str(one["batch_lines"]),
             show.clean(one["by"]),
-            show.clean(one["message"] if one["failures"] else one["upstream"] or one["model"]),
+            show.clean(one["message"] if one["state"] == "failing" else one["upstream"] or one["model"]),
         )
         for one in found["deployments"]
     ]
@@ -53,7 +54,8 @@ def top(
             show.document(found)
             return
         if not once:
-            show.say("\x1b[H\x1b[2J" + time.strftime("%H:%M:%S"))
+            clear = "\x1b[H\x1b[2J" if sys.stdout.isatty() else ""
+            show.say(clear + time.strftime("%H:%M:%S"))
         _say(found)
         if once:
             return

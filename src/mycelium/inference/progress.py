@@ -71,7 +71,8 @@ def _beside(batch: Batch, state: Inference) -> list[str]:
 def _ended(batch: Batch) -> list[str]:
     if batch.state is BatchState.FAILED:
         mistakes = [f"line {m.line}: {m.message}" if m.line else m.message for m in batch.mistakes[:10]]
-        return [f"{batch.id} has failed: its file has {len(batch.mistakes)} mistakes.", *mistakes]
+        many = "a mistake" if len(batch.mistakes) == 1 else f"{len(batch.mistakes)} mistakes"
+        return [f"{batch.id} has failed: its file has {many}.", *mistakes]
     said = (
         f"{batch.id} has ended: it is {batch.state.value}, {batch.completed:,} of {batch.total:,} lines were answered"
     )

@@ -94,6 +94,8 @@ def test_a_batch_that_failed_says_where_its_file_is_wrong():
     mistakes = (Mistake("invalid_json_line", 3, "no JSON"), Mistake("empty_file", 0, "nothing in it"))
     failed = says(replace(BATCH, state=BatchState.FAILED, mistakes=mistakes))
     assert "its file has 2 mistakes. line 3: no JSON nothing in it" in failed
+    failed = says(replace(BATCH, state=BatchState.FAILED, mistakes=mistakes[:1]))
+    assert "its file has a mistake. line 3" in failed
 
 
 def test_a_batch_that_was_cut_short_says_what_failed_and_what_was_not_run():
