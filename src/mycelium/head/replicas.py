@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from msgspec.structs import replace
+
 from mycelium.base.ids import JobId, job_id
 from mycelium.base.units import S_NS
 from mycelium.head.codec import Event
@@ -20,6 +22,7 @@ from mycelium.jobs import rules as job_rules
 from mycelium.jobs.events import JobSubmitted
 from mycelium.jobs.index import Index
 
+WHOLE_NS = 3 * S_NS  # after its first report a head has heard of every gateway that lives
 GATEWAY_GONE_NS = 5 * S_NS  # a gateway that reported nothing for so long counts no more
 
 
@@ -27,9 +30,15 @@ class Replicas:
     def __init__(self, pace: Pace) -> None:
         self._pace = pace
         self._reports: dict[str, tuple[int, Report]] = {}  # by the life of a gateway
+        self._first_ns: int | None = None
         self._memories: dict[str, Scale] = {}
 
     def heard(self, report: Report, now_ns: int) -> None:
+        if self._first_ns is None:
+            self._first_ns = now_ns
+        before = self._reports.get(report.boot)
+        if report.spent is None and before is not None:
+            report = replace(report, spent=before[1].spent)
         self._reports[report.boot] = (now_ns, report)
 
     def load(self, now_ns: int) -> Load:
@@ -41,17 +50,19 @@ class Replicas:
                 queues[queue.deployment] = _both(queues.get(queue.deployment), queue)
             for one in report.seen:
                 seen[one.job] = _best(seen.get(one.job), one)
-        return Load(queues, seen)
+        whole = self._first_ns is not None and now_ns - self._first_ns >= WHOLE_NS
+        return Load(queues, seen, whole)
 
-    def others(self, boot: str, now_ns: int) -> Others:
-        """What one gateway should know of the others."""
-        reports = [report for report in self._living(now_ns) if report.boot != boot]
+    def others(self, asks: Report, now_ns: int) -> Others:
+        """What a gateway should know of the others."""
+        reports = [report for report in self._living(now_ns) if report.boot != asks.boot]
         people: dict[JobId, int] = {}
         lines: dict[JobId, int] = {}
         for one in (seen for report in reports for seen in report.seen):
             people[one.job] = people.get(one.job, 0) + one.active - one.lines
             lines[one.job] = lines.get(one.job, 0) + one.lines
-        return Others({report.boot: report.spent for report in reports}, people, lines)
+        spent = {} if asks.spent is None else {report.boot: report.spent or () for report in reports}
+        return Others(spent, people, lines)
 
     def _living(self, now_ns: int) -> list[Report]:
         self._reports = {

@@ -101,7 +101,7 @@ class Report(Struct, frozen=True, tag="report"):
     from_ns: int = 0
     to_ns: int = 0
     rows: tuple[UsageRow, ...] = ()
-    spent: tuple[Spent, ...] = ()
+    spent: tuple[Spent, ...] | None = None  # None: as before; it is long, and said and answered now and then only
 
 
 class Others(Struct, frozen=True):

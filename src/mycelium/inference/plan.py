@@ -85,6 +85,7 @@ class Load(Struct, frozen=True):
 
     queues: Mapping[str, Queue] = {}
     seen: Mapping[JobId, Seen] = {}
+    whole: bool = True  # every gateway that lives has had the time to say what it sees
 
 
 class Scale(Struct, frozen=True):
@@ -228,7 +229,8 @@ def _may_start(deployment: Deployment, now_ns: int) -> bool:
 
 def _is_drained(replica: Replica, load: Load, now_ns: int) -> bool:
     seen = load.seen.get(replica.job)
-    idle = seen is not None and seen.active == 0 and now_ns - replica.drained_ns >= 2 * S_NS
+    free = load.whole and seen is not None and seen.active == 0
+    idle = free and now_ns - replica.drained_ns >= 2 * S_NS
     never_served = replica.ready_ns == 0
     return idle or never_served or now_ns - replica.drained_ns >= DRAIN_NS
 

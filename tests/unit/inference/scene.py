@@ -27,6 +27,7 @@ class Scene:
         self.account = self.play.account()
         self.state: State = whole(self.play.site)
         self.memories: dict[str, Scale] = {}
+        self.whole = True
         self.queues: dict[str, Queue] = {}
         self.seen: dict[JobId, Seen] = {}
 
@@ -60,7 +61,7 @@ class Scene:
 
     def step(self) -> list[Action]:
         """One plan, and everything that follows from it at once."""
-        load = Load(self.queues, self.seen)
+        load = Load(self.queues, self.seen, self.whole)
         actions, self.memories = plan(self.state, self.tables, load, self.memories, self.now_ns)
         for action in actions:
             for event in events_of(action, self.state, self.play.index):

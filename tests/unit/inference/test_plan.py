@@ -6,6 +6,7 @@ from msgspec.structs import replace
 
 from mycelium.accounts.model import Role
 from mycelium.inference.commands import Deploy, Seen, Undeploy
+from mycelium.inference.events import ReplicaDraining
 from mycelium.inference.model import ReplicaState, Serving
 from mycelium.inference.plan import BACKOFF_S, PACE, Aim, Drain, Start, Stop
 from mycelium.jobs.events import JobEnded, StepEnded, TaskEnded
@@ -95,6 +96,21 @@ def test_replicas_on_a_node_that_is_drained_serve_until_another_one_can():
     new = next(replica for replica in scene.replicas() if replica.job != old.job)
     scene.starts(new)
     assert scene.step() == [Drain(old.job, "its node is to be empty")]
+
+
+def test_a_drained_replica_is_stopped_only_when_every_gateway_could_say_that_it_has_nothing_there():
+    scene = Scene()
+    scene.deploy(least=0, most=2)
+    scene.load(waiting=1)
+    scene.step()
+    (replica,) = scene.replicas()
+    scene.starts(replica)
+    scene.happened(ReplicaDraining("m", replica.job, "fewer are enough"))
+    scene.later(5)
+    scene.whole = False
+    assert Stop(replica.job, "fewer are enough") not in scene.step()
+    scene.whole = True
+    assert Stop(replica.job, "fewer are enough") in scene.step()
 
 
 def test_a_deployment_that_is_changed_gets_new_replicas_and_the_former_ones_serve_until_then():

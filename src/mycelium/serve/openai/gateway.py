@@ -78,7 +78,7 @@ class Gateway:
 
     async def _report_for_ever(self) -> None:
         loop = asyncio.get_running_loop()
-        said, said_at = None, 0.0
+        said, said_at, spent_at = None, 0.0, 0.0
         while True:
             now = (
                 self.fleet.queues(),
@@ -87,15 +87,20 @@ class Gateway:
             if now != said or loop.time() - said_at >= REPORT_S:
                 said, said_at = now, loop.time()
                 with contextlib.suppress(Problem):
-                    await self._report()
+                    spending = said_at - spent_at >= REPORT_S
+                    await self._report(spending=spending)
+                    spent_at = said_at if spending else spent_at
             await asyncio.sleep(REPORT_CHANGED_S)
 
-    async def _report(self, *, last: bool = False) -> None:
+    async def _report(self, *, spending: bool = False, last: bool = False) -> None:
         window = self.meter.window(now=last)
-        report = Report(self.boot, self.url, self.fleet.queues(), self._seen(), *window, self.callers.spent())
+        report = Report(
+            self.boot, self.url, self.fleet.queues(), self._seen(), *window, self.callers.spent() if spending else None
+        )
         others = msgspec.convert(await self.link.do(report), Others)
         self.meter.told(report)
-        self.callers.spent_elsewhere(others.spent)
+        if spending:
+            self.callers.spent_elsewhere(others.spent)
         self.fleet.busy_elsewhere(others.people, others.lines)
 
     def _seen(self) -> tuple[Seen, ...]:
