@@ -39,7 +39,7 @@ def test_the_small_size_gives_rows(name: str, tmp_path: Path) -> None:
     for row in rows:
         assert row.unit, row
         assert math.isfinite(row.figure), row
-        assert row.figure >= 0, row
+        assert row.figure >= 0 or " adds" in row.what, row  # a difference may be below nothing where others are at work
         assert row.command == f"python -m bench.{name} --small"
 
 
