@@ -135,8 +135,7 @@ def _used(task: dict[str, Any]) -> str:
 def _asked(request: dict[str, Any]) -> list[tuple[str, Any]]:
     """What was asked for, in the words of the options."""
     nodes = f" on each of {request['nodes']} nodes" if request["nodes"] > 1 else ""
-    gpus = f", {request['gpus']} gpus" if request["gpus"] else ""
-    each = f"{request['cpus']} cpus, {format_size(request['memory'])}{gpus}{nodes}"
+    each = f"{show.devices(request)}{nodes}"
     limits = f"{each}, at most {format_time_ms(round(request['time'] * 1000))}"
     env = request["env"] or {}
     return [

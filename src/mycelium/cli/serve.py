@@ -159,7 +159,7 @@ def wait_ready(client: Client, name: str) -> Any:
         if found["failures"] >= 3:
             raise Unavailable(
                 f"the replicas of {name} fail: {found['message']}",
-                hint=f"`myc jobs --all` lists them as 'serve {name}'",
+                hint=f"`myc jobs --all` lists them as 'serve {name}', `myc logs JOB` shows what one said",
             )
         said = f"{ready} of {found['target']} replicas are ready" if found["model"] else "asking the upstream"
         if said != told:
