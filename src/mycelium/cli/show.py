@@ -167,5 +167,6 @@ def local(moment: str | None) -> str:
 
 
 def devices(found: dict[str, Any]) -> str:
-    said = f"{found['cpus']:g} {'cpu' if found['cpus'] == 1 else 'cpus'}, {format_size(found['memory'])}"
+    cpus = float(found["cpus"])
+    said = f"{cpus:g} {'cpu' if cpus == 1 else 'cpus'}, {format_size(found['memory'])}"
     return f"{said}, {counted(found['gpus'], 'gpu')}" if found["gpus"] else said
