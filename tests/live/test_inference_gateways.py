@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
-from typing import Any
+from typing import Any, ClassVar
 
 import httpx
 import openai
@@ -37,12 +37,14 @@ class Fake(BaseHTTPRequestHandler):
     """A model that says the same to everybody, after as many seconds as the user is called."""
 
     protocol_version = "HTTP/1.1"
+    asked: ClassVar[list[str]] = []  # what it was asked to answer, once each time
 
     def do_GET(self) -> None:
         self._say({"object": "list", "data": []})
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        self.asked.append(body["messages"][-1]["content"])
         time.sleep(float(body.get("user", "0.05")))
         self._say(ANSWER)
 
@@ -119,16 +121,19 @@ def batch_of(count: int) -> bytes:
 
 
 def test_each_gateway_serves_what_came_to_the_other(site: LiveSite) -> None:
+    count = 60
     with both(site) as (key, (one, other)):
         assert say(one).choices == say(other).choices
-        file = one.files.create(file=("requests.jsonl", batch_of(8)), purpose="batch")
-        assert other.files.content(file.id).read() == batch_of(8)
+        file = one.files.create(file=("requests.jsonl", batch_of(count)), purpose="batch")
+        assert other.files.content(file.id).read() == batch_of(count)
+        Fake.asked.clear()
         batch = other.batches.create(input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h")
         found = wait_ended(one, batch.id)
-        assert (found.status, found.request_counts.completed) == ("completed", 8)
+        assert (found.status, found.request_counts.completed) == ("completed", count)
         assert results(one, found.output_file_id) == results(other, found.output_file_id)
-        wait_for(lambda: used(site, key)["requests"] >= 10, "the usage of both to be in the log")
-    assert (used(site, key)["requests"], used(site, key)["tokens"]) == (10, 10 * TOKENS)
+        assert sorted(Fake.asked) == sorted(str(number) for number in range(count)), "one gateway alone runs its lines"
+        wait_for(lambda: used(site, key)["requests"] >= count + 2, "the usage of both to be in the log")
+    assert (used(site, key)["requests"], used(site, key)["tokens"]) == (count + 2, (count + 2) * TOKENS)
 
 
 def test_what_a_key_spends_at_one_gateway_it_has_not_at_the_other(site: LiveSite) -> None:
