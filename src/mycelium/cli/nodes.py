@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from mycelium.base.errors import Missing
 from mycelium.base.ids import number_of
 from mycelium.base.units import format_size
 from mycelium.cli import show
@@ -27,6 +28,13 @@ def nodes(json: Json = False) -> None:
     head = ("NODE", "NAME", "STATE", "CPUS FREE", "MEMORY FREE", "GPUS FREE", "STEPS", "SINCE", "LABELS")
     listed = sorted(found["nodes"], key=lambda node: number_of(node["id"]))
     show.table(head, [_row(node) for node in listed], right=head[3:8])
+
+
+def path(node: str, verb: str = "") -> str:
+    """Where the site answers for a node. Errors: `Missing` for what can be no node's name."""
+    if not node or "/" in node:
+        raise Missing(f"no node is called {node!r}", hint="`myc nodes` lists them")
+    return f"/nodes/{node}/{verb}" if verb else f"/nodes/{node}"
 
 
 def _row(node: dict[str, Any]) -> tuple[str, ...]:
@@ -51,7 +59,7 @@ def labels(found: dict[str, str]) -> str:
 
 def show_node(node: Node, json: Json = False) -> None:
     """Everything about one node."""
-    found = connect().get(f"/nodes/{node}")
+    found = connect().get(path(node))
     if json:
         show.document(found)
         return
@@ -80,7 +88,7 @@ def drain(
     json: Json = False,
 ) -> None:
     """Give a node no more work. It is drained, and may be switched off, when its last step has ended."""
-    found = connect().post(f"/nodes/{node}/drain", {"now": now})
+    found = connect().post(path(node, "drain"), {"now": now})
     if json:
         show.document(found)
         return
@@ -92,7 +100,7 @@ def drain(
 
 def back(node: Node, json: Json = False) -> None:
     """Take a drained node back: it gets work again."""
-    found = connect().post(f"/nodes/{node}/return")
+    found = connect().post(path(node, "return"))
     if json:
         show.document(found)
         return
@@ -101,7 +109,7 @@ def back(node: Node, json: Json = False) -> None:
 
 def approve(node: Node, json: Json = False) -> None:
     """Let a machine in that asks to join: it becomes a node and gets work."""
-    found = connect().post(f"/nodes/{node}/approve")
+    found = connect().post(path(node, "approve"))
     if json:
         show.document(found)
         return
@@ -121,7 +129,7 @@ def invite(json: Json = False) -> None:
 
 def remove(node: Node, json: Json = False) -> None:
     """Take a node out of the site. Drain it first; what still runs there is queued again."""
-    found = connect().delete(f"/nodes/{node}")
+    found = connect().delete(path(node))
     if json:
         show.document(found)
         return

@@ -105,9 +105,15 @@ NodeCommand = Ask | Approve | Join | Drain | Return | Remove
 
 
 def find(nodes: Nodes, text: str) -> Node:
-    """The node of that id or name."""
-    found = nodes.by_id.get(NodeId(text)) if is_node(text) else None
-    found = found or next((node for node in nodes.by_id.values() if node.name == text), None)
+    """The node of that id or name. Errors: `Missing`; `Conflict` for the id of one that is the name of another."""
+    numbered = nodes.by_id.get(NodeId(text)) if is_node(text) else None
+    named = next((node for node in nodes.by_id.values() if node.name == text), None)
+    if numbered and named and named is not numbered and named.state is not NodeState.LEFT:
+        raise Conflict(
+            f"{text} is the id of {numbered.name} and the name of {named.id}",
+            hint="say the other word for the one you mean",
+        )
+    found = numbered or named
     if found is None:
         raise Missing(f"no node is called {text!r}", hint="`myc nodes` lists them")
     return found

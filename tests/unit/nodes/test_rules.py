@@ -75,6 +75,13 @@ def test_a_node_is_found_by_its_name_and_by_its_id() -> None:
         find(nodes, "c")
 
 
+def test_the_id_of_one_that_is_the_name_of_another_is_neither() -> None:
+    nodes = joined("attic", "node-1")
+    with pytest.raises(Conflict, match="id of attic and the name of node-2"):
+        find(nodes, "node-1")
+    assert find(nodes, "node-2").name == "node-1"
+
+
 def test_a_drain_is_said_once_and_hastened_once() -> None:
     nodes = joined("a")
     assert do(nodes, Drain("a", "root")) == ["NodeDraining"]
