@@ -48,6 +48,7 @@ OBJECT_FRESH_S = 600  # how often at most asking for an object makes it young ag
 # Steps on a node.
 LOG_BYTES_MAX = 64 * MIB  # kept of each of stdout and stderr; the oldest is dropped beyond it
 LOG_SEGMENT_BYTES = 8 * MIB
+PROCESS_LOG_BYTES_MAX = 4 * MIB  # of head.log and its like, which tell a person what went wrong lately
 LOG_CHUNK_BYTES = 64 * KIB  # one chunk of a followed log on the wire
 STEP_PROCESSES_MAX = 512  # ends a fork bomb early, and is enough for make -j, JVMs and browsers
 STEP_FILES_MAX = 4096  # open files of one process of a step

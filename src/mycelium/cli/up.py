@@ -17,6 +17,7 @@ from mycelium.base.limits import GANG_NODES_MAX, GATEWAYS_MAX
 from mycelium.cli import before, settings, show
 from mycelium.cli.client import Client
 from mycelium.cli.options import Json
+from mycelium.engine.appended import appended
 
 if TYPE_CHECKING:
     from mycelium.head.settings import SiteSettings
@@ -25,7 +26,6 @@ PORT = 8700  # tried first, so that a site is found where it was; any other one 
 READY_S = 30.0
 NODES_FILE = "nodes.count"
 MANY_READY_S = 120.0  # of an engine for many machines, on a busy one
-LOG_BYTES_MAX = 1 << 20  # the head's own log is begun anew beyond this; the one before is kept
 
 
 def up(
@@ -139,11 +139,10 @@ def _start_behind(wanted: dict[str, Any], *, json: bool) -> None:
 
         raise unusable_home(home, error) from None
     path = home / "head.log"
-    _rotate(path)
     given = {key: value for key, value in wanted.items() if value not in ("", None) and key != "tls"}
     words = [f"--{key.replace('_', '-')}={value}" for key, value in given.items()]
     words += ["--tls" if wanted["tls"] else "--no-tls"]
-    with path.open("ab") as output:
+    with appended(path) as output:
         start = output.tell()
         child = subprocess.Popen(
             [sys.executable, "-P", "-m", "mycelium.cli.main", "up", f"--home={home}", *words],
@@ -183,12 +182,6 @@ def _raise_as(code: int, path: Path, start: int) -> NoReturn:
     hint = next((line.removeprefix("hint: ") for line in lines if line.startswith("hint: ")), "")
     message = next((line.removeprefix("myc: ") for line in lines if line.startswith("myc: ")), "")
     raise kind(message or f"the site ended at once with exit code {code}", hint=hint or f"its log is {path}")
-
-
-def _rotate(path: Path) -> None:
-    with contextlib.suppress(FileNotFoundError):
-        if path.stat().st_size > LOG_BYTES_MAX:
-            path.rename(path.with_suffix(".log.old"))
 
 
 # What people see.

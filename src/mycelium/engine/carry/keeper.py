@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 from mycelium.base.errors import Unavailable
+from mycelium.engine.appended import appended
 from mycelium.engine.carry.wire import Site
 
 RETRY_S = 0.5
@@ -76,7 +77,7 @@ class PorterKeeper:
             words.append("--copies")
         if self._site is not None:
             words += ["--certificate", str(self._site.certificate), "--certificate-key", str(self._site.key)]
-        with (self._home / "porter.log").open("ab") as output:
+        with appended(self._home / "porter.log") as output:
             return subprocess.Popen(
                 [sys.executable, "-P", "-m", "mycelium.engine.carry.porter", *words],
                 stdin=subprocess.DEVNULL,

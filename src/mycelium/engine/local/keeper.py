@@ -6,7 +6,6 @@ Never: touches a step; those belong to their shims.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
 import signal
@@ -17,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mycelium.base.ids import NodeId
+from mycelium.engine.appended import appended
 from mycelium.sandbox import process
 from mycelium.sandbox.process import Process
 from mycelium.sandbox.strays import end_strays
@@ -24,7 +24,6 @@ from mycelium.sandbox.strays import end_strays
 RETRY_S_MIN, RETRY_S_MAX = 0.1, 5.0
 LIVED_WELL_S = 10.0  # an agent that lived this long is started again without delay
 KILLED_WAIT_S = 5.0
-LOG_BYTES_MAX = 1 << 20
 
 log = logging.getLogger(__name__)
 
@@ -62,10 +61,7 @@ class Keeper:
     def _start(self) -> int:
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         path = self.directory / "agent.log"
-        with contextlib.suppress(FileNotFoundError):
-            if path.stat().st_size > LOG_BYTES_MAX:
-                path.rename(path.with_suffix(".log.old"))
-        with path.open("ab") as output:
+        with appended(path) as output:
             self._child = subprocess.Popen(
                 self._words,
                 stdin=subprocess.DEVNULL,

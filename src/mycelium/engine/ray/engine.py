@@ -24,6 +24,7 @@ from mycelium.base.errors import Problem, Unavailable
 from mycelium.base.ids import NodeId, node_id
 from mycelium.base.limits import FRAME_BYTES_MAX, GRACE_MS
 from mycelium.engine import frames
+from mycelium.engine.appended import appended
 from mycelium.engine.carry.keeper import PorterKeeper, key_of
 from mycelium.engine.local import door
 from mycelium.engine.local.keeper import Keeper, kill_steps, wait_end
@@ -250,7 +251,7 @@ class RayEngine:
 
     def _start_bridge(self, theirs: socket.socket) -> None:
         place = self._ray.place
-        with (self._home / "bridge.log").open("ab") as output:
+        with appended(self._home / "bridge.log") as output:
             words = ["--site", str(self._home), "--ray", f"{place.address}:{place.port}", "--fd", str(theirs.fileno())]
             self._bridge = subprocess.Popen(
                 [sys.executable, "-P", "-m", "mycelium.engine.ray.bridge", *words],

@@ -23,6 +23,7 @@ from msgspec import Struct
 
 from mycelium.base.errors import Denied, Unavailable
 from mycelium.base.units import GIB, MIB
+from mycelium.engine.appended import appended
 from mycelium.engine.carry.wire import Site
 from mycelium.engine.ray import pool_offer
 from mycelium.sandbox import process, usage
@@ -32,7 +33,6 @@ MARK = "MYC_RAY_DIRECTORY"
 STORE_BYTES_MIN = 80 * MIB  # Ray's own least, with a little to spare
 GONE_WAIT_S = 10.0
 STORE_SHARE, STORE_BYTES_MAX = 10, 8 * GIB  # one part in so many of the machine's memory, for values of programs
-LOG_BYTES_MAX = 4 << 20
 ENVIRONMENT_BYTES_MAX = 1 << 18
 
 # Ray's own word on who is dead comes late on purpose: suspicion is ours, and a raylet that Ray has given up must be
@@ -150,10 +150,7 @@ class Raylet:
         self.kill()
         keep_token(self.directory)
         log = self.directory / "ray.log"
-        with contextlib.suppress(FileNotFoundError):
-            if log.stat().st_size > LOG_BYTES_MAX:
-                log.rename(log.with_suffix(".log.old"))
-        with log.open("ab") as output:
+        with appended(log) as output:
             self._child = subprocess.Popen(
                 self._words(),
                 env=self.environment | {MARK: str(self.directory)},

@@ -6,7 +6,6 @@ Like an agent each outlives a head that is killed: what streams goes on streamin
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
 import secrets
@@ -18,6 +17,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from mycelium.engine.appended import appended
 from mycelium.engine.local.keeper import wait_end
 from mycelium.head.core import Core
 from mycelium.sandbox.process import Process
@@ -27,7 +27,6 @@ LOOK_S = 0.1
 RETRY_S_MIN, RETRY_S_MAX = 0.2, 5.0
 LIVED_WELL_S = 10.0
 END_S = 15.0
-LOG_BYTES_MAX = 1 << 20
 
 log = logging.getLogger("mycelium.serve")
 
@@ -105,10 +104,7 @@ class GatewayKeeper:
     def _start(self, number: int) -> subprocess.Popen[bytes]:
         port = self._port + number - 1 if self._port else 0
         path = path_of(self._home, number, "log")
-        with contextlib.suppress(FileNotFoundError):
-            if path.stat().st_size > LOG_BYTES_MAX:
-                path.rename(path.with_suffix(".log.old"))
-        with path.open("ab") as output:
+        with appended(path) as output:
             return subprocess.Popen(
                 [
                     *(sys.executable, "-P", "-m", "mycelium.serve.openai", "--home", str(self._home)),
