@@ -39,6 +39,7 @@ from mycelium.head.replicas import Replicas
 from mycelium.head.state import State, whole
 from mycelium.head.steps import build_step, step_name
 from mycelium.inference import rules as inference_rules
+from mycelium.inference.apply import apply as apply_to_inference
 from mycelium.inference.commands import InferenceCommand, Report
 from mycelium.inference.events import InferenceEvent
 from mycelium.inference.plan import Load, Pace
@@ -443,7 +444,7 @@ def apply(site: State, index: Index, event: codec.Event, at_ns: int) -> None:
     elif isinstance(event, JobEvent):
         apply_to_jobs(site, index, event, at_ns)
     elif isinstance(event, InferenceEvent):
-        inference_rules.apply(site.inference, event, at_ns)
+        apply_to_inference(site.inference, event, at_ns)
     else:
         account_rules.apply(site.accounts, event, at_ns)
 

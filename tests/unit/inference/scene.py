@@ -9,6 +9,7 @@ from mycelium.base.units import S_NS
 from mycelium.head.replicas import events_of
 from mycelium.head.state import State, whole
 from mycelium.inference import rules
+from mycelium.inference.apply import apply
 from mycelium.inference.commands import AddModel, Deploy, Queue, Report, Seen
 from mycelium.inference.events import InferenceEvent
 from mycelium.inference.model import Deployment, Kind, Replica, Serving
@@ -46,7 +47,7 @@ class Scene:
         return events
 
     def happened(self, event: InferenceEvent) -> None:
-        rules.apply(self.tables, event, self.now_ns)
+        apply(self.tables, event, self.now_ns)
 
     def model(self, name: str = "m", kind: Kind = Kind.CHAT) -> None:
         self.ask(AddModel(self.account, name, DIGEST, 100, kind, "test"))

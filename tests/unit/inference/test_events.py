@@ -6,7 +6,7 @@ from typing import get_args
 
 from mycelium.head import codec
 from mycelium.head.state import State, whole
-from mycelium.inference import rules
+from mycelium.inference.apply import apply
 from mycelium.inference.commands import (
     AddFile,
     CancelBatch,
@@ -84,7 +84,7 @@ def test_what_was_written_is_read_back_as_it_was():
 def test_replaying_the_events_gives_the_same_tables():
     scene, again = eventful(), Inference()
     for event, at_ns in scene.events:
-        rules.apply(again, codec.decode(*codec.encode(event)), at_ns)  # type: ignore[arg-type]
+        apply(again, codec.decode(*codec.encode(event)), at_ns)  # type: ignore[arg-type]
     assert again == scene.tables
 
 
