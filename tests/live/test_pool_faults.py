@@ -163,6 +163,34 @@ def test_kept_results_are_not_computed_again(pool: LocalPool, tmp_path: Path) ->
     assert mark.read_text().split().count("9") == 1
 
 
+@kernel
+def is_even(x: int) -> bool:
+    time.sleep(0.2)
+    return x % 2 == 0
+
+
+@kernel
+def keep_on(x: int) -> bool:
+    time.sleep(0.5)
+    return x < 3
+
+
+@program
+def one_more(x: int) -> int:
+    return add(x, 1)
+
+
+@program
+def either(x: int) -> int:
+    return my.select(is_even(x), x, my.loop(keep_on, one_more, x))
+
+
+def test_a_loop_that_turns_out_not_to_be_needed_is_given_up(pool: LocalPool) -> None:
+    for _ in range(2):
+        assert run(either.module, {"x": 2}, pool) == 2
+    assert run(either.module, {"x": 1}, pool) == 3
+
+
 SCRIPT = """
 import sys, time
 import mycelium as my

@@ -50,14 +50,16 @@ class Loop:
         self.running.start()
 
     def _tested(self, run: Run) -> None:
+        if self.over:  # it was cancelled, and so was its run, which has no result
+            return
         self._step(run, None if run.error else (self.state, run.result()))
 
     def _rounded(self, run: Run) -> None:
+        if self.over:
+            return
         self._step(run, None if run.error else run.result())
 
     def _step(self, run: Run, outcome: tuple[Any, bool] | None) -> None:
-        if self.over:
-            return
         if outcome is None:
             self.parent.nested_done(self, self.at, run.error, None)
             return

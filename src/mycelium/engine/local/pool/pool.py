@@ -87,7 +87,7 @@ class LocalPool:
         """Start the workers if they are not running. Returns at once; work may be given right away."""
         with self.lock:
             if self.closing:
-                raise Unavailable("the pool is closed")
+                raise Unavailable(self.broken or "the pool is closed")
             if self.thread is None:
                 # Workers are children of this thread, so that the kernel ends them when it, and with it the process,
                 # ends.
@@ -288,8 +288,8 @@ class LocalPool:
                     self._post(seat, wire.encode(wire.FORGET, [number]))
 
     def attach(self, source: Source) -> None:
-        self.start()
         with self.lock:
+            self.start()  # with the lock: a source that is attached while the pool ends would wait for ever
             self.sources.append(source)
             if len(self.sources) == 1:
                 self._poke()  # the pool's thread sleeps without a limit while nobody has work
