@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -62,13 +63,13 @@ def joining(site: RigSite, host: int) -> Row:
     return Row("`myc join` to the end of the first job there", passed_s, "s", 10, "less")
 
 
-def latency(site: object, count: int) -> float:
+def latency(site: Any, count: int) -> float:
     """Submit to done of one job that does nothing, median, without the sandbox."""
     passed_ms: list[float] = []
     for _ in range(count):
         begun = time.perf_counter()
-        job = site.post("/jobs", {"command": ["true"], "sandbox": "none"})["jobs"][0]["id"]  # type: ignore[attr-defined]
-        while site.get(f"/jobs/{job}")["state"] != "done":  # type: ignore[attr-defined]
+        job = site.post("/jobs", {"command": ["true"], "sandbox": "none"})["jobs"][0]["id"]
+        while site.get(f"/jobs/{job}")["state"] != "done":
             time.sleep(0.002)
         passed_ms.append((time.perf_counter() - begun) * 1000)
     return statistics.median(passed_ms)

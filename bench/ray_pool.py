@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -106,7 +107,7 @@ def joined(raylet: Raylet) -> Any:
             address = f"127.0.0.1:{raylet.place.port}"
             ray.init(address=address, namespace="bench", log_to_driver=False, configure_logging=False)
             return ray
-        except Exception:  # it is not up yet
+        except Exception:  # whatever Ray raises while it is not up yet; at the end of the patience it is raised
             if time.monotonic() > until:
                 raise
             time.sleep(0.3)
@@ -151,7 +152,7 @@ def maps(pool: RayPool, raw: Raw, root: Path, small: bool) -> list[Row]:
     for _ in range(3):
         ours(pool)
         raw.chunks(xs, count // 8)
-    found = {chunk: statistics.median(elapsed_s(lambda: raw.chunks(xs, chunk)) for _ in range(3)) for chunk in CHUNKS}  # noqa: B023
+    found = {chunk: statistics.median(elapsed_s(partial(raw.chunks, xs, chunk)) for _ in range(3)) for chunk in CHUNKS}
     best = min(found, key=found.__getitem__)
     pairs = [(ours(pool), elapsed_s(lambda: raw.chunks(xs, best))) for _ in range(times)]
     ours_s, theirs_s = (statistics.median(side) for side in zip(*pairs, strict=True))

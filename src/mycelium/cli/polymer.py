@@ -226,7 +226,7 @@ def _failures_told() -> Iterator[None]:
 
     try:
         yield
-    except Exception as error:
+    except Exception as error:  # whatever somebody's kernel raises
         notes = [f"  {show.clean(note)}" for note in getattr(error, "__notes__", ())]
         if isinstance(error, Problem) or not isinstance(error.__cause__, RemoteTraceback):
             for note in notes:

@@ -353,7 +353,7 @@ class LocalPool:
         self.next_ticket = (ticket + 1) & 0x7FFFFFFF
         try:
             packet = wire.encode(wire.WORK, [self._line(seat, work)], ticket, 1)
-        except Exception as error:
+        except Exception as error:  # whatever pickling somebody's value raises
             error.add_note(f"while the call was packed for a worker: kernel {work.kernel.name}")
             source.done(work, Raised(error, "", 0, "", "packing the call", work.kernel.name), now_ns)
             return

@@ -77,7 +77,7 @@ class _Worker:
         """What cannot be read here is kept as the error, and told when it is used."""
         try:
             return message.load()
-        except Exception as error:
+        except Exception as error:  # whatever unpickling somebody's value raises
             return _Unreadable(error, _trace(error))
 
     def _work(self, message: wire.Message) -> None:
@@ -85,7 +85,7 @@ class _Worker:
         self.sent_ns = time.monotonic_ns()
         try:
             batch = message.load()
-        except Exception as error:
+        except Exception as error:  # the same; the pool is told
             told = _told(_Unreadable(error, _trace(error)), "")
             self.replies = [(first + at, told) for at in range(count)]
             self._reply()
