@@ -17,7 +17,7 @@ import httpx
 from bench.alone import alone, doing
 from bench.inference_site import PATH, Served, body, served, server_of, submit, worked
 from bench.row import Row
-from mycelium.serve.openai.fleet import PEOPLE_S
+from mycelium.serve.gateway.fleet import PEOPLE_S
 
 ROUNDS, QUESTIONS = 3, 12
 BETWEEN_S = 0.2

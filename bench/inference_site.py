@@ -20,8 +20,8 @@ import httpx
 
 from bench.alone import doing
 from mycelium.base.errors import Problem
-from mycelium.cli.client import Client
-from mycelium.cli.model import bring
+from mycelium.cli.models.model import bring
+from mycelium.client.site import Client
 from mycelium.inference.catalogue import KNOWN
 
 PATH = "/v1/chat/completions"

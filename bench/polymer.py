@@ -25,13 +25,13 @@ from bench.alone import alone, doing
 from bench.peers.polymer import Peers, peers
 from bench.polymer_graphs import PATTERNS, Graph, busy, pattern, random_graph
 from bench.row import Row
-from mycelium.engine.local.pool.pool import LocalPool
 from mycelium.polymer.executor import Executor
 from mycelium.polymer.function import KernelFunction, kernel
 from mycelium.polymer.program.graph import Module
 from mycelium.polymer.program.trace import trace
 from mycelium.polymer.runtime.dataflow import run as run_on
 from mycelium.polymer.schema.types import Param, Signature, Tensor
+from mycelium.pools.local.pool import LocalPool
 
 WORKERS = len(os.sched_getaffinity(0))
 CHUNKS = (100, 1_000, 5_000, 20_000)  # by hand, for those who need them
@@ -233,7 +233,7 @@ def _read_s(size: int) -> float:
     """From the arrival of the packet to the array: what the caller's side pays."""
     import socket
 
-    from mycelium.engine.local.pool import wire
+    from mycelium.pools.local import wire
 
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with ours, theirs:

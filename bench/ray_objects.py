@@ -58,8 +58,8 @@ import json, sys, time
 from pathlib import Path
 import blake3
 from mycelium.base.ids import Digest
-from mycelium.engine.carry import wire
-from mycelium.engine.carry.carried import Carried
+from mycelium.carry import wire
+from mycelium.carry.carried import Carried
 from mycelium.store.directory import DirectoryObjects
 from mycelium.store.tree import read_tree
 from mycelium.store.unpack import unpack

@@ -26,15 +26,15 @@ import mycelium as my
 from bench.alone import alone, doing
 from bench.row import Row
 from mycelium.base.units import MIB
-from mycelium.engine.local.pool.pool import LocalPool
-from mycelium.engine.program.driver import GangPool
-from mycelium.engine.ray.pool import Offer, RayPool
 from mycelium.engine.ray.raylet import Place, Raylet, free_port
 from mycelium.polymer.executor import Executor
 from mycelium.polymer.program.graph import Module
 from mycelium.polymer.program.trace import trace
 from mycelium.polymer.runtime.dataflow import run as run_on
 from mycelium.polymer.schema.infer import signature
+from mycelium.pools.gang.driver import GangPool
+from mycelium.pools.local.pool import LocalPool
+from mycelium.pools.ray.pool import Offer, RayPool
 
 WORKERS = len(os.sched_getaffinity(0))
 CHUNKS = (500, 1_000, 2_500, 5_000, 10_000, 12_500, 16_700, 25_000, 33_400, 50_000)  # tried by hand
@@ -121,7 +121,7 @@ def gang(root: Path) -> Iterator[GangPool]:
         port = free.getsockname()[1]
     env = {**os.environ, "MYC_NODE_COUNT": "9", "MYC_NODE_ADDRESSES": "127.0.0.1", "MYC_CPUS": "1"}
     env |= {"MYC_GANG_PORT": str(port), "MYC_GANG_SECRET": SECRET}
-    words = [sys.executable, "-m", "mycelium.engine.program"]
+    words = [sys.executable, "-m", "mycelium.programs"]
     pool = GangPool(1)
     pool.listen("127.0.0.1", port, SECRET)
     ranks = [

@@ -24,7 +24,7 @@ from demo.claims import Claims
 from demo.site import Failed, Site
 from demo.watch import Watch
 from mycelium.base.errors import Problem
-from mycelium.cli.client import Client
+from mycelium.client.site import Client
 
 NODES = 4
 HOSTS_MIN = 3

@@ -16,7 +16,7 @@ import mycelium as my
 from demo import library
 from demo.claims import Claims
 from demo.site import Failed, Site
-from mycelium.cli import program
+from mycelium.client import program
 from mycelium.polymer.container import pmr, values
 from mycelium.polymer.forms.seal import seal
 from mycelium.polymer.runtime.interpreter import interpret

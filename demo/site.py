@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from demo.kill import kill_node
-from mycelium.cli.client import Client
+from mycelium.client.site import Client
 
 END_S = 20.0
 

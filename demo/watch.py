@@ -11,7 +11,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from mycelium.cli.client import Client
+from mycelium.client.site import Client
 
 LOOK_S = 0.1
 PLAIN_EVERY_S = 2.0

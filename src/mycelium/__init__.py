@@ -50,29 +50,29 @@ def __dir__() -> list[str]:
 
 
 def run_on_site(*what: Any, **how: Any) -> Any:
-    """A program's result, computed by a site: where Polymer meets the client of a site (see cli/program.py)."""
+    """A program's result, computed by a site: where Polymer meets the client of a site (see client/program.py)."""
     import importlib
 
-    return importlib.import_module("mycelium.cli.program").run_module(*what, **how)
+    return importlib.import_module("mycelium.client.program").run_module(*what, **how)
 
 
 def ray_pool(address: str, **how: Any) -> Any:
     """A pool on the machines of a Ray that runs, for `with my.on(...)`: see `RayPool` in engine/ray/pool.py."""
     import importlib
 
-    return importlib.import_module("mycelium.engine.ray.pool").RayPool(address, **how)
+    return importlib.import_module("mycelium.pools.ray.pool").RayPool(address, **how)
 
 
 def local_pool(workers: int | None) -> Any:
     """The pool of this machine, for programs that no site runs: where Polymer meets an engine."""
     import importlib
 
-    return importlib.import_module("mycelium.engine.local.pool.pool").LocalPool(workers)
+    return importlib.import_module("mycelium.pools.local.pool").LocalPool(workers)
 
 
 def local_memo() -> Any:
     """Where programs that no site runs keep the results of kernels that say `cache=True`."""
     import importlib
 
-    results = importlib.import_module("mycelium.engine.program.results")
+    results = importlib.import_module("mycelium.programs.results")
     return results.StoredMemo(results.home())

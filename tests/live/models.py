@@ -18,9 +18,9 @@ import psutil
 import pytest
 
 from mycelium.base.errors import Problem
-from mycelium.cli.client import Client
-from mycelium.cli.fetch import fetch
-from mycelium.cli.model import bring
+from mycelium.cli.models.model import bring
+from mycelium.client.fetch import fetch
+from mycelium.client.site import Client
 from mycelium.inference.catalogue import KNOWN, LocalFile, Source
 from tests.live.site import LiveSite, wait_for
 

@@ -15,9 +15,9 @@ import pytest
 
 from mycelium.base.errors import Missing, Unavailable
 from mycelium.base.ids import Digest
-from mycelium.engine.carry import wire
-from mycelium.engine.carry.carried import Carried, forget_other_boots
-from mycelium.engine.carry.keeper import PorterKeeper
+from mycelium.carry import wire
+from mycelium.carry.carried import Carried, forget_other_boots
+from mycelium.carry.keeper import PorterKeeper
 from mycelium.store.directory import DirectoryObjects
 from mycelium.store.objects import digest_of
 

@@ -12,7 +12,7 @@ import pytest
 from openai import OpenAI
 
 from mycelium.base.errors import Problem
-from mycelium.cli.fetch import fetch
+from mycelium.client.fetch import fetch
 from mycelium.inference import gguf
 from mycelium.inference.catalogue import KNOWN, Source, Wheel, WheelBert
 from tests.live.models import EMBEDDER, gateway_url, key, pull, serve

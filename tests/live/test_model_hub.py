@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from mycelium.base.errors import Denied, Missing, Refused, Unavailable
-from mycelium.cli import hub
-from mycelium.cli.fetch import fetch
+from mycelium.client import hub
+from mycelium.client.fetch import fetch
 from mycelium.inference.catalogue import Source, source
 
 DATA = os.urandom(3 << 20)

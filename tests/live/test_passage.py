@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from mycelium.base.ids import NodeId, StepId
-from mycelium.serve.openai.passage import OPEN, Gate, Passage, key_of, pass_through
+from mycelium.engine.passage import OPEN, Gate, Passage, key_of, pass_through
 
 STEP = StepId("job-1-a1-r0")
 KEY = key_of("the gateway's token", "this machine")

@@ -19,7 +19,6 @@ from typing import Any
 import psutil
 import pytest
 
-from mycelium.engine.local.pool.pool import LocalPool
 from mycelium.polymer import verbs as my
 from mycelium.polymer.compiler.compile import optimise
 from mycelium.polymer.function import kernel
@@ -27,6 +26,7 @@ from mycelium.polymer.program.define import program
 from mycelium.polymer.runtime.dataflow import run
 from mycelium.polymer.runtime.interpreter import interpret
 from mycelium.polymer.runtime.memo import MemoryMemo
+from mycelium.pools.local.pool import LocalPool
 from tests.property.polymer_programs import random_inputs, random_program
 
 KILLS = int(os.environ.get("POLYMER_KILLS", "6"))

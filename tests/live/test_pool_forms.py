@@ -7,10 +7,10 @@ import time
 import pytest
 
 import mycelium as my
-from mycelium.engine.local.pool.pool import LocalPool
 from mycelium.polymer.runtime.costs import Cost
 from mycelium.polymer.runtime.dataflow import run
 from mycelium.polymer.runtime.interpreter import interpret
+from mycelium.pools.local.pool import LocalPool
 
 WAT = '(module (func (export "triple") (param i64) (result i64) (i64.mul (local.get 0) (i64.const 3))))'
 

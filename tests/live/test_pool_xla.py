@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from mycelium.base.errors import Refused
-from mycelium.engine.local.pool.pool import LocalPool
 from mycelium.polymer.compiler.compile import optimise
 from mycelium.polymer.container import pmr
 from mycelium.polymer.forms.resolve import resolve
@@ -21,6 +20,7 @@ from mycelium.polymer.program.trace import trace
 from mycelium.polymer.runtime.dataflow import run
 from mycelium.polymer.runtime.interpreter import interpret
 from mycelium.polymer.schema.types import Param, Signature, Tensor
+from mycelium.pools.local.pool import LocalPool
 
 jax = pytest.importorskip("jax")
 

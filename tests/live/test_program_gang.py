@@ -17,11 +17,11 @@ import pytest
 
 import mycelium as my
 from mycelium.base.errors import Denied
-from mycelium.engine.program.driver import GangPool
-from mycelium.engine.program.line import Line, answer, dial
 from mycelium.polymer.container import pmr, values
 from mycelium.polymer.forms.seal import seal
 from mycelium.polymer.runtime.dataflow import run
+from mycelium.pools.gang.driver import GangPool
+from mycelium.pools.gang.line import Line, answer, dial
 from tests.live.site import wait_for
 
 SECRET = "s" * 64
@@ -88,7 +88,7 @@ class Gang:
         number = len(self.processes) + 1
         env = {**os.environ, "MYC_NODE_NAME": f"n{number}", "MYC_NODE_RANK": str(number), "MYC_NODE_COUNT": "9"}
         env |= {"MYC_NODE_ADDRESSES": "127.0.0.1", "MYC_GANG_PORT": str(self.port), "MYC_GANG_SECRET": secret}
-        words = [sys.executable, "-m", "mycelium.engine.program"]
+        words = [sys.executable, "-m", "mycelium.programs"]
         process = subprocess.Popen([*words], env={**env, "MYC_CPUS": "1"}, cwd=self.place, start_new_session=True)
         self.processes.append(process)
         return process
@@ -224,6 +224,6 @@ def test_without_the_port_rank_0_works_alone(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         env = {**os.environ, "MYC_NODE_RANK": "0", "MYC_NODE_COUNT": "2", "MYC_NODE_ADDRESSES": "127.0.0.1,127.0.0.1"}
         env |= {"MYC_GANG_PORT": str(taken.getsockname()[1]), "MYC_GANG_SECRET": SECRET}
-        words = [sys.executable, "-m", "mycelium.engine.program"]
+        words = [sys.executable, "-m", "mycelium.programs"]
         subprocess.run(words, env=env, cwd=tmp_path, check=True, timeout=60)
     assert values.read((tmp_path / "result.pmv").read_bytes()) == 14

@@ -13,7 +13,6 @@ import pytest
 from msgspec.structs import replace
 
 from mycelium.base.errors import Problem
-from mycelium.engine.local.pool.pool import LocalPool
 from mycelium.polymer.container import pmr
 from mycelium.polymer.forms.seal import seal_kernel
 from mycelium.polymer.forms.verify import verify
@@ -23,6 +22,7 @@ from mycelium.polymer.kernel import Kernel, LiveXla, WasmForm, XlaForm
 from mycelium.polymer.program.graph import Graph, Module, Op
 from mycelium.polymer.runtime.dataflow import run
 from mycelium.polymer.schema.types import INT, Param, Signature, Tensor
+from mycelium.pools.local.pool import LocalPool
 
 LONG = bool(os.environ.get("MYC_TEST_LONG"))
 WAT = """(module (memory (export "memory") 1) (global $n (mut i64) (i64.const 3))

@@ -18,12 +18,12 @@ import pytest
 import mycelium as my
 from demo.kill import kill_node
 from mycelium.base.errors import Denied, Exhausted, Problem, Refused
-from mycelium.cli import program
-from mycelium.cli.client import Client
-from mycelium.engine.program.report import PROGRESS
+from mycelium.client import program
+from mycelium.client.site import Client
 from mycelium.polymer.container import pmr, values
 from mycelium.polymer.forms.seal import seal
 from mycelium.polymer.schema.types import Tensor
+from mycelium.programs.report import PROGRESS
 from tests.live.site import LiveSite, site_at, wait_for
 
 

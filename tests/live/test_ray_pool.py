@@ -16,13 +16,13 @@ import pytest
 import mycelium as my
 from mycelium.base.errors import Refused, Unavailable
 from mycelium.base.units import MIB
-from mycelium.engine.ray.pool import Offer, RayPool
 from mycelium.engine.ray.raylet import Place, Raylet, free_port, keep_token
 from mycelium.polymer.compiler.compile import optimise
 from mycelium.polymer.executor import Executor
 from mycelium.polymer.here import execute
 from mycelium.polymer.runtime.dataflow import run
 from mycelium.polymer.runtime.interpreter import interpret
+from mycelium.pools.ray.pool import Offer, RayPool
 from tests.live.site import wait_for
 from tests.property.polymer_programs import random_inputs, random_program
 

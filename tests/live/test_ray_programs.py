@@ -15,9 +15,9 @@ import psutil
 import pytest
 
 import mycelium as my
-from mycelium.engine.program.report import PROGRESS
 from mycelium.polymer.container import authority, pmr, signing, values
 from mycelium.polymer.forms.seal import seal
+from mycelium.programs.report import PROGRESS
 from tests.live.rig.net import needs_rig
 from tests.live.rig.site import RigSite, rig_site
 from tests.live.site import wait_for
@@ -59,7 +59,7 @@ def places(xs: list[int]) -> list[str]:
 SUBMIT = """
 import json, sys
 from pathlib import Path
-from mycelium.cli.client import Client
+from mycelium.client.site import Client
 from mycelium.cli import program
 url, token, container, inputs, asked = json.load(sys.stdin)
 job = program.submit(Client(url, token), Path(container).read_bytes(), Path(inputs).read_bytes(), asked)

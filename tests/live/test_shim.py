@@ -20,6 +20,7 @@ from mycelium.agent import pump, record
 from mycelium.agent.launcher import Launcher
 from mycelium.base.limits import LOG_SEGMENT_BYTES
 from mycelium.base.units import GIB, MIB
+from mycelium.engine import step_files
 from mycelium.sandbox import process, usage
 from tests.live.conformance.play import processes_of
 
@@ -49,7 +50,7 @@ def prepare(directory: Path, script: str, *, cgroup: str | None = None, **more: 
         "path": "/usr/bin:/bin",
         "cgroup": cgroup,
     }
-    record.write_whole(str(directory / record.SPEC), json.dumps(spec).encode())
+    record.write_whole(str(directory / step_files.SPEC), json.dumps(spec).encode())
     return directory
 
 
@@ -80,7 +81,7 @@ def keep(*directories: Path, meanwhile: Any = None) -> None:
 
 
 def status(directory: Path) -> dict[str, Any]:
-    found = record.read_json(str(directory / record.STATUS))
+    found = step_files.read_json(str(directory / step_files.STATUS))
     assert found is not None
     return found
 
@@ -133,10 +134,10 @@ def test_a_step_that_has_ended_is_not_run_again(tmp_path: Path) -> None:
 
 def test_a_directory_without_a_readable_spec_is_left_alone(tmp_path: Path) -> None:
     step = prepare(tmp_path / "step", "true")
-    (step / record.SPEC).write_bytes(b'{"step": ')
+    (step / step_files.SPEC).write_bytes(b'{"step": ')
     keep(step)
-    assert not (step / record.STATUS).exists()
-    assert not (step / record.PID).exists()
+    assert not (step / step_files.STATUS).exists()
+    assert not (step / step_files.PID).exists()
 
 
 @pytest.mark.parametrize(
@@ -175,7 +176,7 @@ def test_the_payload_dies_with_its_shim(tmp_path: Path) -> None:
 
     def kill_the_shim() -> None:
         wait_for(step / "work" / "here")
-        shim = process.read(str(step / record.PID))
+        shim = process.read(str(step / step_files.PID))
         assert shim is not None
         (payload,) = (pid for pid, parent in usage.parents().items() if parent == shim.pid)
         fd = os.pidfd_open(payload)
@@ -186,7 +187,7 @@ def test_the_payload_dies_with_its_shim(tmp_path: Path) -> None:
         os.close(fd)
 
     keep(step, meanwhile=kill_the_shim)
-    assert not (step / record.STATUS).exists()
+    assert not (step / step_files.STATUS).exists()
 
 
 def test_an_order_to_stop_uses_the_grace_that_it_names(tmp_path: Path) -> None:
@@ -194,8 +195,8 @@ def test_an_order_to_stop_uses_the_grace_that_it_names(tmp_path: Path) -> None:
 
     def stop() -> None:
         wait_for(step / "work" / "here")
-        record.write_whole(str(step / record.STOP), b"100")
-        shim = process.read(str(step / record.PID))
+        record.write_whole(str(step / step_files.STOP), b"100")
+        shim = process.read(str(step / step_files.PID))
         assert shim is not None
         assert shim.signal(signal.SIGTERM)
 
@@ -247,13 +248,13 @@ def test_a_status_waits_for_room_rather_than_be_lost(small_disk: Path) -> None:
     )
 
     def make_room() -> None:
-        wait_for(step / record.PID)
-        shim = process.read(str(step / record.PID))
+        wait_for(step / step_files.PID)
+        shim = process.read(str(step / step_files.PID))
         assert shim is not None
         wait_for(small_disk / "fill")
         time.sleep(1.5)
         assert shim.lives()
-        assert not (step / record.STATUS).exists()
+        assert not (step / step_files.STATUS).exists()
         (small_disk / "fill").unlink()
 
     keep(step, meanwhile=make_room)

@@ -9,9 +9,9 @@ from typing import Any, cast
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mycelium.serve.openai.exchange import Exchange
-from mycelium.serve.openai.listening import Connection
-from mycelium.serve.openai.wire import Wire
+from mycelium.serve.http1.exchange import Exchange
+from mycelium.serve.http1.server import Connection
+from mycelium.serve.http1.wire import Wire
 
 BODIES = st.lists(st.tuples(st.binary(max_size=200), st.booleans()), max_size=5)
 

@@ -14,13 +14,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from mycelium.engine.local.pool.pool import LocalPool
 from mycelium.polymer.compiler.check import check
 from mycelium.polymer.compiler.compile import names, optimise
 from mycelium.polymer.program.graph import Module
 from mycelium.polymer.runtime.dataflow import run
 from mycelium.polymer.runtime.interpreter import interpret
 from mycelium.polymer.runtime.memo import MemoryMemo
+from mycelium.pools.local.pool import LocalPool
 from tests.property.polymer_programs import random_inputs, random_program
 
 PROGRAMS = int(os.environ.get("POLYMER_PROGRAMS", "60"))

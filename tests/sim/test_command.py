@@ -8,9 +8,9 @@ import sys
 import pytest
 
 from mycelium.base.errors import Missing, Refused
-from mycelium.cli import sim
 from mycelium.cli.main import run
-from mycelium.cli.sim import progress
+from mycelium.cli.site import sim
+from mycelium.cli.site.sim import progress
 from mycelium.head.core import Core
 from mycelium.sim.run import Simulation
 from mycelium.sim.world import load, names, read

@@ -35,7 +35,8 @@ from mycelium.agent.share import Share
 from mycelium.base.errors import Problem, Unavailable
 from mycelium.base.ids import StepId, split_step
 from mycelium.base.limits import BEAT_MS, DISK_RESERVE_BYTES, FOLLOWERS_MAX, STEP_DISK_BYTES
-from mycelium.engine.carry.carried import Carried, forget_other_boots
+from mycelium.carry.carried import Carried, forget_other_boots
+from mycelium.engine import step_files
 from mycelium.engine.orders import (
     WIRE_VERSION,
     Beat,
@@ -378,7 +379,7 @@ class Agent:
 
     def _signal_stop(self, held: Held, grace_ms: int) -> None:
         with contextlib.suppress(OSError):  # on a full disk the shim goes by the grace that the spec gives
-            record.write_whole(str(held.directory / record.STOP), str(grace_ms).encode())
+            record.write_whole(str(held.directory / step_files.STOP), str(grace_ms).encode())
         with contextlib.suppress(OSError):
             signal.pidfd_send_signal(held.pid_fd, signal.SIGTERM)
 
@@ -391,7 +392,7 @@ class Agent:
 
     async def _collect(self, held: Held) -> None:
         """The shim is gone: read what it wrote down, and keep what the step leaves."""
-        shim = process.read(str(held.directory / record.PID))
+        shim = process.read(str(held.directory / step_files.PID))
         if shim is None:
             self._fail_start(held, "its shim could not begin; the agent's log says why")
             return
@@ -399,7 +400,7 @@ class Agent:
             self._mind(held, shim.pid)  # a fork server died as it answered: the shim that we knew came second
             return
         held.phase = Phase.COLLECTING
-        status = record.read_json(str(held.directory / record.STATUS))
+        status = step_files.read_json(str(held.directory / step_files.STATUS))
         try:
             ended = finish.from_status(status) if status is not None else await self._lose(held)
         except msgspec.ValidationError as error:

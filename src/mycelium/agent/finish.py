@@ -12,6 +12,7 @@ from mycelium.agent import pump, record
 from mycelium.base.errors import Problem
 from mycelium.base.ids import Digest
 from mycelium.base.limits import LOG_BYTES_MAX, OUTPUT_BYTES_MAX
+from mycelium.engine import step_files
 from mycelium.engine.orders import Ended, Reason, Step
 from mycelium.store.collect import collect
 from mycelium.store.objects import Objects
@@ -60,7 +61,7 @@ def keep(step: Step, ended: Ended, directory: Path, objects: Objects, uid: int |
     skipped: list[Skipped] = []
     try:
         outputs = collect(
-            directory / record.WORK,
+            directory / step_files.WORK,
             step.outputs,
             objects,
             bytes_max=OUTPUT_BYTES_MAX,
@@ -105,11 +106,11 @@ def _keep_log(directory: Path, stream: str, objects: Objects) -> tuple[Digest | 
 
 
 def write_ended(ended: Ended, directory: Path) -> None:
-    record.write_whole(str(directory / record.ENDED), msgspec.json.encode(ended))
+    record.write_whole(str(directory / step_files.ENDED), msgspec.json.encode(ended))
 
 
 def read_ended(directory: Path) -> Ended | None:
-    found = record.read_json(str(directory / record.ENDED))
+    found = step_files.read_json(str(directory / step_files.ENDED))
     if found is None:
         return None
     try:

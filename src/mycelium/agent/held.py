@@ -8,7 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from mycelium.agent import record
+from mycelium.engine import step_files
 from mycelium.engine.orders import Ended, Step
 
 
@@ -39,7 +39,7 @@ class Held:
 
     @property
     def work(self) -> Path:
-        return self.directory / record.WORK
+        return self.directory / step_files.WORK
 
     @property
     def path(self) -> str:

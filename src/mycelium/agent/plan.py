@@ -13,8 +13,8 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from mycelium.agent.record import WORK
 from mycelium.base.limits import SHM_BYTES_MAX, STEP_PROCESSES_MAX, TMP_BYTES_MAX
+from mycelium.engine.step_files import WORK
 from mycelium.sandbox import usage
 from mycelium.sandbox.box import WORK as WORK_INSIDE
 from mycelium.sandbox.box import Box

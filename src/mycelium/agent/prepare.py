@@ -15,6 +15,7 @@ import msgspec
 from mycelium.agent import record
 from mycelium.base.errors import Refused, Unavailable
 from mycelium.base.ids import StepId
+from mycelium.engine import step_files
 from mycelium.engine.orders import Sandbox, Step
 from mycelium.store.objects import Objects
 from mycelium.store.unpack import unpack
@@ -23,7 +24,7 @@ from mycelium.store.unpack import unpack
 def fill(step: Step, directory: Path, objects: Objects, uid: int | None) -> None:
     """An empty step directory, then its working directory with everything that the step begins with."""
     remove(directory)
-    work = directory / record.WORK
+    work = directory / step_files.WORK
     directory.mkdir(mode=0o700)
     work.mkdir(mode=0o755 if uid is None else 0o700)
     if uid is not None:
@@ -54,12 +55,12 @@ def _make_below(work: Path, path: str, uid: int | None) -> Path:
 
 
 def write_spec(spec: dict[str, Any], directory: Path) -> None:
-    record.write_whole(str(directory / record.SPEC), json.dumps(spec).encode())
+    record.write_whole(str(directory / step_files.SPEC), json.dumps(spec).encode())
 
 
 def read_step(directory: Path) -> tuple[Step, dict[str, Any]] | None:
     """The step that was accepted in this directory; None when there is none, or it cannot be read."""
-    spec = record.read_json(str(directory / record.SPEC))
+    spec = step_files.read_json(str(directory / step_files.SPEC))
     if spec is None:
         return None
     try:

@@ -23,12 +23,11 @@ import json
 import os
 from typing import Any
 
+from mycelium.engine.step_files import PID, STATUS, STOP
 from mycelium.sandbox import process
 
-SPEC, PID, STOP, STATUS, ENDED, WORK = "spec", "pid", "stop", "status", "ended", "work"
 RESERVED = "status.reserved"  # real blocks on the disk, so that the status can be written when the disk is full
 RESERVED_BYTES = 4096
-SMALL_FILE_BYTES_MAX = 1 << 20
 
 
 def write_whole(path: str, data: bytes) -> None:
@@ -40,16 +39,6 @@ def write_whole(path: str, data: bytes) -> None:
     finally:
         os.close(fd)
     os.rename(fresh, path)
-
-
-def read_json(path: str) -> dict[str, Any] | None:
-    """The document, or None when there is none or what is there is not one."""
-    try:
-        with open(path, "rb") as file:
-            found = json.loads(file.read(SMALL_FILE_BYTES_MAX))
-    except (OSError, ValueError, RecursionError):
-        return None
-    return found if isinstance(found, dict) else None
 
 
 def claim(directory: str, started_ns: int) -> bool:

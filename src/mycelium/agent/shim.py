@@ -28,6 +28,7 @@ from mycelium.agent import record
 from mycelium.agent.plan import payload_of
 from mycelium.agent.pump import READ_BYTES, Log
 from mycelium.agent.watch import Watch, sandboxed
+from mycelium.engine import step_files
 from mycelium.sandbox import linux, rlimits
 from mycelium.sandbox.cgroup import Group
 from mycelium.sandbox.spawn import Started, spawn
@@ -324,7 +325,7 @@ class Shim:
 
 def main(directory: str, ready_fd: int = -1) -> None:
     os.chdir("/")
-    spec = record.read_json(os.path.join(directory, record.SPEC))
+    spec = step_files.read_json(os.path.join(directory, step_files.SPEC))
     if spec is None:
         sys.exit(f"shim: {directory} holds no step")
     shim = Shim(directory, spec, ready_fd)

@@ -15,9 +15,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from mycelium.agent.record import WORK
 from mycelium.base.limits import DISK_RESERVE_BYTES, STEP_PROCESSES_MAX
 from mycelium.base.units import format_size
+from mycelium.engine.step_files import WORK
 from mycelium.sandbox import usage
 from mycelium.sandbox.cgroup import Group
 

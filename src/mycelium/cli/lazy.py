@@ -13,13 +13,14 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from mycelium.cli.coerce import HELP, lighten
-from mycelium.cli.commands import COMMANDS, GROUPS, HEADINGS, Command
+from mycelium.cli.command import Command
+from mycelium.cli.commands import COMMANDS, GROUPS, HEADINGS
 
 
 def load(command: Command) -> Any:
     """The click command behind an entry of the table."""
     module, _, function = command.place.partition(":")
-    found = getattr(importlib.import_module(f"mycelium.cli.{module}"), function)
+    found = getattr(importlib.import_module(module), function)
     if isinstance(found, typer.Typer):
         return _lighten_all(get_command(found))
     alone = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)

@@ -15,9 +15,9 @@ from typer.exceptions import Abort, TyperException
 from typer.main import get_command
 
 from mycelium.base.errors import Problem, Unavailable
-from mycelium.cli import settings, show
 from mycelium.cli.coerce import HELP, lighten
 from mycelium.cli.lazy import Lazy
+from mycelium.client import settings, show
 
 BROKEN = 70  # EX_SOFTWARE of sysexits.h: the fault is in myc itself
 EPILOG = "`myc COMMAND --help` says more. A first job: `myc up --detach`, then `myc run -- echo hello`."

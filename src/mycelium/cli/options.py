@@ -8,12 +8,12 @@ from typing import Annotated
 import typer
 
 from mycelium.base.ids import TaskId, parse_task, task_id
-from mycelium.cli import show
+from mycelium.client import show
 
 
 def complete_job(incomplete: str) -> list[str]:
     """The newest jobs, for the shell's completion. Nothing when the site is away: completion never complains."""
-    from mycelium.cli.client import connect
+    from mycelium.client.site import connect
 
     try:
         found = connect().get("/jobs", all=True, limit=50)["jobs"]
@@ -23,7 +23,7 @@ def complete_job(incomplete: str) -> list[str]:
 
 
 def complete_node(incomplete: str) -> list[str]:
-    from mycelium.cli.client import connect
+    from mycelium.client.site import connect
 
     try:
         found = connect().get("/nodes")["nodes"]

@@ -11,11 +11,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from mycelium.base.errors import KINDS
-from mycelium.cli import settings
 from mycelium.cli.coerce import HELP
 from mycelium.cli.commands import COMMANDS, HEADINGS, Command
 from mycelium.cli.lazy import load
 from mycelium.cli.main import build
+from mycelium.client import settings
 from mycelium.jobs.request import KEYS
 
 TITLE = """\

@@ -13,7 +13,7 @@ INPUT_FILE = "input.pmv"
 RESULT_FILE = "result.pmv"
 KEPT = "kept"  # the directory of kept results, in pages: KERNEL.pmk, or KERNEL-N.pmk where there are several
 PAGE = ".pmk"
-COMMAND = ("python3", "-P", "-m", "mycelium.engine.program")
+COMMAND = ("python3", "-P", "-m", "mycelium.programs")
 DECIDED = ("command", "array", "outputs", "workdir")  # keys of a job that a program leaves nothing to say about
 
 

@@ -36,8 +36,8 @@ from mycelium.nodes.plan import Patience
 from mycelium.serve.engines import make_authority, make_engine, open_entrance
 from mycelium.serve.http.app import build_app
 from mycelium.serve.http.auth import hash_token, new_token
+from mycelium.serve.keeper import GatewayKeeper, access
 from mycelium.serve.last_word import LastWord
-from mycelium.serve.openai.keeper import GatewayKeeper, access
 from mycelium.store.directory import DirectoryObjects
 
 STOP_MARGIN_S = 5.0  # beyond the grace period, for what was killed to be reported

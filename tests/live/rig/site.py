@@ -254,7 +254,7 @@ SUBMITTER = r"""
 import json, sys
 from pathlib import Path
 from mycelium.cli import program
-from mycelium.cli.client import Client
+from mycelium.client.site import Client
 url, token, packed, given, keys = sys.argv[1:]
 files = [Path(path).read_bytes() for path in (packed, given)]
 print(program.submit(Client(url, token), *files, json.loads(keys))["id"])

@@ -47,7 +47,7 @@ def test_an_app_of_its_own_is_mounted_like_a_command(monkeypatch: pytest.MonkeyP
     def two() -> None: ...
 
     monkeypatch.setitem(sys.modules, "mycelium.cli.trial", SimpleNamespace(app=app))  # type: ignore[arg-type]
-    monkeypatch.setitem(COMMANDS, "trial", Command("trial:app", "Trials", "things of another kind"))
+    monkeypatch.setitem(COMMANDS, "trial", Command("mycelium.cli.trial:app", "Trials", "things of another kind"))
     assert run(["trial", "one", "7"]) == 0
     assert seen == [7]
     assert run(["trial", "one", "seven"]) == 2

@@ -1,26 +1,6 @@
-"""`python3 -m mycelium.engine.gang COMMAND…`, on every rank of a gang."""
+"""`python -m mycelium.engine.gang`, as the step of a gang of 0.1 runs it."""
 
-from __future__ import annotations
-
-import sys
-
-from mycelium.base.errors import Problem
-from mycelium.engine.gang import place
-from mycelium.engine.gang.follow import follow
-from mycelium.engine.gang.lead import lead
-
-
-def main(command: list[str]) -> int:
-    try:
-        mine = place.read()
-        if not command:
-            print("no command", file=sys.stderr)
-            return 2
-        return lead(mine, command) if mine.rank == 0 else follow(mine)
-    except Problem as problem:
-        print(f"{problem.message}{f' ({problem.hint})' if problem.hint else ''}", file=sys.stderr)
-        return problem.exit
-
+import runpy
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    runpy.run_module("mycelium.programs.mpi", run_name="__main__", alter_sys=True)

@@ -15,8 +15,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from mycelium.base.appended import appended
 from mycelium.base.ids import NodeId
-from mycelium.engine.appended import appended
 from mycelium.sandbox import process
 from mycelium.sandbox.process import Process
 from mycelium.sandbox.strays import end_strays

@@ -1,1 +1,1 @@
-"""Polymer programs on a site: what the steps of a program job run, and how several nodes work on one program."""
+"""The name that jobs of 0.1 have for `mycelium.programs`: their logs hold it, and are read for ever."""

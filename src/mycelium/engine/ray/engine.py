@@ -20,12 +20,12 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from mycelium.base.appended import appended
 from mycelium.base.errors import Problem, Unavailable
 from mycelium.base.ids import NodeId, node_id
 from mycelium.base.limits import FRAME_BYTES_MAX, GRACE_MS
+from mycelium.carry.keeper import PorterKeeper, key_of
 from mycelium.engine import frames
-from mycelium.engine.appended import appended
-from mycelium.engine.carry.keeper import PorterKeeper, key_of
 from mycelium.engine.local import door
 from mycelium.engine.local.keeper import Keeper, kill_steps, wait_end
 from mycelium.engine.orders import WIRE_VERSION, Hello, Order, Report, Shutdown

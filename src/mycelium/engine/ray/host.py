@@ -21,8 +21,8 @@ from typing import Any
 
 from mycelium.base.errors import Problem, Unavailable
 from mycelium.base.ids import NodeId
-from mycelium.engine.carry import wire
-from mycelium.engine.carry.keeper import PorterKeeper
+from mycelium.carry import wire
+from mycelium.carry.keeper import PorterKeeper
 from mycelium.engine.local import door
 from mycelium.engine.local.keeper import Keeper
 from mycelium.engine.ray.raylet import Place, Raylet, Tls, keep_token

@@ -21,11 +21,11 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from mycelium.base.appended import appended
 from mycelium.base.errors import Denied, Unavailable
 from mycelium.base.units import GIB, MIB
-from mycelium.engine.appended import appended
-from mycelium.engine.carry.wire import Site
-from mycelium.engine.ray import pool_offer
+from mycelium.carry.wire import Site
+from mycelium.pools.ray import offer as pool_offer
 from mycelium.sandbox import process, usage
 from mycelium.sandbox.process import Process
 

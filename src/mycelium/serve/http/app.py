@@ -11,10 +11,12 @@ from fastapi.openapi.utils import get_openapi
 import mycelium
 from mycelium.head.loop import Head
 from mycelium.serve.http import accounts, jobs, machines, nodes, objects, reading, site
+from mycelium.serve.http import batches as batch_jobs
+from mycelium.serve.http import gateways as feed
+from mycelium.serve.http import models as doors
 from mycelium.serve.http.programs import Checks
 from mycelium.serve.http.wire import install_errors
-from mycelium.serve.openai import batch_jobs, doors, feed
-from mycelium.serve.openai.keeper import Access
+from mycelium.serve.keeper import Access
 from mycelium.store.objects import Objects
 
 DESCRIPTION = """One computer out of many machines. Every call but /health wants `Authorization: Bearer TOKEN`.

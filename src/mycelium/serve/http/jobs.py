@@ -23,12 +23,12 @@ from mycelium.jobs.model import ENDED, Job, JobState
 from mycelium.jobs.model import Request as JobRequest
 from mycelium.jobs.why import dry_run, why
 from mycelium.jobs.why import say as say_why
+from mycelium.serve.http import batches as batch_jobs
 from mycelium.serve.http import programs
 from mycelium.serve.http.auth import TheAccount, TheHead
 from mycelium.serve.http.logs import follow_job
 from mycelium.serve.http.schema import DRY_RUN_BODY, SUBMIT_BODY
 from mycelium.serve.http.wire import ERRORS, answer, read_document, stream_events
-from mycelium.serve.openai import batch_jobs
 
 router = APIRouter(tags=["jobs"], responses=ERRORS)
 

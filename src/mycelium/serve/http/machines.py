@@ -20,6 +20,7 @@ from mycelium.base.ids import NodeId
 from mycelium.base.limits import CLOCK_AHEAD_S, NAME_LENGTH_MAX
 from mycelium.base.units import S_NS, format_time_ms
 from mycelium.engine.orders import WIRE_VERSION
+from mycelium.engine.passage import key_of
 from mycelium.engine.seam import Entrance
 from mycelium.head import views
 from mycelium.head.loop import Head
@@ -29,7 +30,6 @@ from mycelium.serve.http import invites
 from mycelium.serve.http.auth import TheAdmin, TheHead, hash_token
 from mycelium.serve.http.schema import flat
 from mycelium.serve.http.wire import ERRORS, answer, fields, read_document
-from mycelium.serve.openai.passage import key_of
 from mycelium.serve.tls import Authority
 
 router = APIRouter(tags=["machines"], responses=ERRORS)

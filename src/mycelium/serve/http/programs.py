@@ -157,7 +157,7 @@ def _copy(objects: Objects, digest: Digest, path: Path) -> None:
 async def _looked(words: list[str]) -> bytes:
     """What the throw-away process prints; nothing when it did not come to an end in time."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-P", "-m", "mycelium.engine.program.check", *words),
+        *(sys.executable, "-P", "-m", "mycelium.programs.check", *words),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,

@@ -1,0 +1,89 @@
+"""Keeping this machine's porter alive: it listens on one port for as long as we live, however often it dies."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+from mycelium.base.appended import appended
+from mycelium.base.errors import Unavailable
+from mycelium.carry.wire import Site
+
+RETRY_S = 0.5
+WAITING_CONNECTIONS = 128
+
+
+def key_of(secret: str) -> str:
+    """The porters' key, made from another secret that all machines of the site have."""
+    return hashlib.sha256(b"mycelium porter " + secret.encode()).hexdigest()
+
+
+class PorterKeeper:
+    """`copies`: the objects of this machine can be had elsewhere, and old ones may go."""
+
+    def __init__(self, home: Path, address: str, *, copies: bool, site: Site | None = None) -> None:
+        self._home = home
+        self._copies = copies
+        self._site = site
+        self._child: subprocess.Popen[bytes] | None = None
+        self._listener = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM)
+        try:
+            self._bind(address)
+        except OSError as error:
+            self._listener.close()
+            raise Unavailable(
+                f"{address} is no address of this machine: {error.strerror}", hint="`ip address` lists them"
+            ) from None
+        self._listener.listen(WAITING_CONNECTIONS)
+        port: int = self._listener.getsockname()[1]
+        self.address = f"{address}:{port}"
+        with contextlib.suppress(OSError):
+            (home / "porter.port").write_text(str(port))
+
+    def _bind(self, address: str) -> None:
+        """Where it was, if that can be had: an agent that lives on tells others of the porter that it was told of."""
+        self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        with contextlib.suppress(OSError, ValueError):
+            self._listener.bind((address, int((self._home / "porter.port").read_text())))
+            return
+        self._listener.bind((address, 0))
+
+    async def keep(self, key: str) -> None:
+        """Until cancelled."""
+        path = self._home / "porter.key"
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+            file.write(key)
+        try:
+            while True:
+                self._child = await asyncio.to_thread(self._start, path)
+                await asyncio.to_thread(self._child.wait)
+                await asyncio.sleep(RETRY_S)
+        finally:
+            if self._child is not None:
+                self._child.kill()
+                self._child.wait()
+            self._listener.close()
+
+    def _start(self, key: Path) -> subprocess.Popen[bytes]:
+        fd = self._listener.fileno()
+        words = ["--objects", str(self._home / "objects"), "--key-file", str(key), "--fd", str(fd)]
+        if self._copies:
+            words.append("--copies")
+        if self._site is not None:
+            words += ["--certificate", str(self._site.certificate), "--certificate-key", str(self._site.key)]
+        with appended(self._home / "porter.log") as output:
+            return subprocess.Popen(
+                [sys.executable, "-P", "-m", "mycelium.carry.porter", *words],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                cwd="/",
+                start_new_session=True,
+                pass_fds=[fd],
+            )

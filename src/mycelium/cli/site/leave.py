@@ -1,0 +1,68 @@
+"""`myc leave`: the `myc join` of this machine drains its node and ends."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import time
+from typing import Annotated
+
+import typer
+
+from mycelium.base.errors import Conflict, Denied, Missing, Unavailable
+from mycelium.client import settings, show
+
+WAIT_S = 3600.0
+
+
+def leave(
+    now: Annotated[bool, typer.Option("--now", help="Stop what runs here; it runs again elsewhere.")] = False,
+    home: Annotated[str, typer.Option(metavar="DIR", help="Where this node keeps its state.")] = "",
+) -> None:
+    """Drain this machine's node and leave the site when its work has ended. `myc join` brings it back."""
+    if home:
+        settings.also_told(home=home)
+    pid = _joined()
+    for _ in range(2 if now else 1):
+        try:
+            os.kill(pid, signal.SIGTERM)
+        except PermissionError:
+            raise Denied(f"`myc join` here is process {pid}, which belongs to another user") from None
+        except ProcessLookupError:
+            break
+        time.sleep(0.5)  # a signal that comes while the one before it waits would be lost
+    until = time.monotonic() + WAIT_S
+    while settings.lives(pid):
+        if time.monotonic() > until:
+            raise Unavailable(f"process {pid} has not ended", hint="`myc leave --now` stops what runs here")
+        time.sleep(0.05)
+    show.say("this machine has left the site")
+
+
+def _joined() -> int:
+    """The process of `myc join` that holds this home."""
+    path = settings.home() / "join.lock"
+    try:
+        with path.open("r+") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return int(lock.read())
+            _refuse_orphans()
+    except (OSError, ValueError):
+        pass
+    raise Missing(f"this machine has not joined a site (looked in {settings.home()})", hint="`myc join` does")
+
+
+def _refuse_orphans() -> None:
+    """Errors: `Conflict` when `myc join` was killed, and what it had started still is the node."""
+    from mycelium.sandbox import process
+
+    for path in settings.home().glob("nodes/*/agent.pid"):
+        agent = process.read(str(path))
+        if agent is not None and agent.lives():
+            raise Conflict(
+                "`myc join` was killed here, and the node goes on without it",
+                hint="`myc join` finds it again; then it can leave",
+            )

@@ -1,0 +1,104 @@
+"""The head's doors for gateways: the table, as it changes, and what they report. Not for people, and not documented."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+import msgspec
+from fastapi import APIRouter, Depends, Query, Request
+from fastapi.responses import Response, StreamingResponse
+from msgspec.structs import replace
+from starlette.datastructures import State
+
+from mycelium.base.errors import Refused, Unknown
+from mycelium.base.ids import AccountId
+from mycelium.head.loop import Head
+from mycelium.inference.commands import GatewayCommand
+from mycelium.inference.model import Batch, StoredFile
+from mycelium.inference.rules import find_batch, find_file
+from mycelium.serve import upstream_keys
+from mycelium.serve.gateway.table import Machines, mark, table_of
+from mycelium.serve.http.auth import TheHead
+from mycelium.serve.http.machines import Opened
+from mycelium.serve.http.wire import answer
+
+QUIET_S = 5.0  # so that a gateway notices that the head is gone
+GATHER_S = 0.02  # what changes together is told together
+_commands = msgspec.json.Decoder(GatewayCommand)
+
+
+def the_gateway(request: Request) -> None:
+    """Errors: `Unknown` for whoever does not show the token that lies in the home."""
+    shown = request.headers.get("authorization", "").removeprefix("Bearer ")
+    if not hmac.compare_digest(shown.encode(), request.app.state.gateway.token.encode()):
+        raise Unknown("this door is for gateways")
+
+
+router = APIRouter(prefix="/gateway", include_in_schema=False, dependencies=[Depends(the_gateway)])
+
+
+@router.get("/table")
+async def table(request: Request, head: TheHead) -> Response:
+    """Lines of JSON: the whole table whenever it changed, and an empty line now and then."""
+    return StreamingResponse(_tables(head, request.app.state), media_type="application/x-ndjson")
+
+
+def _machines(app: State) -> Machines:
+    opened: Opened | None = getattr(app, "opened", None)
+    if opened is None:
+        return Machines(app.gateway.home, app.gateway.token)
+    ca = str(opened.authority.ca_path) if opened.authority else ""
+    return Machines(app.gateway.home, app.gateway.token, opened.passages, ca)
+
+
+async def _tables(head: Head, app: State) -> AsyncIterator[bytes]:
+    known: object = None
+    with head.following(None) as changed:
+        while True:
+            changed.clear()
+            machines = _machines(app)
+            now = mark(head.core.site, machines)
+            if now != known:
+                known = now
+                machines = replace(machines, upstream_keys=upstream_keys.read(machines.home))
+                yield msgspec.json.encode(table_of(head.core.site, machines)) + b"\n"
+            try:
+                async with asyncio.timeout(QUIET_S):
+                    await changed.wait()
+            except TimeoutError:
+                yield b"\n"
+            await asyncio.sleep(GATHER_S)
+
+
+@router.post("/do")
+async def do(request: Request, head: TheHead) -> Response:
+    """One command, as `inference.commands` has them."""
+    try:
+        command = _commands.decode(await request.body())
+    except msgspec.DecodeError as error:
+        raise Refused(f"no command of a gateway: {error}") from None
+    return answer({"answer": await head.ask(command)})
+
+
+Text = Annotated[str, Query(max_length=128)]
+
+
+@router.get("/files")
+async def files(head: TheHead, account: Text, file: Text = "") -> Response:
+    state = head.core.site.inference
+    if file:
+        return answer(find_file(state, AccountId(account), file))
+    mine: list[StoredFile] = [known for known in state.files.values() if known.account == account]
+    return answer(mine)
+
+
+@router.get("/batches")
+async def batches(head: TheHead, account: Text, batch: Text = "") -> Response:
+    state = head.core.site.inference
+    if batch:
+        return answer(find_batch(state, AccountId(account), batch))
+    mine: list[Batch] = [known for known in state.batches.values() if known.account == account]
+    return answer(mine)
