@@ -15,6 +15,7 @@ from mycelium.serve.http import batches as batch_jobs
 from mycelium.serve.http import gateways as feed
 from mycelium.serve.http import models as doors
 from mycelium.serve.http.programs import Checks
+from mycelium.serve.http.shown import router_of
 from mycelium.serve.http.wire import install_errors
 from mycelium.serve.keeper import Access
 from mycelium.store.objects import Objects
@@ -44,6 +45,7 @@ def build_app(
     for door in (batch_jobs, jobs, nodes, accounts, objects, site, doors, feed, reading):
         app.include_router(door.router)
     app.include_router(machines.router)
+    app.include_router(router_of(head.core.house))
     install_errors(app)
     app.openapi = lambda: _document(app)  # type: ignore[method-assign]  # FastAPI's own way to change the document
     return app
