@@ -15,6 +15,7 @@ from typer.exceptions import Abort, TyperException
 from typer.main import get_command
 
 from mycelium.base.errors import Problem, Unavailable
+from mycelium.base.version import VERSION
 from mycelium.cli.coerce import HELP, lighten
 from mycelium.cli.lazy import Lazy
 from mycelium.client import settings, show
@@ -32,9 +33,7 @@ def build() -> Any:
 
 def _print_version(on: bool) -> None:
     if on:
-        from mycelium import __version__
-
-        print(f"myc {__version__}")
+        print(f"myc {VERSION}")
         raise typer.Exit
 
 

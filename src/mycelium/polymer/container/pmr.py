@@ -21,9 +21,8 @@ from mycelium.base.limits import CONTAINER_BYTES_MAX, CONTAINER_PARTS_MAX, CONTA
 from mycelium.polymer.compiler.check import check
 from mycelium.polymer.forms.resolve import EXTRAS
 from mycelium.polymer.kernel import Form, FusedForm, Kernel, LivePython, LiveXla, form_name
-from mycelium.polymer.program.graph import Module
+from mycelium.polymer.program.graph import Module, frames
 from mycelium.polymer.program.text import parse, write
-from mycelium.polymer.runtime.plan import frames
 
 MAGIC = b"\x89PMR\r\n\x1a\n"
 VERSION = 1
