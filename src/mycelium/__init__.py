@@ -6,7 +6,6 @@ The only module that knows both Polymer and the rooms above it. Never: imported 
 
 from __future__ import annotations
 
-from mycelium.base.version import VERSION
 from mycelium.polymer import outside
 
 TYPE_CHECKING = False  # as in typing, whose import would take longer than everything else here
@@ -14,6 +13,7 @@ TYPE_CHECKING = False  # as in typing, whose import would take longer than every
 if TYPE_CHECKING:
     from typing import Any
 
+    from mycelium.base.version import __version__ as __version__
     from mycelium.polymer.define import program as program
     from mycelium.polymer.executor import Executor as Executor
     from mycelium.polymer.function import kernel as kernel
@@ -31,9 +31,8 @@ if TYPE_CHECKING:
     from mycelium.pools.ray.pool import RayPool
     from mycelium.programs.results import StoredMemo
 
-__version__ = VERSION
-
 _EXPORTS = {
+    "__version__": "mycelium.base.version",
     "kernel": "mycelium.polymer.function",
     "wasm": "mycelium.polymer.function",
     "program": "mycelium.polymer.define",

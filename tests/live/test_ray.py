@@ -76,11 +76,11 @@ def test_a_machine_that_cannot_join_is_told_why_and_what_to_do(site: RigSite, wr
 
 
 def ask(site: RigSite, key: str, **more: object) -> dict:
-    from mycelium.base.version import VERSION
+    from mycelium.base.version import __version__
     from mycelium.engine.orders import WIRE_VERSION
     from mycelium.engine.ray.host import versions
 
-    ours = {"mycelium": VERSION, "wire": str(WIRE_VERSION), **versions()} | more.pop("versions", {})  # type: ignore[operator]
+    ours = {"mycelium": __version__, "wire": str(WIRE_VERSION), **versions()} | more.pop("versions", {})  # type: ignore[operator]
     document = {"name": "stranger", "versions": ours, "time_ns": time.time_ns(), **more}
     return site.call("POST", "/machines", document, token=key)
 

@@ -34,7 +34,7 @@ from mycelium.agent.share import Share
 from mycelium.base.errors import Problem, Unavailable
 from mycelium.base.ids import StepId, split_step
 from mycelium.base.limits import BEAT_MS, DISK_RESERVE_BYTES, FOLLOWERS_MAX, STEP_DISK_BYTES
-from mycelium.base.version import VERSION
+from mycelium.base.version import __version__
 from mycelium.carry.carried import Carried, forget_other_boots
 from mycelium.engine import step_files
 from mycelium.engine.orders import (
@@ -151,7 +151,7 @@ class Agent:
                 devices=settings.devices,
                 labels=settings.labels,
                 address=settings.address,
-                version=VERSION,
+                version=__version__,
                 python=settings.labels.get("python", ""),
                 ports=self.ports.numbers,
                 life_port=self.life.port if self.life is not None else 0,

@@ -15,7 +15,6 @@ from typer.exceptions import Abort, TyperException
 from typer.main import get_command
 
 from mycelium.base.errors import Problem, Unavailable
-from mycelium.base.version import VERSION
 from mycelium.cli.coerce import HELP, lighten
 from mycelium.cli.lazy import Lazy
 from mycelium.client import settings, show
@@ -33,7 +32,9 @@ def build() -> Any:
 
 def _print_version(on: bool) -> None:
     if on:
-        print(f"myc {VERSION}")
+        from mycelium.base.version import __version__
+
+        print(f"myc {__version__}")
         raise typer.Exit
 
 

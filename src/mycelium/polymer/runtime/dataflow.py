@@ -18,11 +18,10 @@ from mycelium.polymer.runtime import bundle as bundles
 from mycelium.polymer.runtime.costs import Cost
 from mycelium.polymer.runtime.failure import failure
 from mycelium.polymer.runtime.flow import Flow
-from mycelium.polymer.runtime.interpreter import equal_lengths
 from mycelium.polymer.runtime.loop import Loop
 from mycelium.polymer.runtime.memo import Kept, Memo
 from mycelium.polymer.runtime.pool import Given, Lost, Outcome, Pool, Raised, Shared, Work
-from mycelium.polymer.runtime.work import elements
+from mycelium.polymer.runtime.work import elements, equal_lengths
 
 KNOWN_CALLS = 2  # calls that must have been measured before another one can be called late
 STRAGGLER_NS = 500_000_000

@@ -11,7 +11,7 @@ from fastapi.responses import Response
 
 from mycelium.base.ids import JobId, parse_job
 from mycelium.base.limits import GRACE_MS
-from mycelium.base.version import VERSION
+from mycelium.base.version import __version__
 from mycelium.head import codec, views
 from mycelium.head.history import event_view
 from mycelium.head.loop import Head
@@ -28,7 +28,7 @@ QUIET_S = 10.0
 @router.get("/health", summary="Whether the head answers")
 async def health() -> Response:
     """Needs no token and tells nothing but the version."""
-    return answer({"ok": True, "version": VERSION})
+    return answer({"ok": True, "version": __version__})
 
 
 @router.get("/status", summary="The site at a glance")
