@@ -11,7 +11,6 @@ class Plan(Struct, frozen=True):
     """`rank`: operations on the longest way from each to the output. `uses`: how often each value will be read."""
 
     users: list[list[int]]
-    roots: list[int]
     rank: list[int]
     uses: list[int]
 
@@ -24,7 +23,6 @@ def plan(graph: Graph) -> Plan:
         rank[at] = weight + max((rank[user] for user in readers[at]), default=0)
     return Plan(
         [sorted(set(ones)) for ones in readers],
-        [at for at, op in enumerate(graph.ops) if not op.reads],
         rank,
         [len(ones) for ones in readers],
     )
