@@ -21,10 +21,10 @@ import mycelium
 from mycelium.base.errors import Refused, Unavailable
 from mycelium.base.limits import POOL_DEATHS_MAX
 from mycelium.polymer import verbs as my
+from mycelium.polymer.define import program
 from mycelium.polymer.executor import Executor
 from mycelium.polymer.function import kernel
 from mycelium.polymer.here import execute
-from mycelium.polymer.program.define import program
 from mycelium.polymer.runtime.dataflow import run
 from mycelium.pools.local.pool import LocalPool
 

@@ -21,8 +21,8 @@ import pytest
 
 from mycelium.polymer import verbs as my
 from mycelium.polymer.compiler.compile import optimise
+from mycelium.polymer.define import program
 from mycelium.polymer.function import kernel
-from mycelium.polymer.program.define import program
 from mycelium.polymer.runtime.dataflow import run
 from mycelium.polymer.runtime.interpreter import interpret
 from mycelium.polymer.runtime.memo import MemoryMemo

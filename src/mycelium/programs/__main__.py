@@ -15,7 +15,7 @@ from typing import Any
 from mycelium.jobs.program import INPUT_FILE, PROGRAM_FILE, RESULT_FILE
 from mycelium.polymer.compiler.compile import optimise
 from mycelium.polymer.container import pmr, values
-from mycelium.polymer.program.define import check_inputs
+from mycelium.polymer.program.inputs import check_inputs
 from mycelium.polymer.runtime.costs import Cost
 from mycelium.polymer.runtime.dataflow import Run, run
 from mycelium.pools.gang.driver import GangPool

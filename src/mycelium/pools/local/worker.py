@@ -142,7 +142,9 @@ class _Worker:
             return work.each(kernel, columns, [(at, self._shared(one)) for at, one in shared])
         if how == "some":
             columns, shared = values
-            return work.some(kernel, columns, [(at, self._shared(one)) for at, one in shared], BATCH_NS)
+            return work.some(
+                kernel, columns, [(at, self._shared(one)) for at, one in shared], BATCH_NS, time.perf_counter_ns
+            )
         if how == "loop":
             return work.loop(self._callable(test), kernel, values[0])
         xs, extra = values

@@ -8,7 +8,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-import mycelium
+from mycelium.base.version import __version__
 from mycelium.head.loop import Head
 from mycelium.serve.http import accounts, jobs, machines, nodes, objects, reading, site
 from mycelium.serve.http import batches as batch_jobs
@@ -33,9 +33,7 @@ def build_app(
     gateway: Access | None = None,
 ) -> FastAPI:
     """The application over a running head. `about` is what /status says of the site itself."""
-    app = FastAPI(
-        title="Mycelium", version=mycelium.__version__, description=DESCRIPTION, docs_url=None, redoc_url=None
-    )
+    app = FastAPI(title="Mycelium", version=__version__, description=DESCRIPTION, docs_url=None, redoc_url=None)
     app.state.head = head
     app.state.objects = objects_
     app.state.about = about
