@@ -57,7 +57,7 @@ def run_on_site(*what: Any, **how: Any) -> Any:
 
 
 def ray_pool(address: str, **how: Any) -> Any:
-    """A pool on the machines of a Ray that runs, for `with my.on(...)`: see `RayPool` in engine/ray/pool.py."""
+    """A pool on the machines of a Ray that runs, for `with my.on(...)`: see `RayPool` in pools/ray/pool.py."""
     import importlib
 
     return importlib.import_module("mycelium.pools.ray.pool").RayPool(address, **how)

@@ -125,23 +125,34 @@ def test_a_seat_that_is_not_ready_gets_nothing_but_the_first_batch_of_an_early_o
 
 def test_idle_seats_come_first_and_then_those_with_the_least_to_do() -> None:
     world = World(3)
+    world.seats[0].slowness = 100.0
     world.attach(Bag(TRIPLE, list(range(3)), cost_ns=2_000_000))
     assert [len(seat.held) for seat in world.seats] == [1, 1, 1]
     world.step()
-    assert world.seats[0].idle()
+    assert [seat.idle() for seat in world.seats] == [False, True, False]
     world.attach(Bag(TRIPLE, list(range(2)), cost_ns=500_000))
-    assert [len(seat.held) for seat in world.seats] == [2, 1, 1]
+    assert [len(seat.held) for seat in world.seats] == [1, 2, 1]
+
+
+def test_a_seat_with_a_free_slot_comes_before_one_that_has_less_to_do_in_its_only_one() -> None:
+    world = World(1)
+    world.attach(Bag(TRIPLE, [1], cost_ns=1_000_000))
+    wide = world.join(slots=2, sure=4)
+    world.attach(Bag(TRIPLE, [1, 2], cost_ns=10_000_000))
+    assert len(wide.held) == 2
 
 
 def test_of_several_idle_seats_one_that_knows_the_kernel_is_chosen() -> None:
     world = World(2)
     first, second = world.seats
-    world.result(one.module, {"x": 1})
-    first.stuck = True
-    world.attach(Bag(TRIPLE, [1]))
-    assert first.held
+    first.slowness = 10.0
     world.attach(Bag(as_kernel(broken).kernel, [1]))
-    assert second.held
+    assert world.result(one.module, {"x": 1}) == 3
+    assert [len(seat.sent) for seat in (first, second)] == [1, 1]
+    while first.held:
+        world.step()
+    world.attach(Bag(TRIPLE, [1]))
+    assert [len(seat.held) for seat in (first, second)] == [0, 1]
 
 
 def test_sources_are_asked_in_turn() -> None:

@@ -164,8 +164,9 @@ class Actors:
         seat.packets.close()
 
     def _mind_patience(self) -> None:
+        """Workers of other crews are waited for as long as those like."""
         now_s, feeder = time.monotonic(), self.pool.feeder
-        if not feeder.sources or any(seat.ready for seat in feeder.seats):
+        if not feeder.sources or any(seat.ready or not isinstance(seat, ActorSeat) for seat in feeder.seats):
             self._ready_s = now_s
         elif now_s - self._ready_s > self._patience_s:
             self.pool.fail(f"no worker of Ray for {self._patience_s:g} s: {self._last_why}")
