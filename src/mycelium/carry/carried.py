@@ -16,7 +16,7 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from mycelium.base import framing, limits
+from mycelium.base import files, framing, limits
 from mycelium.base.errors import Problem, Refused, Unavailable
 from mycelium.base.ids import Digest
 from mycelium.carry import wire
@@ -218,7 +218,7 @@ def forget_other_boots(local: DirectoryObjects) -> None:
         return
     local.sweep(frozenset(), 0, time.time_ns())
     with suppress(OSError):  # on a full disk they are dropped once more
-        mark.write_text(boot)
+        files.write(mark, boot)
 
 
 @contextmanager
