@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import gc
+import itertools
 from typing import Any
 
 import pytest
+from mycelium.polymer.program.define import program
 
 from mycelium.base.errors import Unavailable
 from mycelium.base.limits import POOL_DEATHS_MAX, POOL_KERNELS_MAX
 from mycelium.polymer import verbs as my
 from mycelium.polymer.function import as_kernel, kernel
-from mycelium.polymer.program.define import program
 from mycelium.polymer.runtime.costs import BATCH_NS, GROWTH
 from mycelium.polymer.runtime.dataflow import STRAGGLER_NS
 from mycelium.polymer.runtime.pool import Given, Lost, Raised, Shared, Work
@@ -75,7 +76,7 @@ def test_batches_of_cheap_calls_grow_and_those_of_dear_ones_stay_single() -> Non
     sizes = [work.calls for work in cheap.seats[0].sent]
     assert sizes[0] == 1
     assert max(sizes) > 1_000
-    assert all(size <= before * GROWTH for before, size in zip(sizes, sizes[1:], strict=False) if size > before)
+    assert all(size <= before * GROWTH for before, size in itertools.pairwise(sizes) if size > before)
     dear = World(1, call_ns=2 * BATCH_NS)
     assert dear.result(triples.module, numbers(20)) == tripled(20)
     assert {work.calls for work in dear.seats[0].sent} == {1}
