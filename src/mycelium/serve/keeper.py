@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from msgspec import Struct
@@ -22,6 +23,7 @@ from mycelium.engine.local.keeper import wait_end
 from mycelium.head.core import Core
 from mycelium.sandbox.process import Process
 from mycelium.serve.gateway.paths import living, numbers, path_of
+from mycelium.serve.upstream_keys import UpstreamKeys
 
 LOOK_S = 0.1
 RETRY_S_MIN, RETRY_S_MAX = 0.2, 5.0
@@ -36,10 +38,11 @@ class Access(Struct, frozen=True):
 
     token: str
     home: Path
+    upstream_keys: UpstreamKeys
 
 
-def access(home: Path) -> Access:
-    """The token that lies in the home, made when it is not there."""
+def access(home: Path, upstreams: Mapping[str, str]) -> Access:
+    """The token that lies in the home, made when it is not there. `upstreams`: of each deployment, by name."""
     path = home / "tokens" / "gateway"
     path.parent.mkdir(mode=0o700, exist_ok=True)
     try:
@@ -52,7 +55,7 @@ def access(home: Path) -> Access:
         with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
             file.write(token + "\n")
         fresh.replace(path)
-    return Access(token, home)
+    return Access(token, home, UpstreamKeys(home, upstreams))
 
 
 class GatewayKeeper:

@@ -26,7 +26,7 @@ KIND = typer.Option("--kind", metavar="p256|ed25519", help="The kind of key.")
 
 
 def home() -> Path:
-    return Path(settings.get("home") or "~/.local/state/mycelium").expanduser() / "ca"
+    return settings.home() / "ca"
 
 
 def _held() -> tuple[bytes, bytes]:
@@ -74,9 +74,9 @@ def issue(
         if path.exists():
             raise Conflict(f"there is a file {path} already", hint="name another directory: a key is made only once")
     made = authority.issue(*_held(), name, dt.datetime.now(dt.UTC), days=days, kind=kind)
+    output.mkdir(parents=True, exist_ok=True)
     (home() / ISSUED).mkdir(exist_ok=True)
     write_bytes(home() / ISSUED / f"{made.serial}.pem", made.certificate_pem)  # first: what is out can be taken back
-    output.mkdir(parents=True, exist_ok=True)
     write_bytes(output / "signer.key", made.key_pem, 0o600)
     write_bytes(output / "signer.pem", made.certificate_pem)
     show.note(f"wrote {output / 'signer.key'} and {output / 'signer.pem'}")

@@ -52,7 +52,7 @@ def join(
         known = (place / "machine.key").exists()
         token, ca = _token(token_file) if token_file or not known else ("", "")
         tls = _trust(place, ca)
-        member = _Member(_url(site, tls), place, name, address, label or [], tls)
+        member = _Member(_url(site, tls), place, name, address, label or [], tls, ca)
         asyncio.run(_stay(member, token))
     show.note("this machine has left the site; `myc join` brings it back")
 
@@ -61,13 +61,16 @@ class _Member:
     """What this machine is, and how it speaks with the head."""
 
     def __init__(
-        self, url: str, home: Path, name: str, address: str, labels: list[str], tls: Path | None = None
+        self, url: str, home: Path, name: str, address: str, labels: list[str], tls: Path | None = None, ca: str = ""
     ) -> None:
         from mycelium.agent import probes
         from mycelium.nodes.model import Devices
 
+        keys = (home / "machine.key", home / "tls" / "machine.key")
+        self._made = [path for path in keys if not path.exists()]
         self.url, self.key = url, _key(home / "machine.key")
         self.tls = tls
+        self.ca = ca  # of the site that is asked: it replaces the one that lies here once that site has let us in
         self.certified = False  # a certificate is asked for once in every life
         self.home = home
         self.name = name or socket.gethostname()
@@ -95,7 +98,7 @@ class _Member:
             given[key] = value
         devices = self.devices
         # A connection of its own for each question: one that a cut cable has swallowed would be waited for too long.
-        client = Client(self.url, self.key, absent_hint=ABSENT_HINT)
+        client = Client(self.url, self.key, absent_hint=ABSENT_HINT, ca=self.ca)
         with contextlib.closing(client):
             answer = client.post(
                 "/machines",
@@ -115,12 +118,25 @@ class _Member:
                     **shown,
                 },
             )
+        if self.tls is not None and self.ca:
+            (self.tls / "ca.pem").write_text(self.ca + "\n")
+            self.ca = ""
         if self.tls is not None and answer["certificate"]:
             from mycelium.serve.tls import write_private
 
             write_private(self.tls / "machine.pem", answer["certificate"])
             self.certified = True
         return answer
+
+    def forget(self) -> None:
+        """The keys that were made for a site that does not want this machine go again.
+
+        They lie here before it is asked: if it lets the machine in and its answer is lost, they are what it knows.
+        """
+        for path in self._made:
+            path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # only when nothing else lies there
+            (self.home / "tls").rmdir()
 
 
 async def _stay(member: _Member, token: str) -> None:
@@ -168,12 +184,18 @@ async def _stay(member: _Member, token: str) -> None:
 async def _first(member: _Member, token: str) -> dict[str, Any]:
     """The answer to a machine that asks for the first time in this life."""
     try:
-        return await asyncio.to_thread(member.ask, token)
-    except Denied:
-        if token:
-            raise
-    # Its key is one that the site has never let in, or does not want any more.
-    return await asyncio.to_thread(member.ask, _token("")[0])
+        try:
+            return await asyncio.to_thread(member.ask, token)
+        except Denied:
+            if token:
+                raise
+        # Its key is one that the site has never let in, or does not want any more.
+        return await asyncio.to_thread(member.ask, _token("")[0])
+    except Unavailable:  # it may have let us in all the same
+        raise
+    except Problem:
+        member.forget()
+        raise
 
 
 class _News:
@@ -313,8 +335,7 @@ def _trust(home: Path, ca: str) -> Path | None:
     directory = home / "tls"
     if ca:
         directory.mkdir(mode=0o700, exist_ok=True)
-        (directory / "ca.pem").write_text(ca + "\n")
-    return directory if (directory / "ca.pem").exists() else None
+    return directory if ca or (directory / "ca.pem").exists() else None
 
 
 def _url(site: str, tls: Path | None) -> str:

@@ -250,11 +250,9 @@ async def deploy(request: Request, head: TheHead, account: TheAccount) -> Respon
         view = deployment_view(head.core, shown, head.clock.now_ns())
         return answer({**view, "state": "dry-run", "replicas": [], "message": _impossible(head.core, shown, account)})
     _check_possible(head.core, name, serving, account)
-    known = state.deployments.get(name)
-    same = known is not None and known.serving.upstream == serving.upstream
-    if account.admin and (asked["upstream_key"] or not same):  # a key goes to no other server than it was given for
-        await asyncio.to_thread(upstream_keys.keep, request.app.state.gateway.home, name, asked["upstream_key"] or "")
+    key = upstream_keys.check(asked["upstream_key"] or "")
     await head.ask(Deploy(account.id, name, serving))
+    await request.app.state.gateway.upstream_keys.keep(name, serving.upstream, key)
     return answer(deployment_view(head.core, find_deployment(state, name), head.clock.now_ns()), 201)
 
 
@@ -330,7 +328,7 @@ def _with_tree(objects: Objects, serving: Serving, core: Core) -> Serving:
 async def undeploy(name: str, request: Request, head: TheHead, account: TheAccount) -> Response:
     """Its replicas get no new requests, and are stopped when they have none left."""
     await head.ask(Undeploy(account.id, name))
-    await asyncio.to_thread(upstream_keys.keep, request.app.state.gateway.home, name, "")
+    await request.app.state.gateway.upstream_keys.keep(name, "", "")
     return answer({"leaving": name}, 202)
 
 
