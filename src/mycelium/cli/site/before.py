@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from mycelium.client.table import SETTINGS
+
 FILE = "up.json"
-DEFAULT = "local"  # the engine of who never named one
-KEYS = ("engine", "address", "host", "port", "tls", "gateways")
+KEYS = tuple(setting.name for setting in SETTINGS.values() if setting.again)
 
 
 def fill(home: Path, said: dict[str, Any]) -> dict[str, Any]:
@@ -21,7 +22,7 @@ def fill(home: Path, said: dict[str, Any]) -> dict[str, Any]:
     held: dict[str, Any] = {}
     with contextlib.suppress(OSError, ValueError, TypeError):
         held = dict(json.loads((home / FILE).read_text()))
-    if said["engine"] and said["engine"] != held.get("engine", DEFAULT):
+    if said["engine"] and said["engine"] != held.get("engine", SETTINGS["engine"].default):
         return said
     return said | {key: held[key] for key in KEYS if key in held and said[key] in ("", None)}
 

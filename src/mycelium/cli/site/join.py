@@ -21,6 +21,7 @@ import typer
 import mycelium
 from mycelium.base.errors import Conflict, Denied, Problem, Refused, Unavailable
 from mycelium.base.limits import DISK_RESERVE_BYTES
+from mycelium.cli.flags import takes_settings
 from mycelium.client import settings, show
 from mycelium.client.site import Client
 
@@ -30,29 +31,26 @@ LEAVE_S = 20.0  # for the last word to the site, which answered just before
 ABSENT_HINT = "on the machine that leads, `myc up --engine ray --address IP` prints what to join"
 
 
+@takes_settings("join")
 def join(
     site: Annotated[str, typer.Argument(metavar="HOST:PORT", help="Where the site listens.")],
     token_file: Annotated[
         str, typer.Option(metavar="FILE", help="The site's tokens/join, or a one-time token; - reads it from stdin.")
     ] = "",
     name: Annotated[str, typer.Option(metavar="TEXT", help="What the node is called. [the host's name]")] = "",
-    address: Annotated[str, typer.Option(metavar="IP", help="Where other nodes reach this one.")] = "",
     label: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="A label that jobs can ask for.")] = None,
-    home: Annotated[str, typer.Option(metavar="DIR", help="Where this node keeps its state.")] = "",
 ) -> None:
     """Make this machine a node of the site. A new machine waits until somebody there approves it.
 
     Ctrl-C drains the node and leaves when its work has ended; a second one stops its work; a third goes at once. The
     machine keeps its place: `myc join` again, and it has the same node and gets its work back.
     """
-    if home:
-        settings.also_told(home=home)
     place = settings.home()
     with _held(place):
         known = (place / "machine.key").exists()
         token, ca = _token(token_file) if token_file or not known else ("", "")
         tls = _trust(place, ca)
-        member = _Member(_url(site, tls), place, name, address, label or [], tls, ca)
+        member = _Member(_url(site, tls), place, name, settings.get("address") or "", label or [], tls, ca)
         asyncio.run(_stay(member, token))
     show.note("this machine has left the site; `myc join` brings it back")
 
