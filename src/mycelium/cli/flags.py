@@ -1,4 +1,4 @@
-"""The flags that a command has because the tables say so: settings (client/table.py) and keys of a job (jobs/keys.py).
+"""The flags that a command has because a table says so: settings here, keys of a job in jobs/keys.py beside this.
 
 They are added to the signature that typer reads, so that help, completion and the reading of words follow as well.
 """
@@ -34,7 +34,7 @@ def with_flags(
     told: Callable[..., Any], function: Callable[..., Any], flags: Sequence[inspect.Parameter]
 ) -> Callable[..., Any]:
     """`told`, which looks like `function` with these flags before its own options."""
-    own = list(inspect.signature(function, eval_str=True).parameters.values())
+    own = [each for each in inspect.signature(function, eval_str=True).parameters.values() if each.name != "said"]
     arguments = [each for each in own if each.default is each.empty]
     options = [each for each in own if each.default is not each.empty]
     shown = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in (*arguments, *flags, *options)]

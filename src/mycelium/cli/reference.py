@@ -17,7 +17,7 @@ from mycelium.cli.lazy import load
 from mycelium.cli.main import build
 from mycelium.client import settings
 from mycelium.client.table import SETTINGS, TRUTHS, Setting
-from mycelium.jobs.request import KEYS
+from mycelium.jobs.keys import KEYS
 
 TITLE = """\
 # Reference
@@ -112,9 +112,9 @@ def _paragraphs(text: str | None) -> str:
 
 
 def _keys() -> str:
-    rows = [f"| `{key}` | {_cell(rule.says)} |" for key, rule in KEYS.items()]
+    rows = [f"| `{name}` | {_cell(key.says)} | {key.unsaid} |" for name, key in KEYS.items()]
     intro = "In a job file, in the body of `POST /jobs`, and (but for `command`) as options of `myc run`."
-    return "\n".join(["## Keys of a job", "", intro, "", "| key | |", "|---|---|", *rows])
+    return "\n".join(["## Keys of a job", "", intro, "", "| key | | by default |", "|---|---|---|", *rows])
 
 
 def _variables() -> str:
