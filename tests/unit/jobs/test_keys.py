@@ -28,10 +28,10 @@ LEAST = {"command": ["true"]}
 @pytest.fixture
 def pretended(monkeypatch: pytest.MonkeyPatch) -> None:
     """A key that no job has, by one line. Modules that make something of the table when they load are loaded anew."""
-    monkeypatch.setitem(KEYS, "service", Key(kinds.YES, False, "run until it is told to end", Option()))
     for module in ("mycelium.cli.jobs.run", "mycelium.serve.http.schema"):
-        importlib.import_module(module)
+        importlib.import_module(module)  # what comes back afterwards knows nothing of the pretended key
         monkeypatch.delitem(sys.modules, module)
+    monkeypatch.setitem(KEYS, "service", Key(kinds.YES, False, "run until it is told to end", Option()))
 
 
 @pytest.mark.usefixtures("pretended")
