@@ -85,7 +85,7 @@ def _result(pool: CrewedPool) -> Any:
     memo = PagedMemo(directory()) if any(kernel.cache for kernel in module.kernels.values()) else None
     costs: dict[str, Cost] = {}
     result = run(optimise(module), inputs, pool, watch=_Teller(), memo=memo, costs=costs)
-    if os.environ.get(VERBOSE):
+    if os.environ.get(VERBOSE) == "1":
         sys.stderr.write("".join(f"{line}\n" for line in cost_lines(costs)))
     if memo is not None:
         memo.save()

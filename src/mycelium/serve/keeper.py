@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from msgspec import Struct
@@ -23,6 +24,7 @@ from mycelium.engine.local.keeper import wait_end
 from mycelium.head.core import Core
 from mycelium.sandbox.process import Process
 from mycelium.serve.gateway.paths import living, numbers
+from mycelium.serve.upstream_keys import UpstreamKeys
 
 LOOK_S = 0.1
 RETRY_S_MIN, RETRY_S_MAX = 0.2, 5.0
@@ -37,10 +39,11 @@ class Access(Struct, frozen=True):
 
     token: str
     home: Path
+    upstream_keys: UpstreamKeys
 
 
-def access(home: Path) -> Access:
-    """The token that lies in the home, made when it is not there."""
+def access(home: Path, upstreams: Mapping[str, str]) -> Access:
+    """The token that lies in the home, made when it is not there. `upstreams`: of each deployment, by name."""
     path = Home(home).gateway_token
     path.parent.mkdir(mode=0o700, exist_ok=True)
     try:
@@ -50,7 +53,7 @@ def access(home: Path) -> Access:
     if not token:
         token = secrets.token_urlsafe(32)
         files.write(path, token + "\n", durable=True)
-    return Access(token, home)
+    return Access(token, home, UpstreamKeys(home, upstreams))
 
 
 class GatewayKeeper:

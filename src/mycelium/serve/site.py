@@ -36,7 +36,7 @@ from mycelium.jobs.commands import StopAll
 from mycelium.jobs.domain import Retention
 from mycelium.log import Log, open_log
 from mycelium.nodes.plan import Patience
-from mycelium.serve.engines import make_authority, make_engine, open_entrance
+from mycelium.serve.engines import check_nodes, check_settings, make_authority, make_engine, open_entrance
 from mycelium.serve.http.app import build_app
 from mycelium.serve.http.auth import hash_token, new_token
 from mycelium.serve.keeper import GatewayKeeper, access
@@ -60,31 +60,36 @@ def run(settings: SiteSettings, ready: Callable[[str], None] = lambda url: None)
     Errors: `Conflict` when another head has this home, `Unavailable` when the log or the port cannot be had, `Refused`
     when a newer Mycelium wrote the log.
     """
+    check_settings(settings)
     with _home(settings.home) as home:
         try:
             last_word = LastWord(home)
         except OSError as error:
             raise unusable_home(home, error) from None
-        log = open_log(settings.log_url or str(Home(home).log))
+        # The door comes first: an address or a port that cannot be had leaves the home as it was.
         try:
-            asyncio.run(_serve(settings, home, log, ready))
+            with _listen(settings.host, settings.port) as door:
+                log = open_log(settings.log_url or str(Home(home).log))
+                with contextlib.closing(log):
+                    asyncio.run(_serve(settings, home, log, door, ready))
         except Exception as error:
             last_word.say(error)
             raise
         finally:
-            log.close()
             last_word.close()
 
 
-async def _serve(settings: SiteSettings, home: Path, log: Log, ready: Callable[[str], None]) -> None:
+async def _serve(
+    settings: SiteSettings, home: Path, log: Log, door: socket.socket, ready: Callable[[str], None]
+) -> None:
     clock = Clock(not_before_ns=log.last_time_ns)
     core = _restored(log, clock, _settings(settings))
     objects = DirectoryObjects(Home(home).objects)
+    check_nodes(settings, core.site.nodes)
     authority = make_authority(settings, home)
-    engine = make_engine(settings, home, core.site.nodes, authority)
+    engine = make_engine(settings, home, authority)
     head = Head(core, engine, clock, refusing=lambda: _disk_full(home))
-    sockets = [_listen(settings.host, settings.port)]
-    url = f"{'https' if authority else 'http'}://{settings.host}:{sockets[0].getsockname()[1]}"
+    url = f"{'https' if authority else 'http'}://{settings.host}:{door.getsockname()[1]}"
     goes_down: asyncio.Future[tuple[str, int]] = asyncio.get_running_loop().create_future()
 
     def down(by: str, grace_ms: int) -> None:
@@ -94,14 +99,15 @@ async def _serve(settings: SiteSettings, home: Path, log: Log, ready: Callable[[
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, down, "a signal", settings.grace_ms)
     about = {"site": settings.name, "version": __version__, "url": url, "started": time_view(clock.now_ns())}
-    app = build_app(head, objects, about, down, access(home))
+    upstreams = {name: known.serving.upstream for name, known in core.site.inference.deployments.items()}
+    app = build_app(head, objects, about, down, access(home, upstreams))
     app.state.checks.authority = Home(home).ca
     tls = authority.for_uvicorn(settings.host) if authority else {}
     server = _Server(uvicorn.Config(app, log_level="warning", lifespan="off", **tls))
     gateway = GatewayKeeper(home, core, settings.host, settings.gateway_port, settings.gateways)
     open_entrance(app, engine, home, authority)
     await head.start()
-    serving = asyncio.create_task(server.serve(sockets))
+    serving = asyncio.create_task(server.serve([door]))
     beside = [asyncio.create_task(sweep_for_ever(core, objects, clock)), asyncio.create_task(gateway.keep())]
     try:
         await _make_admin(head, home)

@@ -43,20 +43,14 @@ class Authority:
 
     def sign(self, request: str, address: str) -> str:
         """A certificate for who has the key of this request, at this address. Errors: `Refused`."""
-        try:
-            asked = x509.load_pem_x509_csr(request.encode())
-            if not asked.is_signature_valid:
-                raise Refused("the certificate request is not signed by its key")
-            public = asked.public_key()
-            names = [x509.IPAddress(ipaddress.ip_address(each)) for each in dict.fromkeys((address, "127.0.0.1"))]
-        except (ValueError, InvalidSignature) as error:
-            raise Refused(f"the certificate request cannot be used: {error}") from None
+        public = check_request(request, address)
+        names = [x509.IPAddress(ipaddress.ip_address(each)) for each in dict.fromkeys((address, "127.0.0.1"))]
         now = datetime.datetime.now(datetime.UTC)
         return (
             x509.CertificateBuilder()
             .subject_name(_name(address))
             .issuer_name(self._ca.subject)
-            .public_key(public)  # type: ignore[arg-type]
+            .public_key(public)
             .serial_number(x509.random_serial_number())
             .not_valid_before(now - BEFORE)
             .not_valid_after(now + datetime.timedelta(days=CERTIFICATE_DAYS))
@@ -76,6 +70,26 @@ class Authority:
     def for_uvicorn(self, address: str) -> dict[str, Any]:
         certificate, key = self.own(address)
         return {"ssl_certfile": str(certificate), "ssl_keyfile": str(key)}
+
+
+def check_request(request: str, address: str) -> Any:
+    """The public key that a certificate at this address is asked for. Errors: `Refused`."""
+    try:
+        asked = x509.load_pem_x509_csr(request.encode())
+        if not asked.is_signature_valid:
+            raise Refused("the certificate request is not signed by its key")
+        ipaddress.ip_address(address)
+        return asked.public_key()
+    except (ValueError, InvalidSignature) as error:
+        raise Refused(f"the certificate request cannot be used: {error}") from None
+
+
+def is_ip(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def request(key_path: Path, name: str) -> str:

@@ -73,9 +73,9 @@ def issue(
         if path.exists():
             raise Conflict(f"there is a file {path} already", hint="name another directory: a key is made only once")
     made = authority.issue(*_held(), name, dt.datetime.now(dt.UTC), days=days, kind=kind)
+    output.mkdir(parents=True, exist_ok=True)
     here().issued.mkdir(exist_ok=True)
     write_bytes(here().issued / f"{made.serial}.pem", made.certificate_pem)  # first: what is out can be taken back
-    output.mkdir(parents=True, exist_ok=True)
     write_bytes(output / "signer.key", made.key_pem, PRIVATE)
     write_bytes(output / "signer.pem", made.certificate_pem)
     show.note(f"wrote {output / 'signer.key'} and {output / 'signer.pem'}")

@@ -13,9 +13,9 @@ from urllib.parse import urlsplit
 
 from mycelium.base import files
 from mycelium.base.home import Home
+from mycelium.client.table import SETTINGS
 
-DEFAULT = "local"  # the engine of who never named one
-KEYS = ("engine", "address", "host", "port", "tls", "gateways")
+KEYS = tuple(setting.name for setting in SETTINGS.values() if setting.again)
 
 
 def fill(home: Path, said: dict[str, Any]) -> dict[str, Any]:
@@ -23,7 +23,7 @@ def fill(home: Path, said: dict[str, Any]) -> dict[str, Any]:
     held: dict[str, Any] = {}
     with contextlib.suppress(OSError, ValueError, TypeError):
         held = dict(json.loads(Home(home).up.read_text()))
-    if said["engine"] and said["engine"] != held.get("engine", DEFAULT):
+    if said["engine"] and said["engine"] != held.get("engine", SETTINGS["engine"].default):
         return said
     return said | {key: held[key] for key in KEYS if key in held and said[key] in ("", None)}
 

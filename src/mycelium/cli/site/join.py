@@ -22,6 +22,7 @@ from mycelium.base.errors import Conflict, Denied, Problem, Refused, Unavailable
 from mycelium.base.home import Home, TlsFiles
 from mycelium.base.limits import DISK_RESERVE_BYTES
 from mycelium.base.version import __version__
+from mycelium.cli.flags import takes_settings
 from mycelium.client import settings, show
 from mycelium.client.site import Client
 
@@ -31,29 +32,26 @@ LEAVE_S = 20.0  # for the last word to the site, which answered just before
 ABSENT_HINT = "on the machine that leads, `myc up --engine ray --address IP` prints what to join"
 
 
+@takes_settings("join")
 def join(
     site: Annotated[str, typer.Argument(metavar="HOST:PORT", help="Where the site listens.")],
     token_file: Annotated[
         str, typer.Option(metavar="FILE", help="The site's tokens/join, or a one-time token; - reads it from stdin.")
     ] = "",
     name: Annotated[str, typer.Option(metavar="TEXT", help="What the node is called. [the host's name]")] = "",
-    address: Annotated[str, typer.Option(metavar="IP", help="Where other nodes reach this one.")] = "",
     label: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="A label that jobs can ask for.")] = None,
-    home: Annotated[str, typer.Option(metavar="DIR", help="Where this node keeps its state.")] = "",
 ) -> None:
     """Make this machine a node of the site. A new machine waits until somebody there approves it.
 
     Ctrl-C drains the node and leaves when its work has ended; a second one stops its work; a third goes at once. The
     machine keeps its place: `myc join` again, and it has the same node and gets its work back.
     """
-    if home:
-        settings.also_told(home=home)
     place = settings.home()
     with _held(place):
         known = Home(place).machine_key.exists()
         token, ca = _token(token_file) if token_file or not known else ("", "")
         tls = _trust(place, ca)
-        member = _Member(_url(site, tls), place, name, address, label or [], tls)
+        member = _Member(_url(site, tls), place, name, settings.get("address") or "", label or [], tls, ca)
         asyncio.run(_stay(member, token))
     show.note("this machine has left the site; `myc join` brings it back")
 
@@ -62,13 +60,23 @@ class _Member:
     """What this machine is, and how it speaks with the head."""
 
     def __init__(
-        self, url: str, home: Path, name: str, address: str, labels: list[str], tls: TlsFiles | None = None
+        self,
+        url: str,
+        home: Path,
+        name: str,
+        address: str,
+        labels: list[str],
+        tls: TlsFiles | None = None,
+        ca: str = "",
     ) -> None:
         from mycelium.agent import probes
         from mycelium.nodes.model import Devices
 
+        keys = (Home(home).machine_key, Home(home).tls.machine_key)
+        self._made = [path for path in keys if not path.exists()]
         self.url, self.key = url, _key(Home(home).machine_key)
         self.tls = tls
+        self.ca = ca  # of the site that is asked: it replaces the one that lies here once that site has let us in
         self.certified = False  # a certificate is asked for once in every life
         self.home = home
         self.name = name or socket.gethostname()
@@ -96,7 +104,7 @@ class _Member:
             given[key] = value
         devices = self.devices
         # A connection of its own for each question: one that a cut cable has swallowed would be waited for too long.
-        client = Client(self.url, self.key, absent_hint=ABSENT_HINT)
+        client = Client(self.url, self.key, absent_hint=ABSENT_HINT, ca=self.ca)
         with contextlib.closing(client):
             answer = client.post(
                 "/machines",
@@ -116,10 +124,23 @@ class _Member:
                     **shown,
                 },
             )
+        if self.tls is not None and self.ca:
+            files.write(self.tls.ca, self.ca + "\n", durable=True)
+            self.ca = ""
         if self.tls is not None and answer["certificate"]:
             files.write(self.tls.machine, answer["certificate"])
             self.certified = True
         return answer
+
+    def forget(self) -> None:
+        """The keys that were made for a site that does not want this machine go again.
+
+        They lie here before it is asked: if it lets the machine in and its answer is lost, they are what it knows.
+        """
+        for path in self._made:
+            path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # only when nothing else lies there
+            (self.home / "tls").rmdir()
 
 
 async def _stay(member: _Member, token: str) -> None:
@@ -167,12 +188,18 @@ async def _stay(member: _Member, token: str) -> None:
 async def _first(member: _Member, token: str) -> dict[str, Any]:
     """The answer to a machine that asks for the first time in this life."""
     try:
-        return await asyncio.to_thread(member.ask, token)
-    except Denied:
-        if token:
-            raise
-    # Its key is one that the site has never let in, or does not want any more.
-    return await asyncio.to_thread(member.ask, _token("")[0])
+        try:
+            return await asyncio.to_thread(member.ask, token)
+        except Denied:
+            if token:
+                raise
+        # Its key is one that the site has never let in, or does not want any more.
+        return await asyncio.to_thread(member.ask, _token("")[0])
+    except Unavailable:  # it may have let us in all the same
+        raise
+    except Problem:
+        member.forget()
+        raise
 
 
 class _News:
@@ -303,8 +330,7 @@ def _trust(home: Path, ca: str) -> TlsFiles | None:
     tls = Home(home).tls
     if ca:
         tls.path.mkdir(mode=0o700, exist_ok=True)
-        files.write(tls.ca, ca + "\n", durable=True)
-    return tls if tls.ca.exists() else None
+    return tls if ca or tls.ca.exists() else None
 
 
 def _url(site: str, tls: TlsFiles | None) -> str:

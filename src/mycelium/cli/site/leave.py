@@ -13,18 +13,17 @@ import typer
 from mycelium.base import lock
 from mycelium.base.errors import Conflict, Denied, Missing, Unavailable
 from mycelium.base.home import Home, NodeFiles
+from mycelium.cli.flags import takes_settings
 from mycelium.client import settings, show
 
 WAIT_S = 3600.0
 
 
+@takes_settings("leave")
 def leave(
     now: Annotated[bool, typer.Option("--now", help="Stop what runs here; it runs again elsewhere.")] = False,
-    home: Annotated[str, typer.Option(metavar="DIR", help="Where this node keeps its state.")] = "",
 ) -> None:
     """Drain this machine's node and leave the site when its work has ended. `myc join` brings it back."""
-    if home:
-        settings.also_told(home=home)
     pid = _joined()
     for _ in range(2 if now else 1):
         try:

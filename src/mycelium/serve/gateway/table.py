@@ -81,14 +81,15 @@ class Machines(Struct, frozen=True):
     secret: str
     passages: Mapping[NodeId, str] = {}
     ca: str = ""
-    upstream_keys: Mapping[str, str] = {}  # by deployment
+    upstream_keys: Mapping[tuple[str, str], str] = {}  # by deployment and upstream
 
 
 def mark(state: Served, machines: Machines) -> tuple[object, ...]:
     """Differs whenever `table_of` does."""
     replicas = tuple(current_attempt(state, replica) for replica in state.inference.replicas.values())
     passages = tuple(machines.passages.items()) if replicas else ()
-    return (state.inference.version, replicas, frozenset(state.accounts.by_token), passages)
+    keys = tuple(machines.upstream_keys.items())
+    return (state.inference.version, replicas, frozenset(state.accounts.by_token), passages, keys)
 
 
 def table_of(state: Served, machines: Machines) -> Table:
@@ -105,7 +106,7 @@ def table_of(state: Served, machines: Machines) -> Table:
             known.changed_ns // 1_000_000_000,
             known.leaving,
             known.serving.upstream_model,
-            machines.upstream_keys.get(name, ""),
+            machines.upstream_keys.get((name, known.serving.upstream), ""),
         )
         for name, known in inference.deployments.items()
     )

@@ -31,7 +31,7 @@ from mycelium.serve.http import invites
 from mycelium.serve.http.auth import TheHead, TheSubject, hash_token
 from mycelium.serve.http.schema import flat
 from mycelium.serve.http.wire import ERRORS, answer, fields, read_document
-from mycelium.serve.tls import Authority
+from mycelium.serve.tls import Authority, check_request
 
 router = APIRouter(tags=["machines"], responses=ERRORS)
 
@@ -114,6 +114,8 @@ async def ask(request: Request, head: TheHead, opened: TheEntrance, machine: The
     )
     _check_versions(asked["versions"] or {}, _versions(opened))
     _check_clock(asked["time_ns"] or 0, head.clock.now_ns())
+    if asked["request"] and opened.authority is not None:  # before the head has taken anything
+        check_request(asked["request"], asked["address"] or "")
     node = of_machine(head.core.site.nodes, machine.key)
     if node is None or node.state is NodeState.LEFT:
         node = await _let_in(head, opened, machine, asked)
