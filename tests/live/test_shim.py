@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from mycelium.agent import pump, record
-from mycelium.agent.launcher import Launcher
+from mycelium.agent.shim import pump, record
+from mycelium.agent.steps.launcher import Launcher
 from mycelium.base.limits import LOG_SEGMENT_BYTES
 from mycelium.base.units import GIB, MIB
 from mycelium.engine import step_files

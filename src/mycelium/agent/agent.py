@@ -23,15 +23,17 @@ from typing import Any
 import msgspec
 
 from mycelium import __version__
-from mycelium.agent import finish, prepare, probes, record, tail
-from mycelium.agent.held import Held, Phase
-from mycelium.agent.launcher import Launcher
+from mycelium.agent import probes
 from mycelium.agent.life import Life
 from mycelium.agent.link import Link
-from mycelium.agent.plan import SYSTEM_PATH
 from mycelium.agent.ports import Ports
 from mycelium.agent.settings import Settings
 from mycelium.agent.share import Share
+from mycelium.agent.shim import record
+from mycelium.agent.shim.plan import SYSTEM_PATH
+from mycelium.agent.steps import finish, prepare, tail
+from mycelium.agent.steps.held import Held, Phase
+from mycelium.agent.steps.launcher import Launcher
 from mycelium.base.errors import Problem, Unavailable
 from mycelium.base.ids import StepId, split_step
 from mycelium.base.limits import BEAT_MS, DISK_RESERVE_BYTES, FOLLOWERS_MAX, STEP_DISK_BYTES

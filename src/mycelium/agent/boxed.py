@@ -17,9 +17,11 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mycelium.agent import prepare, probes, record, shim
-from mycelium.agent.plan import SYSTEM_PATH
-from mycelium.agent.tail import read_at
+from mycelium.agent import probes
+from mycelium.agent.shim import record, shim
+from mycelium.agent.shim.plan import SYSTEM_PATH
+from mycelium.agent.steps import prepare
+from mycelium.agent.steps.tail import read_at
 from mycelium.base.errors import Denied, Exhausted, Unavailable
 from mycelium.base.ids import StepId
 from mycelium.base.limits import CONTAINER_BYTES_MAX, STEP_DISK_BYTES

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from mycelium.agent.plan import environment
+from mycelium.agent.shim.plan import environment
 from mycelium.base.errors import Refused, Unavailable
 from mycelium.pools.ray import offer as pool_offer
 from mycelium.pools.ray.pool import RayPool

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from mycelium.agent import record
+from mycelium.agent.shim import record
 from mycelium.base.errors import Refused, Unavailable
 from mycelium.base.ids import StepId
 from mycelium.engine import step_files

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from mycelium.agent import pump, record
+from mycelium.agent.shim import pump, record
 from mycelium.base.errors import Problem
 from mycelium.base.ids import Digest
 from mycelium.base.limits import LOG_BYTES_MAX, OUTPUT_BYTES_MAX

@@ -3,7 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from mycelium.agent.plan import environment, payload_of
+from mycelium.agent.shim.plan import environment, payload_of
 from mycelium.base.limits import TMP_BYTES_MAX
 from mycelium.base.units import GIB, MIB
 

@@ -24,10 +24,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from mycelium.agent import record
-from mycelium.agent.plan import payload_of
-from mycelium.agent.pump import READ_BYTES, Log
-from mycelium.agent.watch import Watch, sandboxed
+from mycelium.agent.shim import record
+from mycelium.agent.shim.plan import payload_of
+from mycelium.agent.shim.pump import READ_BYTES, Log
+from mycelium.agent.shim.watch import Watch, sandboxed
 from mycelium.engine import step_files
 from mycelium.sandbox import linux, rlimits
 from mycelium.sandbox.cgroup import Group

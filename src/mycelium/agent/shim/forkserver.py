@@ -17,7 +17,7 @@ import socket
 import sys
 import traceback
 
-from mycelium.agent import shim
+from mycelium.agent.shim import shim
 
 MESSAGE_BYTES_MAX = 8192
 

@@ -9,11 +9,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-from mycelium.agent import forkserver
+from mycelium.agent.shim import forkserver
 from mycelium.base.errors import Unavailable
 
 TRIES_MAX, RETRY_S = 5, 0.1
-SOURCES = str(Path(__file__).parents[2])
+SOURCES = str(Path(__file__).parents[3])
 # No site-packages: nothing that is installed there may slow or break the start of every step.
 BOOT = "import sys; sys.path.insert(0, sys.argv[1]); import runpy; runpy.run_module(sys.argv[2], run_name='__main__')"
 
