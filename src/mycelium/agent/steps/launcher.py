@@ -15,8 +15,8 @@ from mycelium.agent.shim import forkserver
 from mycelium.base.errors import Unavailable
 
 TRIES_MAX, RETRY_S = 5, 0.1
-# Nothing that is installed beside msgspec may slow or break the start of every step: no site, no .pth files, and its
-# place comes last, so that nothing there stands before the standard library.
+# Nothing that is installed may slow or break the start of every step but msgspec: no site, no .pth files, and its place
+# comes last, so that nothing there stands before the standard library.
 OURS, MSGSPEC = str(Path(__file__).parents[3]), str(Path(msgspec.__file__).parents[1])
 BOOT = (
     "import runpy, sys; sys.path[:] = [sys.argv[1], *sys.path, sys.argv[2]];"
