@@ -44,7 +44,7 @@ class Machine:
     def step(self, name: str, *, service: bool) -> Path:
         work = self.home / "nodes" / "node-2" / "steps" / name / "work"
         work.mkdir(parents=True)
-        step = Step(StepId(name), ("serve",), Devices(), 0, 0, Sandbox.PROCESS, service=service)
+        step = Step(StepId(name), ("serve",), Devices(), 1000, 0, Sandbox.PROCESS, service=service)
         write_spec(Spec(step), work.parent)
         return work
 

@@ -14,18 +14,21 @@ import os
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from mycelium.base.limits import STEP_DISK_BYTES
 from mycelium.engine import step_files
 from mycelium.engine.orders import Sandbox, Step
 
 SYSTEM_PATH = ("/usr/local/bin", "/usr/bin", "/bin", "/usr/local/sbin", "/usr/sbin", "/sbin")
+SERVICES_SAY_SO = 2  # the wire since which a step says whether it is a service; before, just those had no time limit
 
 
 class Spec(Struct, frozen=True):
     """Paths are the host's."""
 
     step: Step
+    wire: int = 1  # the `WIRE_VERSION` of the agent that wrote it; those of 0.1 did not say
     uid: int | None = None  # whom it runs as; None: our own user
     cores: tuple[int, ...] = ()
     gpus: tuple[int, ...] | None = None  # None: this node has none to give, and hides none
@@ -44,15 +47,17 @@ class Spec(Struct, frozen=True):
         return self.step.sandbox is Sandbox.PROCESS
 
 
+# Made here and not at the first use: it learns the types once, in the process that shims are forked from.
+_specs = msgspec.json.Decoder(Spec)
+
+
 def read(directory: str) -> Spec | None:
     """The spec in a step's directory; None when there is none, or it cannot be read."""
-    found = step_files.read_json(os.path.join(directory, step_files.SPEC))
-    step = found.get("step") if found is not None else None
-    if not isinstance(step, dict):
-        return None
-    # An agent of 0.1 did not write who is a service: with it, just those had no time limit.
-    step.setdefault("service", step.get("time_ms") == 0)
     try:
-        return msgspec.convert(found, Spec)
-    except msgspec.ValidationError:
+        with open(os.path.join(directory, step_files.SPEC), "rb") as file:
+            found = _specs.decode(file.read(step_files.SMALL_FILE_BYTES_MAX))
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
+    if found.wire < SERVICES_SAY_SO and found.step.time_ms == 0:
+        return replace(found, step=replace(found.step, service=True))
+    return found

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from mycelium.base.ids import Digest, StepId
 from mycelium.base.limits import STEP_DISK_BYTES
 from mycelium.engine import spec, step_files
-from mycelium.engine.orders import Sandbox, Step
+from mycelium.engine.orders import WIRE_VERSION, Sandbox, Step
 from mycelium.engine.spec import Spec
 from mycelium.nodes.model import Devices
 
@@ -60,6 +60,7 @@ def read(directory: Path, content: bytes) -> Spec | None:
 def test_a_spec_is_read_as_it_was_written(tmp_path: Path) -> None:
     written = Spec(
         replace(STEP, service=True, env={"A": "b"}, inputs=(("in", Digest("ab" * 32)),), outputs=("*",)),
+        wire=WIRE_VERSION,
         uid=7,
         cores=(1, 2),
         gpus=(),
@@ -82,7 +83,7 @@ def test_a_spec_of_0_1_is_read_whole(tmp_path: Path) -> None:
     said = json.loads(msgspec.json.encode(found))
     assert said["step"] == FROM_0_1["step"] | {"service": True}
     assert {key: value for key, value in FROM_0_1.items() if key not in ("step", "boxed")} == {
-        key: value for key, value in said.items() if key != "step"
+        key: value for key, value in said.items() if key not in ("step", "wire")
     }
     assert found.boxed
 
@@ -93,7 +94,7 @@ def test_a_step_of_0_1_is_a_service_if_it_has_no_time_limit_and_one_of_today_if_
         assert found is not None
         assert found.step.service is service
     for service in (True, False):
-        found = read(tmp_path, msgspec.json.encode(Spec(replace(STEP, time_ms=0, service=service))))
+        found = read(tmp_path, msgspec.json.encode(Spec(replace(STEP, time_ms=0, service=service), WIRE_VERSION)))
         assert found is not None
         assert found.step.service is service
 
@@ -104,7 +105,16 @@ def test_what_an_older_agent_did_not_write_is_what_it_went_without(tmp_path: Pat
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"{", b"[]", b'{"step": 3}', b'{"step": {}}', b'{"step": {"id": "x", "time_ms": 0}}', b"[" * 100_000],
+    [
+        b"",
+        b"{",
+        b"[]",
+        b'{"step": 3}',
+        b'{"step": {}}',
+        b'{"step": {"id": "x", "time_ms": 0}}',
+        b"[" * 100_000,
+        b'{"step": "\xff"}',
+    ],
 )
 def test_what_is_no_spec_is_none(tmp_path: Path, content: bytes) -> None:
     assert read(tmp_path, content) is None

@@ -18,7 +18,7 @@ from mycelium.base.errors import Refused, Unavailable
 from mycelium.base.ids import StepId
 from mycelium.base.limits import STEP_DISK_BYTES
 from mycelium.engine import step_files
-from mycelium.engine.orders import Sandbox, Step
+from mycelium.engine.orders import WIRE_VERSION, Sandbox, Step
 from mycelium.engine.spec import SYSTEM_PATH, Spec
 from mycelium.sandbox.probe import Offer
 from mycelium.store.objects import Objects
@@ -77,6 +77,7 @@ def build_spec(
     path, prefixes = _python()
     return Spec(
         step=step,
+        wire=WIRE_VERSION,
         uid=uid,
         cores=tuple(cores),
         gpus=tuple(gpus) if gpus is not None else None,
