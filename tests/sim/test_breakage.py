@@ -9,16 +9,18 @@ import pytest
 from msgspec.structs import replace
 
 from mycelium.accounts import rules as account_rules
-from mycelium.head import core, replicas
+from mycelium.base.ids import split_step
 from mycelium.head.core import Core
+from mycelium.head.ear import Ear
 from mycelium.inference import plan as inference_plan
+from mycelium.inference import replicas
 from mycelium.jobs import apply as changes
 from mycelium.jobs import rules
 from mycelium.jobs.model import Cause
 from mycelium.log import MemoryLog
 from mycelium.nodes import plan as node_plan
 from mycelium.sim import askers, ending, promises
-from mycelium.sim.run import Outcome, simulate
+from mycelium.sim.run import Outcome, Simulation
 from mycelium.sim.world import World, load
 
 Patch = Callable[[pytest.MonkeyPatch], None]
@@ -26,7 +28,7 @@ Patch = Callable[[pytest.MonkeyPatch], None]
 
 def first_broken(world: World, seeds: int = 40) -> Outcome:
     for seed in range(1, seeds + 1):
-        outcome = simulate(world, seed)
+        outcome = Simulation(world, seed).run()
         if not outcome.ok:
             return outcome
     raise AssertionError(f"{seeds} runs of {world.name} broke nothing")
@@ -41,12 +43,12 @@ def no_fence(patch: pytest.MonkeyPatch) -> None:
         return (found, task) if found and task and rank in task.live_ranks() else None
 
     patch.setattr(rules, "current", any_attempt)
-    patch.setattr(Core, "_current", lambda self, node, step: _unfenced(self, step))
+    patch.setattr(Ear, "_current", lambda self, node, step: _unfenced(self, step))
 
 
-def _unfenced(self: Core, step: Any) -> Any:
-    job, index, attempt, rank = core.split_step(step)
-    found = rules.current(self.site, job, index, attempt, rank)
+def _unfenced(self: Ear, step: Any) -> Any:
+    job, index, attempt, rank = split_step(step)
+    found = rules.current(self.view.state, job, index, attempt, rank)
     return (*found, rank) if found else None
 
 
@@ -174,6 +176,6 @@ def test_a_head_that_crashes_by_a_fault_of_its_own_is_reported(monkeypatch: pyte
         raise KeyError("job-1")
 
     monkeypatch.setattr(Core, "_plan", fails)
-    outcome = simulate(load("calm"), 1)
+    outcome = Simulation(load("calm"), 1).run()
     assert outcome.broken == "the head does not crash"
     assert "KeyError" in outcome.what

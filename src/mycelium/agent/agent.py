@@ -12,7 +12,6 @@ from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 
-from mycelium import __version__
 from mycelium.agent import probes
 from mycelium.agent.life import Life
 from mycelium.agent.link import Link
@@ -22,6 +21,7 @@ from mycelium.agent.steps.held import Held
 from mycelium.agent.steps.steps import Steps
 from mycelium.base.errors import Unavailable
 from mycelium.base.limits import BEAT_MS, FOLLOWERS_MAX
+from mycelium.base.version import __version__
 from mycelium.carry.carried import Carried, forget_other_boots
 from mycelium.engine.orders import (
     WIRE_VERSION,

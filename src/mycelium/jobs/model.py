@@ -8,6 +8,7 @@ Never: reads a clock, opens a file, or knows how a node is reached.
 from __future__ import annotations
 
 from enum import IntEnum, StrEnum
+from typing import Protocol
 
 from msgspec import Struct, field
 
@@ -209,17 +210,6 @@ class Job(Struct, frozen=True):
     def index_at(self, position: int) -> int:
         return self.request.array.indices[position] if self.request.array else 0
 
-    def next_indices(self, count: int) -> list[int]:
-        """The indices of the next tasks to place, oldest first."""
-        chosen = list(self.again[:count])
-        position = self.cursor
-        while len(chosen) < count and position < self.size:
-            index = self.index_at(position)
-            if index not in self.tasks:
-                chosen.append(index)
-            position += 1
-        return chosen
-
     def task_name(self, index: int) -> TaskId:
         return task_id(self.id, index if self.request.array else None)
 
@@ -242,9 +232,9 @@ class Jobs(Struct):
     ended: dict[JobId, int] = field(default_factory=dict)  # when each ended job ended, oldest first
 
 
-class Site(Struct):
-    """The whole state of the control plane: what a snapshot holds and what the log leads to."""
+class Site(Protocol):
+    """What jobs know of the state of a site. Domains above this one have tables beside these."""
 
-    nodes: Nodes = field(default_factory=Nodes)
-    accounts: Accounts = field(default_factory=Accounts)
-    jobs: Jobs = field(default_factory=Jobs)
+    nodes: Nodes
+    accounts: Accounts
+    jobs: Jobs

@@ -25,7 +25,7 @@ class MemoryLog:
     def __init__(self, fail_at: Collection[int] = ()) -> None:
         self.fail_at = set(fail_at)
         self._entries: list[Entry] = []
-        self._about: dict[int, str] = {}
+        self._about: dict[int, Sequence[str]] = {}
         self._pruned = START
         self._snapshots: list[Snapshot] = []
         self._archive: dict[str, ArchivedJob] = {}
@@ -63,7 +63,7 @@ class MemoryLog:
         time_ns: int,
         events: Sequence[tuple[str, bytes]],
         archive: Sequence[ArchivedJob] = (),
-        about: Sequence[str] = (),
+        about: Sequence[Sequence[str]] = (),
     ) -> int:
         entries = chain(self._tail, time_ns, events)
         check_archive(archive)
@@ -74,7 +74,7 @@ class MemoryLog:
             self._refusal = "the disk of the log is full"
             raise Unavailable(self._refusal)
         self._entries += entries
-        self._about.update((entry.seq, subject) for entry, subject in zip(entries, about, strict=False) if subject)
+        self._about.update((entry.seq, subjects) for entry, subjects in zip(entries, about, strict=False) if subjects)
         self._archive.update({row.job: row for row in archive})
         return self.last_seq
 
@@ -110,7 +110,7 @@ class MemoryLog:
         return list(islice(fit, limit))
 
     def about(self, subject: str) -> Iterator[Entry]:
-        return (entry for entry in self._entries if self._about.get(entry.seq) == subject)
+        return (entry for entry in self._entries if subject in self._about.get(entry.seq, ()))
 
     def verify(self, segments: Sequence[Path] = ()) -> Verdict:
         return verdict_on(segments_of(self._dropped, segments), self._pruned, self._tail, self._entries)

@@ -30,6 +30,7 @@ _said = logging.getLogger(__name__)
 PRUNE_EVENTS = 5_000  # dropped in one transaction, so that an append does not wait long
 
 _insert_event = tables.event.insert()
+_insert_concern = tables.concern.insert()
 _insert_job = tables.archive.insert()
 _delete_job = delete(tables.archive).where(tables.archive.c.job == bindparam("old"))
 _move_tail = (
@@ -38,8 +39,11 @@ _move_tail = (
     .values(value=bindparam("after"))
 )
 _events_after = select(*tables.event_columns).where(tables.event.c.seq > bindparam("seq")).order_by(tables.event.c.seq)
-_events_about = (
-    select(*tables.event_columns).where(tables.event.c.about == bindparam("subject")).order_by(tables.event.c.seq)
+_events_about = select(*tables.event_columns).where(tables.event.c.about == bindparam("subject"))
+_events_concerning = (
+    select(*tables.event_columns)
+    .join(tables.concern, tables.concern.c.seq == tables.event.c.seq)
+    .where(tables.concern.c.about == bindparam("subject"))
 )
 _page = _events_after.limit(bindparam("size"))
 _event_at = select(*tables.event_columns).where(tables.event.c.seq == bindparam("seq"))
@@ -81,7 +85,7 @@ class SqlLog:
         time_ns: int,
         events: Sequence[tuple[str, bytes]],
         archive: Sequence[ArchivedJob] = (),
-        about: Sequence[str] = (),
+        about: Sequence[Sequence[str]] = (),
     ) -> int:
         with self._mutex:
             entries = chain(self._tail, time_ns, events)
@@ -90,6 +94,9 @@ class SqlLog:
             with self._append() as connection:
                 if entries:
                     connection.execute(_insert_event, _rows_of(entries, about))
+                    more = _further(entries, about)
+                    if more:
+                        connection.execute(_insert_concern, more)
                     moved = connection.execute(_move_tail, {"before": str(self._tail), "after": str(tail)})
                     if moved.rowcount != 1:
                         raise Unavailable(f"the log {self.name} was written by another process")
@@ -105,8 +112,9 @@ class SqlLog:
 
     def about(self, subject: str) -> Iterator[Entry]:
         with self._reading() as connection:
-            rows = connection.execute(_events_about, {"subject": subject}).all()
-        return iter([Entry(*row) for row in rows])
+            asked = (_events_about, _events_concerning)
+            rows = [row for query in asked for row in connection.execute(query, {"subject": subject})]
+        return iter(sorted((Entry(*row) for row in rows), key=lambda entry: entry.seq))
 
     def verify(self, segments: Sequence[Path] = ()) -> Verdict:
         with self._reading() as connection:
@@ -305,11 +313,18 @@ class SqlLog:
                 if not seqs:
                     return
                 connection.execute(delete(event).where(event.c.seq <= seqs[-1]))
+                connection.execute(delete(tables.concern).where(tables.concern.c.seq <= seqs[-1]))
 
 
-def _rows_of(entries: Sequence[Entry], about: Sequence[str]) -> list[dict[str, object]]:
-    subjects = about or [""] * len(entries)
-    return [tables.event_row(entry, subject) for entry, subject in zip(entries, subjects, strict=True)]
+def _rows_of(entries: Sequence[Entry], about: Sequence[Sequence[str]]) -> list[dict[str, object]]:
+    """The first whom an event concerns stands in its own row: most concern nobody else."""
+    firsts = [subjects[0] if subjects else "" for subjects in about] or [""] * len(entries)
+    return [tables.event_row(entry, first) for entry, first in zip(entries, firsts, strict=True)]
+
+
+def _further(entries: Sequence[Entry], about: Sequence[Sequence[str]]) -> list[dict[str, object]]:
+    pairs = zip(entries, about, strict=False)
+    return [{"about": one, "seq": entry.seq} for entry, subjects in pairs for one in subjects[1:]]
 
 
 def _archive(connection: Connection, rows: Sequence[ArchivedJob]) -> None:

@@ -17,20 +17,22 @@ from pathlib import Path
 import msgspec
 import uvicorn
 
-import mycelium
 from mycelium.accounts.model import Role
 from mycelium.accounts.rules import AddAccount
 from mycelium.base.clock import Clock
 from mycelium.base.errors import Conflict, Refused, Unavailable
 from mycelium.base.limits import DISK_RESERVE_BYTES
+from mycelium.base.subject import SITE
 from mycelium.base.units import S_NS, format_size
+from mycelium.base.version import __version__
 from mycelium.engine.seam import Engine
-from mycelium.head.commands import StopAll, Tick
-from mycelium.head.core import Core, Settings
+from mycelium.head.core import Core, Settings, Tick
 from mycelium.head.loop import Head
 from mycelium.head.settings import SiteSettings, unusable_home
 from mycelium.head.sweep import sweep_for_ever
 from mycelium.head.views import time_view
+from mycelium.jobs.commands import StopAll
+from mycelium.jobs.domain import Retention
 from mycelium.log import Log, open_log
 from mycelium.nodes.plan import Patience
 from mycelium.serve.engines import make_authority, make_engine, open_entrance
@@ -75,8 +77,7 @@ def run(settings: SiteSettings, ready: Callable[[str], None] = lambda url: None)
 
 async def _serve(settings: SiteSettings, home: Path, log: Log, ready: Callable[[str], None]) -> None:
     clock = Clock(not_before_ns=log.last_time_ns)
-    patience = Patience(int(settings.node_suspect_s * S_NS), int(settings.node_lost_s * S_NS))
-    core = _restored(log, clock, Settings(patience, settings.retain_ended_s * S_NS, grace_ms=settings.grace_ms))
+    core = _restored(log, clock, _settings(settings))
     objects = DirectoryObjects(home / "objects")
     authority = make_authority(settings, home)
     engine = make_engine(settings, home, core.site.nodes, authority)
@@ -91,7 +92,7 @@ async def _serve(settings: SiteSettings, home: Path, log: Log, ready: Callable[[
 
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, down, "a signal", settings.grace_ms)
-    about = {"site": settings.name, "version": mycelium.__version__, "url": url, "started": time_view(clock.now_ns())}
+    about = {"site": settings.name, "version": __version__, "url": url, "started": time_view(clock.now_ns())}
     app = build_app(head, objects, about, down, access(home))
     app.state.checks.authority = home / "ca"
     tls = authority.for_uvicorn(settings.host) if authority else {}
@@ -104,7 +105,7 @@ async def _serve(settings: SiteSettings, home: Path, log: Log, ready: Callable[[
     try:
         await _make_admin(head, home)
         await server.listens.wait()
-        _write_site_file(home, SiteFile(url, os.getpid(), mycelium.__version__))
+        _write_site_file(home, SiteFile(url, os.getpid(), __version__))
         ready(url)
         await asyncio.wait([goes_down, head.failed, serving], return_when=asyncio.FIRST_COMPLETED)
         if goes_down.done():
@@ -124,6 +125,11 @@ async def _serve(settings: SiteSettings, home: Path, log: Log, ready: Callable[[
         head.failed.result()
 
 
+def _settings(chosen: SiteSettings) -> Settings:
+    patience = Patience(int(chosen.node_suspect_s * S_NS), int(chosen.node_lost_s * S_NS))
+    return Settings((patience, Retention(chosen.retain_ended_s * S_NS)), grace_ms=chosen.grace_ms)
+
+
 def _restored(log: Log, clock: Clock, settings: Settings) -> Core:
     """The core as the log left it. What is restored lives long: the collector need not walk it, now or later."""
     gc.disable()
@@ -136,12 +142,12 @@ def _restored(log: Log, clock: Clock, settings: Settings) -> Core:
 
 async def _wind_down(head: Head, engine: Engine, by: str, grace_ms: int) -> None:
     """Stop what runs, let its end be reported and committed, then stop the machines."""
-    await head.ask(StopAll(by))
+    await head.ask(StopAll(by), SITE)
     loop = asyncio.get_running_loop()
     deadline = loop.time() + grace_ms / 1000 + STOP_MARGIN_S
-    while head.core.index.leases and loop.time() < deadline:
+    while head.core.house.busy(head.core.view) and loop.time() < deadline:
         await asyncio.sleep(0.02)
-        await head.ask(Tick())
+        await head.ask(Tick(), SITE)
     await head.stop()
     await engine.stop(stop_steps=True, grace_ms=grace_ms)
 
@@ -222,7 +228,7 @@ async def _make_admin(head: Head, home: Path) -> None:
     path = home / "tokens" / "admin"
     path.parent.mkdir(mode=0o700, exist_ok=True)
     _write_private(path, token + "\n")  # before it is valid: a crash between the two leaves a token that is made anew
-    await head.ask(AddAccount("admin", Role.ADMIN, hash_token(token), "site"))
+    await head.ask(AddAccount("admin", Role.ADMIN, hash_token(token), SITE.name), SITE)
 
 
 def _write_private(path: Path, text: str) -> None:

@@ -7,12 +7,10 @@ run and from what callers were told. It shares no code with the rules that it ju
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mycelium.base.ids import JobId, NodeId, StepId, TaskId, step_id, task_id
 from mycelium.base.limits import EVICTIONS_PER_MINUTE
-from mycelium.engine.orders import Step
-from mycelium.head.codec import Event
 from mycelium.inference.events import (
     DeploymentSet,
     ReplicaDraining,
@@ -40,11 +38,9 @@ from mycelium.nodes.events import (
     NodeReturned,
     NodeSuspected,
 )
+from mycelium.nodes.model import Devices
 from mycelium.sim.timeline import S_NS
 from mycelium.sim.trace import Say, Violation
-
-if TYPE_CHECKING:
-    from mycelium.sim.machine import Machine
 
 LOST = "nothing accepted is lost"
 TWICE = "nothing is submitted twice"
@@ -117,10 +113,10 @@ class Promises:
 
     # What machines do.
 
-    def process_began(self, machine: Machine, step: Step) -> None:
-        if not machine.devices.covers(machine.busy):
-            what = f"{machine.node} has {machine.devices} and runs {machine.busy}: {', '.join(machine.running)}"
-            raise Violation(CAPACITY, what, (machine.node, *machine.running))
+    def process_began(self, node: NodeId, has: Devices, busy: Devices, running: list[StepId]) -> None:
+        if not has.covers(busy):
+            what = f"{node} has {has} and runs {busy}: {', '.join(running)}"
+            raise Violation(CAPACITY, what, (node, *running))
         self.counts["steps"] = self.counts.get("steps", 0) + 1
 
     def produced(self, step: StepId, outputs: str | None) -> None:
@@ -138,7 +134,7 @@ class Promises:
 
     # What becomes durable.
 
-    def committed(self, events: list[Event], at_ns: int) -> None:
+    def committed(self, events: list[Any], at_ns: int) -> None:
         for event in events:
             kind = type(event).__name__
             self.counts[kind] = self.counts.get(kind, 0) + 1
