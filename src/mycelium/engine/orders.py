@@ -14,7 +14,7 @@ from mycelium.base.ids import Digest, NodeId, StepId
 from mycelium.jobs.model import Ended, Reason, Sandbox
 from mycelium.nodes.model import Devices
 
-WIRE_VERSION = 1
+WIRE_VERSION = 2  # 2: steps say whether they are services, and commands may begin with a name (see `agent.shim.names`)
 
 __all__ = ["Ended", "Reason", "Sandbox"]  # what a step may be and how it ends is said by jobs; agents read it here
 
@@ -31,6 +31,7 @@ class Step(Struct, frozen=True):
     time_ms: int
     grace_ms: int
     sandbox: Sandbox
+    service: bool = False  # runs until it is stopped, and serves at a socket in its directory
     net: bool = False
     env: dict[str, str] = field(default_factory=dict)
     workdir: Digest | None = None  # a tree object to begin with; None: an empty directory

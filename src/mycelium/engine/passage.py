@@ -25,7 +25,7 @@ from mycelium.base.home import Home
 from mycelium.base.ids import NodeId, StepId, is_node, split_step
 from mycelium.base.limits import PASSAGES_MAX
 from mycelium.carry.wire import Site
-from mycelium.engine import step_files
+from mycelium.engine import spec, step_files
 from mycelium.engine.unix import Pair, cut, open_unix
 from mycelium.inference.launch import SOCKET
 
@@ -160,8 +160,8 @@ class Passage:
             raise Refused("this is not the name of a node")
         split_step(wish.step)
         directory = Home(self._home).node(wish.node).step(wish.step)
-        spec = step_files.read_json(str(directory / step_files.SPEC)) or {}
-        if spec.get("step", {}).get("time_ms") != 0:  # every job but a service has a time limit
+        found = spec.read(str(directory))
+        if found is None or not found.step.service:
             raise Refused(f"{wish.step} is no service of this machine")
         return directory / step_files.WORK / SOCKET
 
