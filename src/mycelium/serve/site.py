@@ -17,7 +17,6 @@ from pathlib import Path
 import msgspec
 import uvicorn
 
-import mycelium
 from mycelium.accounts.model import Role
 from mycelium.accounts.rules import AddAccount
 from mycelium.base.clock import Clock
@@ -25,6 +24,7 @@ from mycelium.base.errors import Conflict, Refused, Unavailable
 from mycelium.base.limits import DISK_RESERVE_BYTES
 from mycelium.base.subject import SITE
 from mycelium.base.units import S_NS, format_size
+from mycelium.base.version import __version__
 from mycelium.engine.seam import Engine
 from mycelium.head.core import Core, Settings, Tick
 from mycelium.head.loop import Head
@@ -97,7 +97,7 @@ async def _serve(
 
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, down, "a signal", settings.grace_ms)
-    about = {"site": settings.name, "version": mycelium.__version__, "url": url, "started": time_view(clock.now_ns())}
+    about = {"site": settings.name, "version": __version__, "url": url, "started": time_view(clock.now_ns())}
     upstreams = {name: known.serving.upstream for name, known in core.site.inference.deployments.items()}
     app = build_app(head, objects, about, down, access(home, upstreams))
     app.state.checks.authority = home / "ca"
@@ -111,7 +111,7 @@ async def _serve(
     try:
         await _make_admin(head, home)
         await server.listens.wait()
-        _write_site_file(home, SiteFile(url, os.getpid(), mycelium.__version__))
+        _write_site_file(home, SiteFile(url, os.getpid(), __version__))
         ready(url)
         await asyncio.wait([goes_down, head.failed, serving], return_when=asyncio.FIRST_COMPLETED)
         if goes_down.done():
