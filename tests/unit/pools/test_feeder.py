@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import itertools
 from typing import Any
 
 import pytest
@@ -75,7 +76,7 @@ def test_batches_of_cheap_calls_grow_and_those_of_dear_ones_stay_single() -> Non
     sizes = [work.calls for work in cheap.seats[0].sent]
     assert sizes[0] == 1
     assert max(sizes) > 1_000
-    assert all(size <= before * GROWTH for before, size in zip(sizes, sizes[1:], strict=False) if size > before)
+    assert all(size <= before * GROWTH for before, size in itertools.pairwise(sizes) if size > before)
     dear = World(1, call_ns=2 * BATCH_NS)
     assert dear.result(triples.module, numbers(20)) == tripled(20)
     assert {work.calls for work in dear.seats[0].sent} == {1}
