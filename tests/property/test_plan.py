@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 
 from mycelium.base.ids import number_of
 from mycelium.base.units import MS_NS
+from mycelium.head.domains import mounted
 from mycelium.jobs.fit import Fit
 from mycelium.jobs.forecast import Sure
 from mycelium.jobs.index import Index
-from mycelium.jobs.model import Job, Priority, Sandbox, Site
+from mycelium.jobs.model import Job, Priority, Sandbox
 from mycelium.jobs.plan import Pass, Place, plan
 from mycelium.jobs.queue import shape_of
 from mycelium.jobs.why import reason, say, why
@@ -145,7 +146,7 @@ def test_the_same_state_gives_the_same_plan_however_it_came_about(play: Play):
     before = repr((play.site, play.queue._facts()))
     places = play.plan()
     assert plan(play.site, Index.of(play.site).queue, play.now_ns) == places == play.plan()
-    site = Site(play.site.nodes, play.site.accounts, play.site.jobs)
+    site = mounted().State(play.site.nodes, play.site.accounts, jobs=play.site.jobs)
     site.nodes.by_id = dict(reversed(site.nodes.by_id.items()))
     site.jobs.by_id = dict(sorted(site.jobs.by_id.items()))
     site.accounts.by_id = dict(reversed(site.accounts.by_id.items()))
@@ -193,7 +194,7 @@ def test_no_lower_class_takes_what_a_higher_class_could_have_started_with(play: 
     for priority in Priority:
         above = [place for place in places if play.job(place.job).request.priority >= priority]
         alone = Play()
-        alone.site, alone.now_ns = Site(play.site.nodes, play.site.accounts), play.now_ns
+        alone.site, alone.now_ns = mounted().State(play.site.nodes, play.site.accounts), play.now_ns
         alone.site.jobs.next_number = play.site.jobs.next_number
         alone.site.jobs.by_id = {
             name: job

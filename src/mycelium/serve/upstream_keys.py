@@ -14,8 +14,9 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
+from mycelium.base import files
 from mycelium.base.errors import Refused
-from mycelium.serve.tls import write_private
+from mycelium.base.home import Home
 
 LENGTH_MAX = 1024
 
@@ -41,7 +42,7 @@ class UpstreamKeys:
     """
 
     def __init__(self, home: Path, upstreams: Mapping[str, str]) -> None:
-        self._path = home / "tokens" / "upstreams"
+        self._path = Home(home).upstream_keys
         self._kept: dict[str, Kept] = {}
         self._lock = asyncio.Lock()
         self._followers: set[asyncio.Event] = set()
@@ -84,4 +85,4 @@ class UpstreamKeys:
             self._followers.discard(changed)
 
     def _write(self, kept: Mapping[str, Kept]) -> None:
-        write_private(self._path, msgspec.json.encode(kept).decode())
+        files.write(self._path, msgspec.json.encode(kept), durable=True)

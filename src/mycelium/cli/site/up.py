@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from mycelium.base import files
 from mycelium.base.appended import appended
 from mycelium.base.errors import KINDS, Conflict, Problem, Unavailable
+from mycelium.base.home import Home
 from mycelium.cli.flags import takes_settings
 from mycelium.cli.options import Json
 from mycelium.cli.site import before
@@ -25,7 +27,6 @@ if TYPE_CHECKING:
     from mycelium.head.settings import SiteSettings
 
 READY_S = 30.0
-NODES_FILE = "nodes.count"
 MANY_READY_S = 120.0  # of an engine for many machines, on a busy one
 
 
@@ -53,7 +54,7 @@ def up(
     chosen = _site_settings(wanted)
 
     def ready(url: str) -> None:
-        (chosen.home / NODES_FILE).write_text(f"{chosen.nodes}\n")
+        files.write(Home(chosen.home).nodes_count, f"{chosen.nodes}\n", durable=True)
         before.keep(chosen.home, wanted, url)
         _say_ready(url, wanted, begun, detached=False, json=json)
 
@@ -64,7 +65,7 @@ def up(
 def _nodes_before() -> int:
     """As many nodes as the site had when it ran last: so that it is taken up where it was."""
     with contextlib.suppress(OSError, ValueError):
-        return max(1, int((settings.home() / NODES_FILE).read_text()))
+        return max(1, int(Home(settings.home()).nodes_count.read_text()))
     return 1
 
 
@@ -111,7 +112,7 @@ def _start_behind(wanted: dict[str, Any], *, json: bool) -> None:
         from mycelium.head.settings import unusable_home
 
         raise unusable_home(home, error) from None
-    path = home / "head.log"
+    path = Home(home).head_log
     said = {key: value for key, value in (wanted | {"home": home}).items() if value is not None}
     words = [word for key, value in said.items() for word in SETTINGS[key].words(value)]
     with appended(path) as output:
@@ -173,7 +174,7 @@ def _say_ready(url: str, wanted: dict[str, Any], begun: float, *, detached: bool
     show.facts((("  home", home), ("  token", settings.token_path()), ("  API", f"{url}/docs")))
     if wanted["engine"] not in (None, "local"):
         show.say(f"  join    myc join {url.partition('//')[2]} --token-file FILE")
-        show.say(f"          on other machines, where FILE is a copy of {home / 'tokens' / 'join'}")
+        show.say(f"          on other machines, where FILE is a copy of {Home(home).join_token}")
     cores = len(os.sched_getaffinity(0))
     if nodes > cores:
         said = f"{nodes} virtual nodes offer {nodes} cpus together; this machine has {cores}, so steps share them"

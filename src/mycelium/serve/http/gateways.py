@@ -50,7 +50,7 @@ def _machines(app: State) -> Machines:
     keys = app.gateway.upstream_keys.shown()
     if opened is None:
         return Machines(app.gateway.home, app.gateway.token, upstream_keys=keys)
-    ca = str(opened.authority.ca_path) if opened.authority else ""
+    ca = str(opened.authority.files.ca) if opened.authority else ""
     return Machines(app.gateway.home, app.gateway.token, opened.passages, ca, keys)
 
 
