@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import logging
 import os
 import socket
 import subprocess
@@ -15,6 +16,7 @@ from mycelium.base.appended import appended
 from mycelium.base.errors import Unavailable
 from mycelium.carry.wire import Site
 
+log = logging.getLogger(__name__)
 RETRY_S = 0.5
 WAITING_CONNECTIONS = 128
 
@@ -61,7 +63,12 @@ class PorterKeeper:
             file.write(key)
         try:
             while True:
-                self._child = await asyncio.to_thread(self._start, path)
+                try:
+                    self._child = await asyncio.to_thread(self._start, path)
+                except OSError as error:  # no room for its log, or for another process: it may pass
+                    log.warning("the porter does not start: %s", error)
+                    await asyncio.sleep(RETRY_S)
+                    continue
                 await asyncio.to_thread(self._child.wait)
                 await asyncio.sleep(RETRY_S)
         finally:

@@ -14,7 +14,7 @@ from mycelium.base.ids import Digest, NodeId, StepId
 from mycelium.jobs.model import Ended, Reason, Sandbox
 from mycelium.nodes.model import Devices
 
-WIRE_VERSION = 1
+WIRE_VERSION = 2
 
 __all__ = ["Ended", "Reason", "Sandbox"]  # what a step may be and how it ends is said by jobs; agents read it here
 

@@ -5,7 +5,6 @@ A rank that is lost loses only its batches; they are run elsewhere. Never: waits
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import pickle
 import queue
@@ -16,12 +15,11 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from mycelium.base.errors import Denied
-from mycelium.base.limits import GANG_DIALS_MAX
 from mycelium.polymer.kernel import Kernel
 from mycelium.polymer.runtime.pool import Given, Lost, Outcome, Raised, Shared, Source, Work
 from mycelium.polymer.shipping import dumps
-from mycelium.pools.gang.line import Line, answer
+from mycelium.pools.gang.door import Door
+from mycelium.pools.gang.line import POOL, Line
 from mycelium.pools.local.pool import LocalPool
 
 AHEAD = 2  # batches that a rank holds for each of its workers: one runs, one is there when it ends
@@ -66,9 +64,8 @@ class GangPool(LocalPool):
     def __init__(self, workers: int) -> None:
         super().__init__(workers)
         self.ranks: list[Rank] = []
-        self.listener: socket.socket | None = None
+        self.door: Door | None = None
         self.asking = False
-        self.dials = threading.BoundedSemaphore(GANG_DIALS_MAX)
 
     @property
     def slots(self) -> int:
@@ -85,25 +82,11 @@ class GangPool(LocalPool):
         if listener is None:
             sys.stderr.write(f"port {port} cannot be had: rank 0 works alone\n")
             return
-        self.listener = listener
-        while not self.closing:
-            try:
-                sock, _ = listener.accept()
-            except OSError:  # closed with the pool
-                return
-            if not self.dials.acquire(blocking=False):
-                sock.close()
-                continue
-            threading.Thread(target=self._meet, args=(sock, secret), name="rank", daemon=True).start()
+        self.door = Door(listener, secret, POOL, self._meet)
+        if self.closing:  # meanwhile, by who did not see the door yet
+            self.door.close()
 
-    def _meet(self, sock: socket.socket, secret: str) -> None:
-        try:
-            line = answer(sock, secret)
-        except (Denied, OSError, EOFError):
-            sock.close()
-            return
-        finally:
-            self.dials.release()
+    def _meet(self, line: Line) -> None:
         try:
             name, slots = line.receive()
         except (OSError, EOFError):
@@ -233,10 +216,8 @@ class GangPool(LocalPool):
 
     def close(self) -> None:
         super().close()
-        if self.listener is not None:
-            with contextlib.suppress(OSError):
-                self.listener.shutdown(socket.SHUT_RDWR)
-            self.listener.close()
+        if self.door is not None:
+            self.door.close()
         for rank in list(self.ranks):
             rank.close()
 
