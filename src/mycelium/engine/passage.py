@@ -236,9 +236,9 @@ async def pass_through(gate: Gate, limit: int) -> Pair:
         steps = handshake.knock(gate.key.encode(), PURPOSE, os.urandom(handshake.FRESH_BYTES), wish)
         await meet_streams(*pair, steps)
         said = await pair[0].readuntil(b"\n")
-    except (Problem, asyncio.IncompleteReadError, asyncio.LimitOverrunError) as error:
+    except (Problem, OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError) as error:
         cut(pair)
-        why = f": {error}" if isinstance(error, Problem) else ""
+        why = f": {error}" if isinstance(error, Problem | OSError) else ""
         raise OSError(f"the machine of the replica did not let us through{why}") from None
     except BaseException:
         cut(pair)
