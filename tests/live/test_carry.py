@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from mycelium.base import handshake
+from mycelium.base import framing, handshake
 from mycelium.base.errors import Missing, Unavailable
 from mycelium.base.ids import Digest
 from mycelium.carry import wire
@@ -173,16 +173,16 @@ def test_who_has_not_the_key_gets_nothing(machine: Callable[[str], Machine]) -> 
     with wire.connect(way.head, way) as line:  # one who does not look at what the porter shows
         steps = handshake.knock(b"wrong", wire.PURPOSE, os.urandom(handshake.FRESH_BYTES))
         line.sendall(next(steps))
-        wire.read_exactly(line, handshake.FRESH_BYTES + handshake.PROOF_BYTES)
+        framing.exactly(line, handshake.FRESH_BYTES + handshake.PROOF_BYTES)
         line.sendall(bytes(handshake.PROOF_BYTES))
         with contextlib.suppress(ConnectionError):  # it is closed already
             wire.write(line, wire.Want([(digest, 0)]))
         with pytest.raises(ConnectionError):
-            wire.read_exactly(line, 1)
+            framing.exactly(line, 1)
     with wire.connect(way.head, way) as line:  # one who does not even begin a handshake
         wire.write(line, wire.Want([(digest, 0)]))
         with pytest.raises(ConnectionError):
-            wire.read_exactly(line, 1)
+            framing.exactly(line, 1)
 
 
 def test_a_porter_of_another_site_is_asked_for_nothing(machine: Callable[[str], Machine]) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from mycelium.base import handshake
+from mycelium.base import framing, handshake
 from mycelium.base.errors import Denied, Problem
 from mycelium.base.limits import HANDSHAKE_ASKED_BYTES_MAX, STRANGERS_MAX
 from mycelium.base.meeting import meet
@@ -230,7 +230,7 @@ def test_strangers_cost_a_porter_no_memory_and_keep_nobody_out(machine: Callable
     assert head.keeper._child is not None
     porter = psutil.Process(head.keeper._child.pid)
     before_bytes = porter.memory_info().rss
-    frame = wire.LENGTH.pack(16 * MIB) + bytes(16 * MIB)
+    frame = framing.pack(bytes(16 * MIB))
     come = strangers(head.keeper.address, frame) + strangers(head.keeper.address, b"myc")
     grown_bytes = porter.memory_info().rss - before_bytes
     assert carried.read(digest) == b"still here"

@@ -59,6 +59,7 @@ DISK_RESERVE_BYTES = 256 * MIB  # a node starts nothing, and the head accepts no
 
 # Head, engine and log.
 FRAME_BYTES_MAX = 16 * MIB  # one message between head and agent
+BRIDGE_BYTES_MAX = 17 * MIB  # the same on its way through Ray: with what says whose it is
 INBOX_COMMANDS_MAX = 10_000  # commands waiting for the head; more are answered `exhausted`
 BATCH_COMMANDS_MAX = 1_000  # commands in one transaction of the log
 HANDSHAKE_S = 5.0  # for two machines to show each other that they know a key; a stranger is not listened to for longer

@@ -1,4 +1,4 @@
-"""What porters are asked and what they answer: a four-byte length and MessagePack, then plain bytes.
+"""What porters are asked and what they answer: MessagePack in frames, then plain bytes.
 
 A connection begins with a handshake, in which each end shows that it has the site's key. After `Want`, the porter
 sends for each object eight bytes (how many follow, or -1 when it is not here) and the bytes. After `Take`, the asker
@@ -19,13 +19,11 @@ from typing import TypeVar
 import msgspec
 from msgspec import Struct
 
-from mycelium.base import handshake
+from mycelium.base import files, framing, handshake
 from mycelium.base.errors import Problem, Refused, Unavailable
 from mycelium.base.ids import Digest
-from mycelium.base.limits import FRAME_BYTES_MAX
 from mycelium.base.meeting import meet
 
-LENGTH = struct.Struct("!I")
 SIZE = struct.Struct("!q")
 CONNECT_S = 5.0
 SILENCE_S = 20.0  # no byte for this long: the other end is gone
@@ -124,33 +122,13 @@ def let_in(line: socket.socket, key: str) -> None:
 
 
 def write(to: socket.socket, message: object) -> None:
-    body = _encoder.encode(message)
-    to.sendall(LENGTH.pack(len(body)) + body)
-
-
-def read_exactly(of: socket.socket, size_bytes: int) -> bytes:
-    """Errors: `ConnectionError` when the other end closes before."""
-    data = bytearray(size_bytes)
-    view, got = memoryview(data), 0
-    while got < size_bytes:
-        more = of.recv_into(view[got:])
-        if not more:
-            raise ConnectionError("closed in the middle")
-        got += more
-    return bytes(data)
-
-
-def read_frame(of: socket.socket) -> bytes:
-    (size_bytes,) = LENGTH.unpack(read_exactly(of, LENGTH.size))
-    if size_bytes > FRAME_BYTES_MAX:
-        raise Refused(f"frame of {size_bytes} bytes; at most {FRAME_BYTES_MAX} are read")
-    return read_exactly(of, size_bytes)
+    to.sendall(framing.pack(_encoder.encode(message)))
 
 
 def read_question(of: socket.socket) -> Question:
     """Errors: `Refused` for what is no question."""
     try:
-        return _questions.decode(read_frame(of))
+        return _questions.decode(framing.receive(of))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Refused(f"question cannot be read: {error}") from None
 
@@ -168,7 +146,7 @@ def ask_many(of: socket.socket, question: Question) -> list[list[str]]:
 def _answer(decoder: msgspec.msgpack.Decoder[T], of: socket.socket) -> T:
     """Errors: `Refused` for what is no answer."""
     try:
-        return decoder.decode(read_frame(of))
+        return decoder.decode(framing.receive(of))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Refused(f"answer cannot be read: {error}") from None
 
@@ -181,10 +159,7 @@ def keep_way(path: Path, way: Way) -> None:
             return
     except OSError:
         pass
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-        file.write(body)
-    fresh.replace(path)
+    files.write(path, body)
 
 
 def read_way(path: Path) -> Way:

@@ -25,7 +25,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
+from mycelium.base import files
 from mycelium.base.errors import Fault, Refused, Unavailable, Unknown, refuse
+from mycelium.base.home import Home
 from mycelium.base.limits import DISK_RESERVE_BYTES
 from mycelium.base.units import format_size
 from mycelium.client.lines import line_of
@@ -169,7 +171,7 @@ def was_running() -> bool:
 def _site_file() -> dict[str, Any]:
     """Left behind by a site that was killed: then its process is gone."""
     try:
-        found = json.loads((home() / "site.json").read_text())
+        found = json.loads(Home(home()).site.read_text())
         return found if {"url", "pid"} <= set(found) else {}
     except (OSError, ValueError, TypeError):
         return {}
@@ -197,7 +199,7 @@ def local_url() -> str:
 def _last_word() -> str:
     """What the head said of its end (serve/last_word.py), if it could."""
     try:
-        said = (home() / "last-word").read_text(errors="replace").strip()
+        said = Home(home()).last_word.read_text(errors="replace").strip()
     except OSError:
         said = ""
     return f"it ended because {said}" if said else "it ended without a word"
@@ -227,7 +229,7 @@ def local_token(url: str) -> str:
 
 
 def token_path() -> Path:
-    return home() / "tokens" / "admin"
+    return Home(home()).admin_token
 
 
 # What `myc login` keeps.
@@ -253,7 +255,4 @@ def keep_login(url: str, token: str) -> None:
     logins = read_logins()
     document = {"current": url, "sites": {**logins.get("sites", {}), url: token}}
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    fresh = path.with_suffix(f".{os.getpid()}")
-    with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        json.dump(document, file, indent=1)
-    fresh.replace(path)
+    files.write(path, json.dumps(document, indent=1), durable=True)

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode, urlsplit
 
 from mycelium.base.errors import KINDS, Problem, Refused, Unavailable, Unknown
+from mycelium.base.home import Home
 from mycelium.client import settings
 
 CONNECT_S = 10.0
@@ -233,7 +234,7 @@ def trusted() -> Any:
     import ssl
 
     context = ssl.create_default_context()
-    ca = settings.home() / "tls" / "ca.pem"
+    ca = Home(settings.home()).tls.ca
     if ca.exists():
         context.load_verify_locations(ca)
     return context

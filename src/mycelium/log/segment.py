@@ -10,14 +10,13 @@ Never: overwrites a file, or leaves half of one.
 from __future__ import annotations
 
 import base64
-import os
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 from msgspec import Struct
 
+from mycelium.base import files
 from mycelium.base.errors import Conflict, Missing, Refused, Unavailable
 from mycelium.base.limits import EVENT_BYTES_MAX
 from mycelium.log.entry import Entry, Mark, Torn, follow
@@ -56,24 +55,15 @@ def write_segment(path: Path, after: Mark, last: Mark, entries: Iterable[Entry])
     """Write the events after one mark up to another; how many there were."""
     if path.exists():
         raise Conflict(f"{path} is already there", hint="name a new file; exported events are never overwritten")
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     count = 0
     try:
-        with open(part, "xb") as file:
-            os.fchmod(file.fileno(), 0o600)
+        with files.whole(path, durable=True, once=True) as file:
             file.write(_encode(_Head(FORMAT, _place(after), _place(last))) + b"\n")
             for entry in follow(entries, after):
                 file.write(_encode(_to_line(entry)) + b"\n")
                 count += 1
-            file.flush()
-            os.fsync(file.fileno())
-        os.link(part, path)  # unlike rename, refuses a file that has appeared meanwhile
-        sync_folder(path.parent)
     except OSError as error:
         raise Unavailable(f"cannot write {path}: {(error.strerror or str(error)).lower()}") from None
-    finally:
-        with suppress(OSError):
-            part.unlink()
     return count
 
 
@@ -102,15 +92,6 @@ def check_segment(path: Path, after: Mark, last: Mark) -> None:
         pass
     if (begins.hash, ends.hash) != (after.hash, last.hash):
         raise Refused(f"{path} does not hold events {after.seq + 1} to {last.seq} of this log")
-
-
-def sync_folder(folder: Path) -> None:
-    """Make a new name in a directory survive a power cut."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _checked(path: Path, after: Mark, last: Mark) -> Iterator[Entry]:

@@ -6,14 +6,16 @@ from pathlib import Path
 
 from fastapi import FastAPI
 
+from mycelium.base import files
 from mycelium.base.errors import Refused
+from mycelium.base.home import Home
 from mycelium.engine.local.engine import LocalEngine
 from mycelium.engine.seam import Engine
 from mycelium.head.settings import SiteSettings
 from mycelium.nodes.model import Nodes
 from mycelium.serve.http.invites import new_site_token
 from mycelium.serve.http.machines import Opened
-from mycelium.serve.tls import Authority, write_private
+from mycelium.serve.tls import Authority
 
 ENGINES = ("local", "ray")
 
@@ -38,7 +40,7 @@ def make_engine(settings: SiteSettings, home: Path, nodes: Nodes, authority: Aut
 
         tls = None
         if authority is not None:
-            tls = Tls(authority.ca_path, *authority.own(settings.address))
+            tls = Tls(authority.files.ca, *authority.own(settings.address))
 
         return RayEngine(home, settings.nodes, address=settings.address, tls=tls)
     except ImportError:
@@ -46,7 +48,7 @@ def make_engine(settings: SiteSettings, home: Path, nodes: Nodes, authority: Aut
 
 
 def make_authority(settings: SiteSettings, home: Path) -> Authority | None:
-    return Authority(home / "tls") if settings.tls else None
+    return Authority(Home(home).tls) if settings.tls else None
 
 
 def open_entrance(app: FastAPI, engine: Engine, home: Path, authority: Authority | None) -> None:
@@ -56,8 +58,8 @@ def open_entrance(app: FastAPI, engine: Engine, home: Path, authority: Authority
     """
     if isinstance(engine, LocalEngine):
         return
-    path = home / "tokens" / "join"
+    path = Home(home).join_token
     path.parent.mkdir(mode=0o700, exist_ok=True)
     token = path.read_text().split()[0] if path.exists() else new_site_token()
-    write_private(path, token + "\n" + (authority.pem if authority else ""))
+    files.write(path, token + "\n" + (authority.pem if authority else ""), durable=True)
     app.state.opened = Opened(engine, token, authority)  # type: ignore[arg-type]

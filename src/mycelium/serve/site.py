@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import fcntl
 import gc
 import os
 import shutil
@@ -20,8 +19,10 @@ import uvicorn
 import mycelium
 from mycelium.accounts.model import Role
 from mycelium.accounts.rules import AddAccount
+from mycelium.base import files, lock
 from mycelium.base.clock import Clock
 from mycelium.base.errors import Conflict, Refused, Unavailable
+from mycelium.base.home import Home
 from mycelium.base.limits import DISK_RESERVE_BYTES
 from mycelium.base.units import S_NS, format_size
 from mycelium.engine.seam import Engine
@@ -62,7 +63,7 @@ def run(settings: SiteSettings, ready: Callable[[str], None] = lambda url: None)
             last_word = LastWord(home)
         except OSError as error:
             raise unusable_home(home, error) from None
-        log = open_log(settings.log_url or str(home / "site.db"))
+        log = open_log(settings.log_url or str(Home(home).log))
         try:
             asyncio.run(_serve(settings, home, log, ready))
         except Exception as error:
@@ -77,7 +78,7 @@ async def _serve(settings: SiteSettings, home: Path, log: Log, ready: Callable[[
     clock = Clock(not_before_ns=log.last_time_ns)
     patience = Patience(int(settings.node_suspect_s * S_NS), int(settings.node_lost_s * S_NS))
     core = _restored(log, clock, Settings(patience, settings.retain_ended_s * S_NS, grace_ms=settings.grace_ms))
-    objects = DirectoryObjects(home / "objects")
+    objects = DirectoryObjects(Home(home).objects)
     authority = make_authority(settings, home)
     engine = make_engine(settings, home, core.site.nodes, authority)
     head = Head(core, engine, clock, refusing=lambda: _disk_full(home))
@@ -93,7 +94,7 @@ async def _serve(settings: SiteSettings, home: Path, log: Log, ready: Callable[[
         asyncio.get_running_loop().add_signal_handler(number, down, "a signal", settings.grace_ms)
     about = {"site": settings.name, "version": mycelium.__version__, "url": url, "started": time_view(clock.now_ns())}
     app = build_app(head, objects, about, down, access(home))
-    app.state.checks.authority = home / "ca"
+    app.state.checks.authority = Home(home).ca
     tls = authority.for_uvicorn(settings.host) if authority else {}
     server = _Server(uvicorn.Config(app, log_level="warning", lifespan="off", **tls))
     gateway = GatewayKeeper(home, core, settings.host, settings.gateway_port, settings.gateways)
@@ -104,7 +105,7 @@ async def _serve(settings: SiteSettings, home: Path, log: Log, ready: Callable[[
     try:
         await _make_admin(head, home)
         await server.listens.wait()
-        _write_site_file(home, SiteFile(url, os.getpid(), mycelium.__version__))
+        files.write(Home(home).site, msgspec.json.encode(SiteFile(url, os.getpid(), mycelium.__version__)))
         ready(url)
         await asyncio.wait([goes_down, head.failed, serving], return_when=asyncio.FIRST_COMPLETED)
         if goes_down.done():
@@ -113,7 +114,7 @@ async def _serve(settings: SiteSettings, home: Path, log: Log, ready: Callable[[
             await _wind_down(head, engine, *goes_down.result())
     finally:
         if goes_down.done():  # otherwise it stays, and says that here was a site that nobody stopped
-            (home / "site.json").unlink(missing_ok=True)
+            Home(home).site.unlink(missing_ok=True)
         server.should_exit = True
         server.force_exit = True
         for task in beside:
@@ -169,22 +170,17 @@ def _home(path: Path) -> Iterator[Path]:
     try:
         home.mkdir(parents=True, exist_ok=True, mode=0o700)
         home.chmod(0o700)
-        lock = os.open(home / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        held = lock.take(Home(home).lock, lock.this_process())
+    except lock.Busy as busy:
+        raise Conflict(
+            f"another head (pid {busy.who or 'unknown'}) has {home}", hint="`myc status` shows it, `myc down` stops it"
+        ) from None
     except OSError as error:
         raise unusable_home(home, error) from None
     try:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.pread(lock, 32, 0).decode(errors="replace").strip() or "unknown"
-            raise Conflict(
-                f"another head (pid {holder}) has {home}", hint="`myc status` shows it, `myc down` stops it"
-            ) from None
-        os.ftruncate(lock, 0)
-        os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
         yield home
     finally:
-        os.close(lock)
+        os.close(held)
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -219,20 +215,8 @@ async def _make_admin(head: Head, home: Path) -> None:
     if head.core.site.accounts.by_id:
         return
     token = new_token()
-    path = home / "tokens" / "admin"
+    path = Home(home).admin_token
     path.parent.mkdir(mode=0o700, exist_ok=True)
-    _write_private(path, token + "\n")  # before it is valid: a crash between the two leaves a token that is made anew
+    # Before it is valid: a crash between the two leaves a token that is made anew.
+    files.write(path, token + "\n", durable=True)
     await head.ask(AddAccount("admin", Role.ADMIN, hash_token(token), "site"))
-
-
-def _write_private(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-
-
-def _write_site_file(home: Path, site: SiteFile) -> None:
-    _write_private(home / "site.json", msgspec.json.encode(site).decode())

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import msgspec
 
+from mycelium.base import files
 from mycelium.base.errors import Refused
-from mycelium.serve.tls import write_private
+from mycelium.base.home import Home
 
 LENGTH_MAX = 1024
 
@@ -16,7 +17,7 @@ LENGTH_MAX = 1024
 def read(home: Path) -> dict[str, str]:
     """By deployment."""
     with contextlib.suppress(FileNotFoundError, msgspec.DecodeError):
-        return msgspec.json.decode((home / "tokens" / "upstreams").read_bytes(), type=dict[str, str])
+        return msgspec.json.decode(Home(home).upstream_keys.read_bytes(), type=dict[str, str])
     return {}
 
 
@@ -28,4 +29,4 @@ def keep(home: Path, deployment: str, key: str) -> None:
     if known.get(deployment, "") != key:
         known |= {deployment: key}
         kept = {name: value for name, value in known.items() if value}
-        write_private(home / "tokens" / "upstreams", msgspec.json.encode(kept).decode())
+        files.write(Home(home).upstream_keys, msgspec.json.encode(kept), durable=True)

@@ -149,12 +149,12 @@ def verify(file: Packed, ca: Authorities = [], crl: Revoked = [], json: Json = F
 
 
 def _signers(container: Any, ca: list[Path], crl: list[Path]) -> Any:
-    from mycelium.cli.programs.ca import CERTIFICATE, REVOKED, home
+    from mycelium.cli.programs.ca import here
     from mycelium.polymer.container import signing
 
-    if not ca and (home() / CERTIFICATE).exists():
-        ca = [home() / CERTIFICATE]
-        crl = [*crl, *([home() / REVOKED] if (home() / REVOKED).exists() else [])]
+    if not ca and here().certificate.exists():
+        ca = [here().certificate]
+        crl = [*crl, *([here().revoked] if here().revoked.exists() else [])]
     authorities, revoked = [read_bytes(path) for path in ca], [read_bytes(path) for path in crl]
     return signing.verify(container, authorities, revoked, dt.datetime.now(dt.UTC))
 
@@ -239,9 +239,9 @@ def _failures_told() -> Iterator[None]:
 
 def _vouched(held: Any, ca: list[Path], crl: list[Path]) -> bool:
     """Whether somebody whom an authority here knows signed it. Errors: `Denied` when none of its signatures counts."""
-    from mycelium.cli.programs.ca import CERTIFICATE, home
+    from mycelium.cli.programs.ca import here
 
-    if not held.signatures or not (ca or (home() / CERTIFICATE).exists()):
+    if not held.signatures or not (ca or here().certificate.exists()):
         return False
     try:
         _signers(held, ca, crl)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import os
 import secrets
 import signal
@@ -19,7 +18,9 @@ from urllib.parse import urlsplit
 import typer
 
 import mycelium
+from mycelium.base import files, lock
 from mycelium.base.errors import Conflict, Denied, Problem, Refused, Unavailable
+from mycelium.base.home import Home, TlsFiles
 from mycelium.base.limits import DISK_RESERVE_BYTES
 from mycelium.client import settings, show
 from mycelium.client.site import Client
@@ -49,7 +50,7 @@ def join(
         settings.also_told(home=home)
     place = settings.home()
     with _held(place):
-        known = (place / "machine.key").exists()
+        known = Home(place).machine_key.exists()
         token, ca = _token(token_file) if token_file or not known else ("", "")
         tls = _trust(place, ca)
         member = _Member(_url(site, tls), place, name, address, label or [], tls)
@@ -61,12 +62,12 @@ class _Member:
     """What this machine is, and how it speaks with the head."""
 
     def __init__(
-        self, url: str, home: Path, name: str, address: str, labels: list[str], tls: Path | None = None
+        self, url: str, home: Path, name: str, address: str, labels: list[str], tls: TlsFiles | None = None
     ) -> None:
         from mycelium.agent import probes
         from mycelium.nodes.model import Devices
 
-        self.url, self.key = url, _key(home / "machine.key")
+        self.url, self.key = url, _key(Home(home).machine_key)
         self.tls = tls
         self.certified = False  # a certificate is asked for once in every life
         self.home = home
@@ -88,7 +89,7 @@ class _Member:
         if self.tls is not None and not self.certified:
             from mycelium.serve.tls import request
 
-            shown["request"] = request(self.tls / "machine.key", self.address)
+            shown["request"] = request(self.tls.machine_key, self.address)
         given: dict[str, str] = {}
         for each in self.labels:
             key, _, value = each.partition("=")
@@ -116,9 +117,7 @@ class _Member:
                 },
             )
         if self.tls is not None and answer["certificate"]:
-            from mycelium.serve.tls import write_private
-
-            write_private(self.tls / "machine.pem", answer["certificate"])
+            files.write(self.tls.machine, answer["certificate"])
             self.certified = True
         return answer
 
@@ -135,7 +134,7 @@ async def _stay(member: _Member, token: str) -> None:
     _say_first(first, member)
     tls = None
     if member.tls is not None:
-        tls = Tls(member.tls / "ca.pem", member.tls / "machine.pem", member.tls / "machine.key")
+        tls = Tls(member.tls.ca, member.tls.machine, member.tls.machine_key)
     host = Host(member.home, member.address, member.words, member.devices.cpu_m // 1000, member.devices.gpus, tls)
     wishes: asyncio.Queue[int] = asyncio.Queue()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -252,25 +251,21 @@ def _held(home: Path) -> Iterator[None]:
     """Be the only `myc join` here. Errors: `Conflict`, `Unavailable`, `Exhausted` when the disk is full."""
     from mycelium.store.disk import check_room
 
-    if (home / "site.db").exists():
+    if Home(home).log.exists():
         raise Conflict(f"a site lives in {home}", hint="choose another directory with --home")
     try:
         home.mkdir(parents=True, exist_ok=True, mode=0o700)
         home.chmod(0o700)
-        lock = os.open(home / "join.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        check_room(home, DISK_RESERVE_BYTES)
+        held = lock.take(Home(home).join_lock, lock.this_process())
+    except lock.Busy:
+        raise Conflict(f"this machine has joined already, from {home}", hint="`myc leave` ends that") from None
     except OSError as error:
         raise Unavailable(f"{home} cannot be used: {error.strerror}", hint="choose another with --home") from None
     try:
-        check_room(home, DISK_RESERVE_BYTES)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise Conflict(f"this machine has joined already, from {home}", hint="`myc leave` ends that") from None
-        os.ftruncate(lock, 0)
-        os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
         yield
     finally:
-        os.close(lock)
+        os.close(held)
 
 
 def _key(path: Path) -> str:
@@ -278,12 +273,7 @@ def _key(path: Path) -> str:
     with contextlib.suppress(FileNotFoundError):
         return path.read_text().strip()
     key = secrets.token_urlsafe(32)
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-        file.write(key + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.replace(path)
+    files.write(path, key + "\n", durable=True)
     return key
 
 
@@ -308,16 +298,16 @@ def _token(path: str) -> tuple[str, str]:
     return token.strip(), ca.strip()
 
 
-def _trust(home: Path, ca: str) -> Path | None:
+def _trust(home: Path, ca: str) -> TlsFiles | None:
     """Where certificates lie, when the site speaks TLS: it is the only one that is trusted then."""
-    directory = home / "tls"
+    tls = Home(home).tls
     if ca:
-        directory.mkdir(mode=0o700, exist_ok=True)
-        (directory / "ca.pem").write_text(ca + "\n")
-    return directory if (directory / "ca.pem").exists() else None
+        tls.path.mkdir(mode=0o700, exist_ok=True)
+        files.write(tls.ca, ca + "\n", durable=True)
+    return tls if tls.ca.exists() else None
 
 
-def _url(site: str, tls: Path | None) -> str:
+def _url(site: str, tls: TlsFiles | None) -> str:
     return settings.check_url(site if "://" in site else f"{'https' if tls else 'http'}://{site}")
 
 

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from mycelium.base import files
 from mycelium.base.appended import appended
 from mycelium.base.errors import KINDS, Conflict, Problem, Unavailable
+from mycelium.base.home import Home
 from mycelium.base.limits import GANG_NODES_MAX, GATEWAYS_MAX
 from mycelium.cli.options import Json
 from mycelium.cli.site import before
@@ -25,7 +27,6 @@ if TYPE_CHECKING:
 
 PORT = 8700  # tried first, so that a site is found where it was; any other one when it is taken
 READY_S = 30.0
-NODES_FILE = "nodes.count"
 MANY_READY_S = 120.0  # of an engine for many machines, on a busy one
 
 
@@ -85,7 +86,7 @@ def up(
     chosen = _site_settings(wanted)
 
     def ready(url: str) -> None:
-        (chosen.home / NODES_FILE).write_text(f"{chosen.nodes}\n")
+        files.write(Home(chosen.home).nodes_count, f"{chosen.nodes}\n", durable=True)
         before.keep(chosen.home, wanted, url)
         _say_ready(url, wanted, begun, detached=False, json=json)
 
@@ -96,7 +97,7 @@ def up(
 def _nodes_before() -> int:
     """As many nodes as the site had when it ran last: so that it is taken up where it was."""
     with contextlib.suppress(OSError, ValueError):
-        return max(1, int((settings.home() / NODES_FILE).read_text()))
+        return max(1, int(Home(settings.home()).nodes_count.read_text()))
     return 1
 
 
@@ -139,7 +140,7 @@ def _start_behind(wanted: dict[str, Any], *, json: bool) -> None:
         from mycelium.head.settings import unusable_home
 
         raise unusable_home(home, error) from None
-    path = home / "head.log"
+    path = Home(home).head_log
     given = {key: value for key, value in wanted.items() if value not in ("", None) and key != "tls"}
     words = [f"--{key.replace('_', '-')}={value}" for key, value in given.items()]
     words += ["--tls" if wanted["tls"] else "--no-tls"]
@@ -202,7 +203,7 @@ def _say_ready(url: str, wanted: dict[str, Any], begun: float, *, detached: bool
     show.facts((("  home", home), ("  token", settings.token_path()), ("  API", f"{url}/docs")))
     if wanted["engine"] not in ("", "local"):
         show.say(f"  join    myc join {url.partition('//')[2]} --token-file FILE")
-        show.say(f"          on other machines, where FILE is a copy of {home / 'tokens' / 'join'}")
+        show.say(f"          on other machines, where FILE is a copy of {Home(home).join_token}")
     cores = len(os.sched_getaffinity(0))
     if nodes > cores:
         said = f"{nodes} virtual nodes offer {nodes} cpus together; this machine has {cores}, so steps share them"

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from mycelium.base.home import Home
 from mycelium.base.ids import AccountId, JobId, NodeId
 from mycelium.engine.passage import Gate, key_of
 from mycelium.head.state import State
@@ -131,7 +132,7 @@ def _replicas(state: State, machines: Machines) -> list[ReplicaRow]:
         node = state.nodes.by_id[task.nodes[0]]
         socket, gate = "", None
         if not node.machine:
-            socket = str(machines.home / "nodes" / node.id / "steps" / step / "work" / SOCKET)
+            socket = str(Home(machines.home).node(node.id).step(step) / "work" / SOCKET)
         elif node.id in machines.passages:
             key = key_of(machines.secret, node.machine)
             gate = Gate(machines.passages[node.id], key, node.id, step, machines.ca)

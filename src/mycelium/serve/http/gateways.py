@@ -50,7 +50,7 @@ def _machines(app: State) -> Machines:
     opened: Opened | None = getattr(app, "opened", None)
     if opened is None:
         return Machines(app.gateway.home, app.gateway.token)
-    ca = str(opened.authority.ca_path) if opened.authority else ""
+    ca = str(opened.authority.files.ca) if opened.authority else ""
     return Machines(app.gateway.home, app.gateway.token, opened.passages, ca)
 
 
