@@ -192,7 +192,7 @@ def test_workers_killed_from_outside_change_nothing(pool: LocalPool) -> None:
 
     def kill_now_and_then() -> None:
         while not stop.wait(0.1):
-            seats = list(pool.seats)
+            seats = pool.workers.seats()
             if all(seat.ready for seat in seats):
                 os.kill(seats[0].process.pid, signal.SIGKILL)
 

@@ -91,7 +91,7 @@ class _Worker:
             self._reply()
             return
         for at, (how, kernel, values, each, test) in enumerate(batch):
-            wire.MARK.pack_into(self.mark, 0, first + at)
+            wire.MARK.pack_into(self.mark, 0, 1, first + at)
             begun_ns = time.perf_counter_ns()
             try:
                 value = self._run(how, kernel, values, each, test)
@@ -104,7 +104,7 @@ class _Worker:
                 self._reply()
         del batch
         self._reply()
-        wire.MARK.pack_into(self.mark, 0, 0)
+        wire.MARK.pack_into(self.mark, 0, 0, 0)
 
     def _callable(self, number: int) -> Callable[..., Any]:
         known = self.callables.get(number)
