@@ -16,6 +16,7 @@ import pytest
 
 from mycelium.base import framing, handshake
 from mycelium.base.errors import Denied, Problem
+from mycelium.base.home import TlsFiles
 from mycelium.base.limits import HANDSHAKE_ASKED_BYTES_MAX, STRANGERS_MAX
 from mycelium.base.meeting import meet
 from mycelium.base.units import MIB
@@ -282,7 +283,7 @@ def test_a_wish_that_is_too_long_is_refused(home: Path) -> None:
 
 
 def test_a_passage_with_tls_lets_in_who_has_the_key_and_shows_out_who_speaks_plainly(home: Path) -> None:
-    authority = Authority(home / "tls")
+    authority = Authority(TlsFiles(home / "tls"))
     certificate, key = authority.own("127.0.0.1")
 
     async def go() -> None:
@@ -291,7 +292,7 @@ def test_a_passage_with_tls_lets_in_who_has_the_key_and_shows_out_who_speaks_pla
             there.passage = passage.Passage(home, "127.0.0.1")
             there.passage.open(test_passage.KEY, Site(certificate, key))
             plain = there.gate()
-            gate = Gate(plain.address, plain.key, plain.node, plain.step, str(authority.ca_path))
+            gate = Gate(plain.address, plain.key, plain.node, plain.step, str(authority.files.ca))
             with pytest.raises(OSError, match="did not let us through"):
                 await pass_through(plain, 1 << 16)
             with pytest.raises(OSError, match="proof"):
@@ -306,7 +307,7 @@ def test_a_passage_with_tls_lets_in_who_has_the_key_and_shows_out_who_speaks_pla
 
 
 def test_a_porter_with_tls_lets_in_who_has_the_key(tmp_path: Path) -> None:
-    authority = Authority(tmp_path / "tls")
+    authority = Authority(TlsFiles(tmp_path / "tls"))
     certificate, key = authority.own("127.0.0.1")
     digest = DirectoryObjects(tmp_path / "objects").put(b"over tls")
 
@@ -315,7 +316,7 @@ def test_a_porter_with_tls_lets_in_who_has_the_key(tmp_path: Path) -> None:
         keeping = asyncio.create_task(keeper.keep(SECRET))
 
         def ask() -> None:
-            way = wire.Way(SECRET, keeper.address, str(authority.ca_path))
+            way = wire.Way(SECRET, keeper.address, str(authority.files.ca))
             with wire.knock(way.head, way) as line:
                 assert wire.ask_list(line, wire.Lack([digest])) == []
             for wrong in (wire.Way("another", way.head, way.ca), wire.Way(SECRET, way.head)):
