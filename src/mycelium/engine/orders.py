@@ -14,8 +14,8 @@ from mycelium.base.ids import Digest, NodeId, StepId
 from mycelium.jobs.model import Ended, Reason, Sandbox
 from mycelium.nodes.model import Devices
 
-# 2: machines prove keys and never send them, steps say whether they are services, and commands may begin with a name (see
-# `agent.shim.names`).
+# 2: machines prove keys and never send them, steps say whether they are services, and commands may begin with a name
+# (see `agent.shim.names`).
 WIRE_VERSION = 2
 
 __all__ = ["Ended", "Reason", "Sandbox"]  # what a step may be and how it ends is said by jobs; agents read it here
