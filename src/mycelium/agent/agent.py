@@ -22,7 +22,6 @@ from typing import Any
 
 import msgspec
 
-from mycelium import __version__
 from mycelium.agent import finish, prepare, probes, record, tail
 from mycelium.agent.held import Held, Phase
 from mycelium.agent.launcher import Launcher
@@ -36,6 +35,7 @@ from mycelium.base import files
 from mycelium.base.errors import Problem, Unavailable
 from mycelium.base.ids import StepId, split_step
 from mycelium.base.limits import BEAT_MS, DISK_RESERVE_BYTES, FOLLOWERS_MAX, STEP_DISK_BYTES
+from mycelium.base.version import __version__
 from mycelium.carry.carried import Carried, forget_other_boots
 from mycelium.engine import step_files
 from mycelium.engine.orders import (

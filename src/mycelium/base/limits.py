@@ -90,7 +90,6 @@ PROGRAM_OPS_MAX = 100_000  # operations of one graph: about 40 MB while it is bu
 PROGRAM_KERNELS_MAX = 4_096
 FUSED_STEPS_MAX = 256  # calls in one fused kernel: compiling grows faster than their number
 TYPE_DEPTH_MAX = 32
-TYPE_TEXT_MAX = 64 * KIB
 CONTAINER_BYTES_MAX = 256 * MIB  # a .pmr as it lies on disk, and what it may unpack to
 CONTAINER_PARTS_MAX = 8_192
 CONTAINER_SIGNATURES_MAX = 16

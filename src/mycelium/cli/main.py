@@ -32,7 +32,7 @@ def build() -> Any:
 
 def _print_version(on: bool) -> None:
     if on:
-        from mycelium import __version__
+        from mycelium.base.version import __version__
 
         print(f"myc {__version__}")
         raise typer.Exit

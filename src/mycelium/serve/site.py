@@ -16,7 +16,6 @@ from pathlib import Path
 import msgspec
 import uvicorn
 
-import mycelium
 from mycelium.accounts.model import Role
 from mycelium.accounts.rules import AddAccount
 from mycelium.base import files, lock
@@ -26,6 +25,7 @@ from mycelium.base.home import Home
 from mycelium.base.limits import DISK_RESERVE_BYTES
 from mycelium.base.subject import SITE
 from mycelium.base.units import S_NS, format_size
+from mycelium.base.version import __version__
 from mycelium.engine.seam import Engine
 from mycelium.head.core import Core, Settings, Tick
 from mycelium.head.loop import Head
@@ -93,7 +93,7 @@ async def _serve(settings: SiteSettings, home: Path, log: Log, ready: Callable[[
 
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, down, "a signal", settings.grace_ms)
-    about = {"site": settings.name, "version": mycelium.__version__, "url": url, "started": time_view(clock.now_ns())}
+    about = {"site": settings.name, "version": __version__, "url": url, "started": time_view(clock.now_ns())}
     app = build_app(head, objects, about, down, access(home))
     app.state.checks.authority = Home(home).ca
     tls = authority.for_uvicorn(settings.host) if authority else {}
@@ -106,7 +106,7 @@ async def _serve(settings: SiteSettings, home: Path, log: Log, ready: Callable[[
     try:
         await _make_admin(head, home)
         await server.listens.wait()
-        files.write(Home(home).site, msgspec.json.encode(SiteFile(url, os.getpid(), mycelium.__version__)))
+        files.write(Home(home).site, msgspec.json.encode(SiteFile(url, os.getpid(), __version__)))
         ready(url)
         await asyncio.wait([goes_down, head.failed, serving], return_when=asyncio.FIRST_COMPLETED)
         if goes_down.done():

@@ -171,7 +171,7 @@ class DirectoryObjects:
 
     def sweep(self, live: Live, older_than_ns: int, now_ns: int) -> Swept:
         spares = is_live(live)
-        total = Swept(0, 0, 0, 0)
+        total = Swept(0, 0)
         with disk_errors("sweep the objects", self.root):
             for shard in sorted(self.root.glob("[0-9a-f][0-9a-f]")):
                 found = {path: spares(Digest(shard.name + path.name)) for path in shard.iterdir()}
@@ -183,19 +183,17 @@ class DirectoryObjects:
         return total
 
     def _sweep_shard(self, found: dict[Path, bool], before_ns: int) -> Swept:
-        removed = removed_bytes = kept = kept_bytes = 0
+        removed = removed_bytes = 0
         with lock.waiting(self._lock):
             for path, is_spared in found.items():
                 try:
                     stat = path.stat()
                 except FileNotFoundError:
                     continue
-                if is_spared or stat.st_mtime_ns >= before_ns:
-                    kept, kept_bytes = kept + 1, kept_bytes + stat.st_size
-                else:
+                if not is_spared and stat.st_mtime_ns < before_ns:
                     path.unlink()
                     removed, removed_bytes = removed + 1, removed_bytes + stat.st_size
-        return Swept(removed, removed_bytes, kept, kept_bytes)
+        return Swept(removed, removed_bytes)
 
     def _quarantine(self, digest: Digest, inode: int) -> None:
         """Take away the file that was read, unless somebody has put a good one in its place."""

@@ -52,7 +52,7 @@ def load(source: str) -> Any:
         spec.loader.exec_module(module)
     except Exception as error:  # whatever somebody's file raises
         raise Refused(f"{path} cannot be loaded: {type(error).__name__}: {error}") from error
-    from mycelium.polymer.program.define import ProgramFunction
+    from mycelium.polymer.define import ProgramFunction
 
     found = getattr(module, wanted, None)
     if not isinstance(found, ProgramFunction):
@@ -204,7 +204,7 @@ def run(
     if cpus or nodes:
         raise Refused("--cpus and --nodes are for --site", hint="here, all cores are used")
     from mycelium.polymer.forms.verify import verify as verify_kernel
-    from mycelium.polymer.program.define import check_inputs
+    from mycelium.polymer.program.inputs import check_inputs
 
     faults = [fault for kernel in held.module.kernels.values() for fault in verify_kernel(kernel)]
     if faults:

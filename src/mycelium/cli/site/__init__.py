@@ -23,5 +23,7 @@ COMMANDS = {
     "account list": Command("accounts:list_accounts", "Accounts", "list the accounts"),
     "account token": Command("accounts:token", "Accounts", "give an account a new token; the old one ends"),
     "audit verify": Command("audit:verify", "Accounts", "walk the hash chain of the log"),
+    "show": Command("paths:show_path", "Answers", "what the site says under a name, such as nodes/node-1"),
+    "do": Command("paths:do", "Answers", "ask the site something by its name, such as nodes/node-1/drain"),
     "sim": Command("sim:sim", "Trials", "run the real head over pretend machines, with faults, from a seed"),
 }

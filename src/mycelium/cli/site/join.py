@@ -17,11 +17,11 @@ from urllib.parse import urlsplit
 
 import typer
 
-import mycelium
 from mycelium.base import files, lock
 from mycelium.base.errors import Conflict, Denied, Problem, Refused, Unavailable
 from mycelium.base.home import Home, TlsFiles
 from mycelium.base.limits import DISK_RESERVE_BYTES
+from mycelium.base.version import __version__
 from mycelium.client import settings, show
 from mycelium.client.site import Client
 
@@ -102,7 +102,7 @@ class _Member:
                 "/machines",
                 {
                     "name": self.name,
-                    "versions": {"mycelium": mycelium.__version__, "wire": str(WIRE_VERSION), **versions()},
+                    "versions": {"mycelium": __version__, "wire": str(WIRE_VERSION), **versions()},
                     "time_ns": time.time_ns(),
                     "address": self.address,
                     "socket": str(socket_path(self.home)),
