@@ -66,11 +66,8 @@ class Feeder:
 
     def answer(self, seat: Seat, ticket: int, outcome: Outcome) -> None:
         """What has become of a batch; the next `feed` fills its place."""
-        held = seat.take(ticket)
-        if held is None:
-            return
-        source, work = held
-        if source is None:
+        source, work = seat.take(ticket)
+        if source is None or work is None:
             return
         if isinstance(outcome, Raised) and not outcome.kernel:
             outcome.kernel = work.kernel.name
@@ -125,7 +122,8 @@ class Feeder:
     # Who gets what.
 
     def _next_seat(self) -> Seat | None:
-        return min((seat for seat in self.seats if seat.room()), key=Seat.load, default=None)
+        free = [seat for seat in self.seats if seat.room()]
+        return min(free, key=Seat.load) if len(free) > 1 else free[0] if free else None
 
     def _ask(self, seat: Seat) -> bool:
         """Whether a source had something for this seat."""
@@ -135,42 +133,40 @@ class Feeder:
             self.sources.rotate(-1)
             work = source.next(now_ns, idle)
             if work is not None:
-                self._give(self._familiar(seat, work) if idle else seat, source, work, now_ns)
+                number = self._known.number(work.kernel)
+                if idle and number not in seat.knows:
+                    seat = self._familiar(seat, number)
+                self._give(seat, source, work, number, now_ns)
                 return True
             if not self.sources:
                 break
         return False
 
-    def _familiar(self, seat: Seat, work: Work) -> Seat:
+    def _familiar(self, seat: Seat, number: int) -> Seat:
         """Of several idle seats one that knows the kernel: it has it compiled, and what it imports loaded."""
-        number = self._known.of(work.kernel)
-        if number is None or number in seat.knows:
-            return seat
         return next((other for other in self.seats if number in other.knows and other.idle() and other.room()), seat)
 
-    def _give(self, seat: Seat, source: Source, work: Work, now_ns: int) -> None:
+    def _give(self, seat: Seat, source: Source, work: Work, kernel: int, now_ns: int) -> None:
         self._last_ticket = ticket = self._last_ticket % TICKET_MAX + 1
         try:
-            seat.send(ticket, work, self._parcel(seat, work))
+            seat.send(ticket, work, self._parcel(seat, work, kernel))
         except Exception as error:  # whatever pickling somebody's value raises
             error.add_note(f"while the call was packed for {seat.name}: kernel {work.kernel.name}")
             source.done(work, Raised(error, "", 0, "", "packing the call", work.kernel.name), now_ns)
             return
         seat.put(ticket, source, work)
 
-    def _parcel(self, seat: Seat, work: Work) -> Parcel:
+    def _parcel(self, seat: Seat, work: Work, kernel: int) -> Parcel:
         """What travels of a batch; kernels and shared values that the seat does not know yet go ahead of it."""
         values = work.values
         if work.how in ("each", "some"):
             columns, shared = values
             values = (columns, [(at, self._told(seat, one)) for at, one in shared])
-        return (
-            work.how,
-            self._told(seat, work.kernel),
-            values,
-            0 if work.each is None else self._told(seat, work.each),
-            0 if work.test is None else self._told(seat, work.test),
-        )
+        if kernel not in seat.knows:
+            self._told(seat, work.kernel)
+        each = 0 if work.each is None else self._told(seat, work.each)
+        test = 0 if work.test is None else self._told(seat, work.test)
+        return work.how, kernel, values, each, test
 
     def _told(self, seat: Seat, thing: Kernel | Shared) -> int:
         number = self._known.number(thing)

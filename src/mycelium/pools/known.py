@@ -20,11 +20,6 @@ class Known:
         self._forgotten: deque[int] = deque()  # values end in any thread
         self._next = 1
 
-    def of(self, thing: Kernel | Shared) -> int | None:
-        """Its number, if it has one."""
-        entry = self._numbers.get(id(thing))
-        return None if entry is None else entry[1]
-
     def number(self, thing: Kernel | Shared) -> int:
         """Its number, if need be a new one."""
         entry = self._numbers.get(id(thing))

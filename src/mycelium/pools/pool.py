@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import Protocol, Self
 
 from mycelium.base.errors import Unavailable
-from mycelium.polymer.runtime.pool import Source, Work
+from mycelium.polymer.runtime.pool import Source
 from mycelium.pools.feeder import Feeder
 
 TICK_S = 0.1  # how often stragglers and dropped work are looked at
@@ -61,6 +61,7 @@ class CrewedPool:
     def __init__(self) -> None:
         self.feeder = Feeder()
         self.lock = self.feeder.lock
+        self.detach, self.drop, self.wake = self.feeder.detach, self.feeder.drop, self.feeder.wake
         self.broken = ""  # why the pool has ended by itself
         self.selector = selectors.DefaultSelector()
         self._changed = threading.Condition(self.lock)  # a seat is ready, or none will be
@@ -130,15 +131,6 @@ class CrewedPool:
             if len(self.feeder.sources) == 1:
                 self.poke()  # the pool's thread sleeps without a limit while nobody has work
 
-    def detach(self, source: Source) -> None:
-        self.feeder.detach(source)
-
-    def drop(self, work: Work) -> None:
-        self.feeder.drop(work)
-
-    def wake(self) -> None:
-        self.feeder.wake()
-
     def later(self, deed: Callable[[], None]) -> None:
         """Do this soon, in the pool's thread, without its lock: how callbacks of strangers are called."""
         self._deeds.append(deed)
@@ -167,7 +159,7 @@ class CrewedPool:
             with self.lock:
                 for crew in self.crews:
                     crew.begin()
-            while not self.closing:
+            while not self.feeder.closed:
                 self._turn()
         except Exception as error:  # the top of the thread: whoever waits is told
             self.broken = f"the pool broke: {type(error).__name__}: {error}"

@@ -68,11 +68,10 @@ class Seat:
         return len(self.held) < self.slots
 
     def room(self) -> bool:
-        if not (self.ready or self.early):
-            return False
-        if len(self.held) < self.sure:
-            return True
-        return self.ready and not self.unknown and self.cost_ns < self.ahead_ns and len(self.held) < AHEAD_COUNT_MAX
+        count = len(self.held)
+        if count < self.sure:
+            return self.ready or (self.early and not count)
+        return self.ready and not self.unknown and self.cost_ns < self.ahead_ns and count < AHEAD_COUNT_MAX
 
     def load(self) -> tuple[bool, float, float, bool]:
         """Idle ones first, then those with the least to do."""
@@ -85,13 +84,13 @@ class Seat:
         self.cost_ns += work.cost_ns
         self.unknown += work.cost_ns == 0
 
-    def take(self, ticket: int) -> tuple[Source | None, Work] | None:
-        """The batch is back; None when it is none of this seat's: a batch that was let go may be answered twice."""
-        held = self.held.pop(ticket, None)
-        if held is not None:
-            self.cost_ns -= held[1].cost_ns
-            self.unknown -= held[1].cost_ns == 0
-        return held
+    def take(self, ticket: int) -> tuple[Source | None, Work | None]:
+        """The batch is back. One that was let go may be answered twice: the second time it is none of this seat's."""
+        source, work = self.held.pop(ticket, (None, None))
+        if work is not None:
+            self.cost_ns -= work.cost_ns
+            self.unknown -= work.cost_ns == 0
+        return source, work
 
     def drop(self, work: Work) -> None:
         if work.ticket in self.held and self.held[work.ticket][1] is work:

@@ -10,7 +10,7 @@ from collections.abc import Set
 from typing import Any
 
 from mycelium.polymer.kernel import Kernel, LivePython
-from mycelium.polymer.runtime.pool import Given, Outcome, Raised, Shared, Work
+from mycelium.polymer.runtime.pool import Given, Raised, Shared, Work
 from mycelium.pools.local import wire
 from mycelium.pools.local.packets import Packets
 from mycelium.pools.local.worker import Told
@@ -47,28 +47,23 @@ class PacketSeat(Seat):
     def _hear(self, message: wire.Message | None) -> None:
         if message is None:
             self.end()
-        elif message.kind == wire.READY:
+            return
+        if message.kind == wire.READY:
             self.came()
-        else:
-            self._answered(message)
-
-    def _answered(self, message: wire.Message) -> None:
+            return
         try:
             replies = message.load()
         except Exception as error:  # a result that only the worker understands
             tickets = range(message.first, message.first + message.count)
             replies = [(ticket, Raised(error, "", 0, "", "reading the result", "")) for ticket in tickets]
+        answer = self.pool.feeder.answer
         for ticket, told in replies:
-            self.pool.feeder.answer(self, ticket, _outcome(told))
+            answer(self, ticket, Given(*told) if isinstance(told, tuple) else _failed(told))
 
 
-def _outcome(told: Any) -> Outcome:
-    if isinstance(told, tuple):
-        return Given(*told)
-    return _raised(told) if isinstance(told, Told) else told
-
-
-def _raised(told: Told) -> Raised:
+def _failed(told: Told | Raised) -> Raised:
+    if isinstance(told, Raised):
+        return told
     try:
         error = pickle.loads(told.error) if told.error else None
     except Exception:  # an error whose class cannot be read here is told as text

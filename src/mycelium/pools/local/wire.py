@@ -21,8 +21,8 @@ from mycelium.polymer import shipping
 from mycelium.pools.local import memory
 
 HEADER = struct.Struct("<BBHIIQ")  # kind, body in shared memory?, buffers, first ticket, tickets, size of the body
-MARK = struct.Struct("<II")  # one, and the ticket that a worker is at, in memory that it shares with its pool
-_NUMBER = struct.Struct("<I")  # more of them: how many tickets, then each
+MARK = struct.Struct("<II")  # how many tickets follow, and the one that a worker is at: memory that its pool sees, too
+_NUMBER = struct.Struct("<I")
 PLACE = struct.Struct("<HQQ")  # descriptor, offset, size
 INLINE_BYTES_MAX = 48 * 1024  # a packet must fit a socket's buffer; beyond it shared memory is as fast
 BUFFER_BYTES_MIN = 16 * 1024  # smaller arrays travel inside the body
@@ -30,6 +30,7 @@ BUFFERS_MAX = 2_048  # beyond it arrays travel inside the body: each place takes
 FDS_MAX = 120  # Linux carries 253 in one packet
 PACKET_BYTES_MAX = 128 * 1024
 
+_CUT = int(socket.MSG_TRUNC | socket.MSG_CTRUNC)  # a plain number: sets of flags are slow to look into
 CROWDED_TRIES = 2_000  # of a millisecond each
 _CROWDED = (errno.ETOOMANYREFS, errno.ENOBUFS, errno.ENOMEM)  # too much is on the way at the moment
 
@@ -148,7 +149,7 @@ class Inbox:
         for level, kind, data in ancillary:
             if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
                 fds.frombytes(data[: len(data) - len(data) % fds.itemsize])
-        assert not flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC), "a packet was cut short"
+        assert not flags & _CUT, "a packet was cut short"
         return Message(self.view[:size], list(fds))
 
 

@@ -12,6 +12,7 @@ import msgspec
 import pytest
 
 from mycelium.base.errors import Refused
+from mycelium.base.home import Home
 from mycelium.base.version import __version__
 from mycelium.engine.orders import WIRE_VERSION
 from mycelium.serve.http import machines
@@ -44,4 +45,4 @@ def test_a_certificate_that_cannot_be_made_lets_nobody_in(tmp_path: Path, addres
         "request": harm + request(tmp_path / "machine.key", "host1")[len(harm) :],
     }
     with pytest.raises(Refused, match="certificate request cannot be used"):
-        ask(document, Authority(tmp_path / "tls"))
+        ask(document, Authority(Home(tmp_path).tls))
