@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from mycelium.polymer.program.define import program
+from mycelium.polymer.define import program
 
 from mycelium.base.errors import Unavailable
 from mycelium.base.limits import POOL_DEATHS_MAX, POOL_KERNELS_MAX
