@@ -9,6 +9,7 @@
 | virtual nodes of the site | `nodes` | `MYC_NODES` | `myc up --nodes` |
 | the address of the site | `host` | `MYC_HOST` | `myc up --host` |
 | a database for the log | `log_url` | `MYC_LOG_URL` | `myc up --log-url` |
+| days that events stay in the log, or `forever` | `log_keep` | `MYC_LOG_KEEP` | `myc up --log-keep` |
 | what the site is called | `name` | `MYC_NAME` | `myc up --name` |
 | one machine, or many on Ray | `engine` | `MYC_ENGINE` | `myc up --engine` |
 | where other machines reach this one | `address` | `MYC_ADDRESS` | `myc up --address` |
@@ -30,7 +31,7 @@ from mycelium.base.limits import DISK_RESERVE_BYTES
 from mycelium.base.units import format_size
 from mycelium.client.lines import line_of
 
-KEYS = ("home", "url", "token", "port", "nodes", "host", "log_url", "name", "engine", "address", "tls")
+KEYS = ("home", "url", "token", "port", "nodes", "host", "log_url", "log_keep", "name", "engine", "address", "tls")
 
 NUMBERS = ("port", "nodes")
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,18 +17,18 @@ from sqlalchemy import Connection, bindparam, delete, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from mycelium.base.errors import Problem, Refused, Unavailable
-from mycelium.base.limits import LOG_PAGE_EVENTS
+from mycelium.base.limits import LOG_DROP_EVENTS, LOG_PAGE_EVENTS
 from mycelium.log import snapshots, tables
 from mycelium.log.audit import segments_of, verdict_on
 from mycelium.log.database import Database
 from mycelium.log.entry import Entry, Mark, Torn, chain, follow, mark_after
 from mycelium.log.opening import open_tables
-from mycelium.log.seam import ArchivedJob, Snapshot, Verdict, check_archive, check_export
+from mycelium.log.seam import ArchivedJob, Exported, Snapshot, Verdict, check_archive, check_export, nobody_told
 from mycelium.log.segment import check_segment, write_segment
 
 _said = logging.getLogger(__name__)
 
-PRUNE_EVENTS = 5_000  # dropped in one transaction, so that an append does not wait long
+PAUSE_S = 0.01  # between two small transactions of a pruning: whoever waits to append goes first
 
 _insert_event = tables.event.insert()
 _insert_job = tables.archive.insert()
@@ -39,7 +40,9 @@ _move_tail = (
 )
 _events_after = select(*tables.event_columns).where(tables.event.c.seq > bindparam("seq")).order_by(tables.event.c.seq)
 _events_about = (
-    select(*tables.event_columns).where(tables.event.c.about == bindparam("subject")).order_by(tables.event.c.seq)
+    select(*tables.event_columns)
+    .where(tables.event.c.about == bindparam("subject"), tables.event.c.seq > bindparam("seq"))
+    .order_by(tables.event.c.seq)
 )
 _page = _events_after.limit(bindparam("size"))
 _event_at = select(*tables.event_columns).where(tables.event.c.seq == bindparam("seq"))
@@ -76,6 +79,10 @@ class SqlLog:
     def last_time_ns(self) -> int:
         return self._tail.time_ns
 
+    @property
+    def pruned(self) -> Mark:
+        return self._pruned
+
     def append(
         self,
         time_ns: int,
@@ -105,17 +112,33 @@ class SqlLog:
 
     def about(self, subject: str) -> Iterator[Entry]:
         with self._reading() as connection:
-            rows = connection.execute(_events_about, {"subject": subject}).all()
+            rows = connection.execute(_events_about, {"subject": subject, "seq": self._pruned.seq}).all()
         return iter([Entry(*row) for row in rows])
 
-    def verify(self, segments: Sequence[Path] = ()) -> Verdict:
+    def mark(self, seq: int) -> Mark:
+        with self._reading() as connection:
+            return self._known_mark(connection, seq)
+
+    def seq_before(self, time_ns: int) -> int:
+        with self._reading() as connection:
+            meta = tables.read_meta(connection)  # of this one moment: a pruning may go on meanwhile
+            pruned, tail = (tables.read_mark(meta, key, self.name) for key in ("pruned", "tail"))
+            before, after = pruned.seq, tail.seq + 1
+            while after - before > 1:
+                middle = (before + after) // 2
+                if self._known_mark(connection, middle).time_ns < time_ns:
+                    before = middle
+                else:
+                    after = middle
+        return before
+
+    def verify(self, segments: Sequence[Path] = (), told: Callable[[int], None] = nobody_told) -> Verdict:
         with self._reading() as connection:
             meta = tables.read_meta(connection)
             pruned, tail = (tables.read_mark(meta, key, self.name) for key in ("pruned", "tail"))
-            paths = select(tables.segment.c.path).where(tables.segment.c.pruned == 1)
-            exported = connection.execute(paths.order_by(tables.segment.c.first_seq)).scalars().all()
+            exported = [found.path for found in _exports(connection)]
             rows = self._rows(connection, pruned.seq)
-            return verdict_on(segments_of(exported, segments), pruned, tail, rows)
+            return verdict_on(segments_of(exported, segments), pruned, tail, rows, told)
 
     def snapshot(self) -> Snapshot | None:
         with self._reading() as connection:
@@ -175,19 +198,29 @@ class SqlLog:
         assert pruned is not None and last is not None
         count = write_segment(path, pruned, last, self._entries(pruned.seq, upto_seq - pruned.seq))
         row = {"path": str(path), "first_seq": pruned.seq + 1, "last_seq": last.seq, "pruned": 0}
+        segment = tables.segment
         with self._writing() as connection:
-            connection.execute(delete(tables.segment).where(tables.segment.c.path == str(path)))
-            connection.execute(tables.segment.insert(), [row])
+            # Of what is not pruned yet only the newest file counts: an earlier one may have been spoiled meanwhile.
+            connection.execute(delete(segment).where((segment.c.path == str(path)) | (segment.c.pruned == 0)))
+            connection.execute(segment.insert(), [row])
         return count
+
+    def exports(self) -> list[Exported]:
+        with self._reading() as connection:
+            return _exports(connection)
+
+    def prunable_seq(self) -> int:
+        with self._reading() as connection:
+            return snapshots.oldest_seq(connection) if snapshots.newest(connection, self._mark_at) else 0
 
     def prune(self, upto_seq: int) -> None:
         if upto_seq <= self._pruned.seq:
+            self._drop_pruned()
             return
         segment, meta = tables.segment, tables.meta
+        behind = self.prunable_seq()
         with self._reading() as connection:
             last = self._mark_at(connection, upto_seq)
-            whole = snapshots.newest(connection, self._mark_at)
-            behind = snapshots.oldest_seq(connection) if whole else 0
             files = select(segment.c.path).where(
                 segment.c.first_seq == self.first_seq, segment.c.last_seq == upto_seq, segment.c.pruned == 0
             )
@@ -277,6 +310,12 @@ class SqlLog:
             raise Torn(seq, "is missing")
         return Mark(row.seq, row.time_ns, row.hash)
 
+    def _known_mark(self, connection: Connection, seq: int) -> Mark:
+        found = self._mark_at(connection, seq)
+        if found is None:
+            raise Refused(f"there is no event {seq} yet; the last one is {self.last_seq}")
+        return found
+
     def _entries(self, seq: int, limit: int | None) -> Iterator[Entry]:
         """Page by page, each in a transaction of its own."""
         left = limit
@@ -297,19 +336,28 @@ class SqlLog:
                 yield Entry(*row)
 
     def _drop_pruned(self) -> None:
+        """In small transactions, so that an append waits for one of them at most."""
         event = tables.event
+        some = select(event.c.seq).where(event.c.seq <= self._pruned.seq).order_by(event.c.seq).limit(LOG_DROP_EVENTS)
         while True:
             with self._writing() as connection:
-                some = select(event.c.seq).where(event.c.seq <= self._pruned.seq).order_by(event.c.seq)
-                seqs = connection.execute(some.limit(PRUNE_EVENTS)).scalars().all()
-                if not seqs:
+                seqs = connection.execute(some).scalars().all()
+                if seqs:
+                    connection.execute(delete(event).where(event.c.seq <= seqs[-1]))
+                elif not self._database.give_back(connection):
                     return
-                connection.execute(delete(event).where(event.c.seq <= seqs[-1]))
+            time.sleep(PAUSE_S)
 
 
 def _rows_of(entries: Sequence[Entry], about: Sequence[str]) -> list[dict[str, object]]:
     subjects = about or [""] * len(entries)
     return [tables.event_row(entry, subject) for entry, subject in zip(entries, subjects, strict=True)]
+
+
+def _exports(connection: Connection) -> list[Exported]:
+    segment = tables.segment
+    rows = select(segment.c.path, segment.c.first_seq, segment.c.last_seq).where(segment.c.pruned == 1)
+    return [Exported(*row) for row in connection.execute(rows.order_by(segment.c.first_seq))]
 
 
 def _archive(connection: Connection, rows: Sequence[ArchivedJob]) -> None:

@@ -28,10 +28,12 @@ from mycelium.engine.seam import Engine
 from mycelium.head.commands import StopAll, Tick
 from mycelium.head.core import Core, Settings
 from mycelium.head.loop import Head
+from mycelium.head.retention import Retention
 from mycelium.head.settings import SiteSettings, unusable_home
 from mycelium.head.sweep import sweep_for_ever
 from mycelium.head.views import time_view
 from mycelium.log import Log, open_log
+from mycelium.log.retention import parse_keep
 from mycelium.nodes.plan import Patience
 from mycelium.serve.engines import make_authority, make_engine, open_entrance
 from mycelium.serve.http.app import build_app
@@ -94,13 +96,18 @@ async def _serve(settings: SiteSettings, home: Path, log: Log, ready: Callable[[
     about = {"site": settings.name, "version": mycelium.__version__, "url": url, "started": time_view(clock.now_ns())}
     app = build_app(head, objects, about, down, access(home))
     app.state.checks.authority = home / "ca"
+    retention = app.state.retention = Retention(core, clock.now_ns, home / "log", parse_keep(settings.log_keep))
     tls = authority.for_uvicorn(settings.host) if authority else {}
     server = _Server(uvicorn.Config(app, log_level="warning", lifespan="off", **tls))
     gateway = GatewayKeeper(home, core, settings.host, settings.gateway_port, settings.gateways)
     open_entrance(app, engine, home, authority)
     await head.start()
     serving = asyncio.create_task(server.serve(sockets))
-    beside = [asyncio.create_task(sweep_for_ever(core, objects, clock)), asyncio.create_task(gateway.keep())]
+    beside = [
+        asyncio.create_task(sweep_for_ever(core, objects, clock)),
+        asyncio.create_task(retention.keep_for_ever()),
+        asyncio.create_task(gateway.keep()),  # the last: it ends before the others
+    ]
     try:
         await _make_admin(head, home)
         await server.listens.wait()

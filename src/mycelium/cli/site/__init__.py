@@ -23,5 +23,8 @@ COMMANDS = {
     "account list": Command("accounts:list_accounts", "Accounts", "list the accounts"),
     "account token": Command("accounts:token", "Accounts", "give an account a new token; the old one ends"),
     "audit verify": Command("audit:verify", "Accounts", "walk the hash chain of the log"),
+    "log export": Command("log:export", "Site", "write events to a file that verifies by itself"),
+    "log prune": Command("log:prune", "Site", "let files alone hold old events"),
+    "log verify": Command("log:verify", "Site", "walk the hash chain: exported files and the log as one"),
     "sim": Command("sim:sim", "Trials", "run the real head over pretend machines, with faults, from a seed"),
 }

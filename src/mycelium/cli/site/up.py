@@ -39,6 +39,9 @@ def up(
     host: Annotated[str, typer.Option(metavar="ADDRESS", help="127.0.0.1 keeps it to this machine.")] = "",
     home: Annotated[str, typer.Option(metavar="DIR", help="Where the site keeps its state.")] = "",
     log_url: Annotated[str, typer.Option(metavar="URL", help="Keep the log in PostgreSQL instead of SQLite.")] = "",
+    log_keep: Annotated[
+        str, typer.Option(metavar="DAYS", help="How long events stay in the log before files alone hold them. [30]")
+    ] = "",
     name: Annotated[str, typer.Option(metavar="TEXT", help="What the site is called. [mycelium]")] = "",
     engine: Annotated[
         str, typer.Option(metavar="NAME", help="local, or ray for many machines. [as before; local]")
@@ -66,6 +69,7 @@ def up(
         "port": settings.number("port", port),
         "host": host or settings.get("host"),
         "log_url": log_url or settings.get("log_url"),
+        "log_keep": log_keep or settings.get("log_keep"),
         "name": name or settings.get("name"),
         "engine": engine or settings.get("engine"),
         "address": address or settings.get("address"),
@@ -102,7 +106,10 @@ def _nodes_before() -> int:
 
 def _site_settings(wanted: dict[str, Any]) -> SiteSettings:
     from mycelium.head.settings import SiteSettings
+    from mycelium.log.retention import parse_keep
 
+    if wanted["log_keep"]:
+        parse_keep(wanted["log_keep"])
     given = {key: value for key, value in wanted.items() if value not in ("", None)}
     chosen = {"port": _free_port(wanted["host"] or "127.0.0.1"), **given}
     return SiteSettings(home=settings.home(), **chosen)

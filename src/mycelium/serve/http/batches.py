@@ -6,6 +6,7 @@ An account sees its own; an admin sees all.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,7 +18,7 @@ from mycelium.base.errors import Missing, Refused
 from mycelium.base.ids import JobId
 from mycelium.base.units import MS_NS, S_NS
 from mycelium.head.core import Core
-from mycelium.head.history import about, event_view
+from mycelium.head.history import about, event_view, pruned_part
 from mycelium.head.views import request_view, time_view
 from mycelium.inference.commands import CancelBatch
 from mycelium.inference.model import BATCH_ENDED, Batch, BatchState
@@ -25,6 +26,7 @@ from mycelium.inference.progress import progress, state_of
 from mycelium.jobs.model import Array, Priority, Request
 from mycelium.nodes.model import Devices
 from mycelium.serve.http.auth import TheAccount, TheHead
+from mycelium.serve.http.record import TheRetention
 from mycelium.serve.http.wire import ERRORS, answer
 
 router = APIRouter(prefix="/jobs/batch_{rest}", tags=["batches"], responses=ERRORS)
@@ -142,8 +144,10 @@ async def files(rest: str, head: TheHead, account: TheAccount) -> Response:
 
 
 @router.get("/story", summary="Every event that touched a batch, in words")
-async def story(rest: str, head: TheHead, account: TheAccount) -> Response:
+async def story(rest: str, retention: TheRetention, head: TheHead, account: TheAccount) -> Response:
     core = head.core
     batch = find(core, account, rest)
     told = [event_view(core.site, entry, event) for entry, event in about(core.log, JobId(batch.id))]
-    return answer({"story": told})
+    last_ns = batch.times_ns.get(batch.state.value, 0) if batch.state in BATCH_ENDED else head.clock.now_ns()
+    pruned = await asyncio.to_thread(pruned_part, retention.whole, batch.created_ns, last_ns)
+    return answer({"story": told, "pruned": pruned})
