@@ -173,7 +173,7 @@ class SqlLog:
             return None
         if tables.archive_checksum(row) != row.checksum:
             raise Refused(f"what the archive keeps of {job} is damaged", hint="restore the log from a backup")
-        return row.data
+        return tables.archived_data(row)
 
     def archived_list(self, account: str | None, before: int | None, limit: int) -> list[ArchivedJob]:
         rows = tables.archive
@@ -187,7 +187,7 @@ class SqlLog:
         whole = [row for row in found if tables.archive_checksum(row) == row.checksum]
         if len(whole) < len(found):
             _said.warning("%d damaged jobs of the archive are not listed", len(found) - len(whole))
-        return [ArchivedJob(row.job, row.number, row.account, row.data) for row in whole]
+        return [ArchivedJob(row.job, row.number, row.account, tables.archived_data(row)) for row in whole]
 
     def export(self, path: Path, upto_seq: int) -> int:
         path = Path(path).absolute()
