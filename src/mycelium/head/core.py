@@ -51,7 +51,7 @@ from mycelium.jobs.model import Cause, Ended, Job, Site, Task, TaskState
 from mycelium.jobs.plan import plan as plan_jobs
 from mycelium.log import ArchivedJob, Entry, Log, Snapshot
 from mycelium.nodes import rules as node_rules
-from mycelium.nodes.events import NodeEvent, NodeLeft
+from mycelium.nodes.events import NodeEvent, NodeForgotten, NodeLeft
 from mycelium.nodes.plan import Heard, Patience
 from mycelium.nodes.plan import plan as plan_nodes
 from mycelium.nodes.rules import Approve, Ask, Drain, Join, Remove, Return
@@ -206,6 +206,8 @@ class Core:
         self._node_events(node_rules.decide(command, self.site.nodes))
         node = node_rules.of_machine(self.site.nodes, command.machine)
         assert node is not None
+        if node.waiting:
+            self._heard[node.id] = Heard(self._now_ns)  # it asks again and again: when it stops, it is declined
         return node.id
 
     def _account_command(self, command: AddAccount | ReplaceToken) -> str:
@@ -346,6 +348,10 @@ class Core:
     def _node_events(self, events: Sequence[NodeEvent]) -> None:
         for event in events:
             self._emit([event])
+            if isinstance(event, NodeForgotten):
+                self._heard.pop(event.node, None)
+                self._beats.pop(event.node, None)
+                continue
             if isinstance(event, NodeLeft):
                 self._greeted.discard(event.node)  # it is back when it says hello again, not because it still beats
                 if self.site.nodes.by_id[event.node].machine:  # an agent of our own would be started again
@@ -440,7 +446,8 @@ def apply(site: State, index: Index, event: codec.Event, at_ns: int) -> None:
     """Change the site by one event of any domain."""
     if isinstance(event, NodeEvent):
         node_rules.apply(site.nodes, event, at_ns)
-        index.node_changed(site.nodes.by_id[event.node])
+        if not isinstance(event, NodeForgotten):
+            index.node_changed(site.nodes.by_id[event.node])
     elif isinstance(event, JobEvent):
         apply_to_jobs(site, index, event, at_ns)
     elif isinstance(event, InferenceEvent):

@@ -31,6 +31,7 @@ from mycelium.nodes.events import (
     NodeBack,
     NodeDrained,
     NodeDraining,
+    NodeForgotten,
     NodeJoined,
     NodeLeft,
     NodeLost,
@@ -166,6 +167,7 @@ SENTENCES: dict[type, Callable[[Any], str]] = {
     NodeDrained: lambda event: f"{event.node} is drained",
     NodeReturned: lambda event: f"{event.by} returned {event.node} to work",
     NodeLeft: lambda event: f"{event.by} took {event.node} out of the site",
+    NodeForgotten: lambda event: f"{event.node} left long ago and is forgotten",
     AccountAdded: lambda event: f"{event.by} added the account {event.name} ({event.role})",
     TokenReplaced: lambda event: f"{event.by} replaced the token of {event.account}",
 }

@@ -57,7 +57,11 @@ def verdict_on(
         if (place.seq, place.hash) != (tail.seq, tail.hash):
             raise Torn(min(place.seq, tail.seq) + 1, f"is missing: the log should end with event {tail.seq}")
     except Refused as wrong:
-        bad, why = (wrong.seq, wrong.why) if isinstance(wrong, Torn) else (place.seq + 1, f"cannot be checked: {wrong.message}")
+        bad, why = (
+            (wrong.seq, wrong.why)
+            if isinstance(wrong, Torn)
+            else (place.seq + 1, f"cannot be checked: {wrong.message}")
+        )
         return Verdict(count, first, bad - 1, "", bad_seq=bad, why=why, unseen=tuple(unseen))
     return Verdict(count, first, place.seq, place.hash.hex(), unseen=tuple(unseen))
 

@@ -98,7 +98,9 @@ class Sqlite:
         mode = connection.exec_driver_sql("PRAGMA auto_vacuum").scalar_one()
         if mode != INCREMENTAL or spare * SPARE_SHARE <= pages:
             return False
-        connection.exec_driver_sql(f"PRAGMA incremental_vacuum({GIVE_BACK_PAGES})").all()
+        cursor = connection.connection.cursor()  # the driver's own: SQLite works on while rows without columns are read
+        cursor.execute(f"PRAGMA incremental_vacuum({GIVE_BACK_PAGES})").fetchall()
+        cursor.close()
         return True
 
     def reader(self) -> Connection:

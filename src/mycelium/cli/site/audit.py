@@ -1,4 +1,4 @@
-"""`myc audit verify`: is the log what it was when it was written? The older name of `myc log verify`, of a site alone."""
+"""`myc audit verify`: is the log what it was when it was written? `myc log verify`, by an older name."""
 
 from __future__ import annotations
 

@@ -114,6 +114,8 @@ async def ask(request: Request, head: TheHead, opened: TheEntrance, machine: The
     node = of_machine(head.core.site.nodes, machine)
     if node is None or node.state is NodeState.LEFT:
         node = await _let_in(head, opened, machine, asked)
+    elif node.waiting:
+        await head.ask(_asking(opened, machine, asked, ""))  # nothing new: the head hears that it still asks
     elif (asked["name"] or "") != node.name:  # its agent would be refused, and nobody told
         check_name(head.core.site.nodes, asked["name"] or "", node.id)
     waits = not node.approved
@@ -136,7 +138,11 @@ async def _let_in(head: Head, opened: Opened, machine: str, asked: dict[str, Any
     invite = ""
     if known is None or not known.approved:
         invite = invites.check(opened.site_token, asked["token"] or "", head.clock.now_ns())
-    command = Ask(
+    return head.core.site.nodes.by_id[await head.ask(_asking(opened, machine, asked, invite))]
+
+
+def _asking(opened: Opened, machine: str, asked: dict[str, Any], invite: str) -> Ask:
+    return Ask(
         machine,
         asked["name"] or "",
         _devices(asked["devices"] or {}),
@@ -146,7 +152,6 @@ async def _let_in(head: Head, opened: Opened, machine: str, asked: dict[str, Any
         invite=invite,
         reserved=opened.entrance.own_nodes,
     )
-    return head.core.site.nodes.by_id[await head.ask(command)]
 
 
 def _devices(said: dict[str, Any]) -> Devices:
