@@ -27,15 +27,15 @@ DAY_NS = DAY_S * S_NS
 
 @pytest.fixture
 def site(monkeypatch: pytest.MonkeyPatch) -> Played:
-    """A job a day for ten days, and files of at most five events."""
+    """A job a day for six days, and files of at most five events."""
     monkeypatch.setattr(retention, "LOG_FILE_EVENTS", 5)
     played = Played()
-    for _ in range(10):
+    for _ in range(6):
         played.submit()
         for step in played.starts():
             played.exited("node-1", step)
         played.later(DAY_S)
-    assert played.kinds().count("JobEnded") == 10
+    assert played.kinds().count("JobEnded") == 6
     return played
 
 
@@ -97,7 +97,7 @@ def test_a_person_may_prune_all_and_a_start_finds_the_same_site(site: Played, tm
 
 def test_a_story_names_the_files_that_hold_its_beginning(site: Played, tmp_path: Path) -> None:
     kept = keeper(site, tmp_path / "log")
-    first, last = site.job("job-1"), site.job("job-10")
+    first, last = site.job("job-1"), site.job("job-6")
     assert pruned_part(kept.whole, first.submitted_ns, first.ended_ns) is None
     prune_all(kept, NOW_NS + 5 * DAY_NS)
     told = pruned_part(kept.whole, first.submitted_ns, first.ended_ns)
