@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 
 from msgspec import Struct
+from mycelium.head.commands import Submit
 
 from bench.alone import alone, doing
 from bench.row import Row
@@ -26,9 +27,8 @@ from mycelium.base.limits import LOG_EVENTS_MAX, LOG_FILE_EVENTS, LOG_KEEP_S, SN
 from mycelium.base.units import DAY_S, GIB, MIB, S_NS
 from mycelium.engine.orders import Ended, Exited, Hello, Reason, Start, Started
 from mycelium.engine.seam import NodeUp
-from mycelium.head.commands import Submit
 from mycelium.head.core import Core, Settings
-from mycelium.head.retention import Retention
+from mycelium.head.retention import LogKeeper
 from mycelium.jobs.model import Request
 from mycelium.log import open_log
 from mycelium.log.retention import Keep
@@ -78,7 +78,7 @@ class Site:
         self.log = log
         self.now_ns = max(BEGIN_NS, log.last_time_ns)
         self.core = Core(log, self.now_ns, settings)
-        self.retention = Retention(self.core, lambda: self.now_ns, folder, keep)
+        self.retention = LogKeeper(self.core, lambda: self.now_ns, folder, keep)
         self.turn_ms_max = 0.0
         self._turn(AddAccount("root", Role.ADMIN, "r" * 64, "site"))
         has = Devices(NODE_CPUS * 1000, 256 * GIB)

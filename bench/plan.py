@@ -21,6 +21,7 @@ from bench.row import Row
 from mycelium.accounts.model import Account, Role
 from mycelium.base.ids import account_id, job_id, node_id
 from mycelium.base.units import GIB, S_NS
+from mycelium.head.domains import mounted
 from mycelium.jobs.apply import apply
 from mycelium.jobs.events import JobEnded, JobSubmitted, StepEnded, TaskEnded, TaskPlaced
 from mycelium.jobs.index import Index
@@ -57,7 +58,7 @@ def requests(chance: random.Random) -> list[Request]:
 
 def site_of(nodes: int, jobs: int) -> Site:
     chance = random.Random(7)
-    site = Site()
+    site = mounted().state()
     site.nodes.by_id = {node_id(n): node(n, chance) for n in range(1, nodes + 1)}
     for number in range(1, 9):
         name = account_id(number)

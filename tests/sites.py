@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from mycelium.accounts.model import Account, Role, Usage
 from mycelium.base.ids import AccountId, JobId, account_id, job_id, node_id, number_of
 from mycelium.base.units import GIB, MINUTE_S, MS_NS, S_NS
+from mycelium.head.domains import mounted
 from mycelium.jobs.apply import apply
 from mycelium.jobs.events import (
     JobCancelled,
@@ -27,7 +30,6 @@ from mycelium.jobs.model import (
     Reason,
     Request,
     Sandbox,
-    Site,
     Task,
     TaskState,
 )
@@ -77,7 +79,7 @@ class Play:
     """A site and what happens to it, through the same `apply` as in the head."""
 
     def __init__(self) -> None:
-        self.site = Site()
+        self.site: Any = mounted().state()
         self.index = Index.of(self.site)
         self.now_ns = NOW_NS
 
@@ -96,10 +98,10 @@ class Play:
         self.index.node_changed(node)
         return node
 
-    def account(self, spent: float = 0, weight: int = 1, name: str = "") -> AccountId:
+    def account(self, spent: float = 0, weight: int = 1, name: str = "", role: Role = Role.USER) -> AccountId:
         account = account_id(len(self.site.accounts.by_id) + 1)
         usage = Usage(spent, 0, self.now_ns)
-        self.site.accounts.by_id[account] = Account(account, name or account, Role.USER, account, 0, weight, usage)
+        self.site.accounts.by_id[account] = Account(account, name or account, role, account, 0, weight, usage)
         return account
 
     def submit(self, request: Request, account: AccountId | None = None) -> Job:

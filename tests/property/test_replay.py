@@ -15,14 +15,16 @@ from mycelium.base.ids import AccountId, NodeId, StepId
 from mycelium.base.units import GIB, MIB, S_NS
 from mycelium.engine.orders import Beat, Ended, Exited, Gone, Hello, Reason, Running, Start, Started
 from mycelium.engine.seam import NodeDown, NodeUp
-from mycelium.head import codec
-from mycelium.head.commands import Cancel, StopAll, Submit, Tick
-from mycelium.head.core import Core, Settings, replay, restore
+from mycelium.head.core import Core, Settings, Tick
+from mycelium.head.replay import replay, restore
+from mycelium.jobs.commands import Cancel, StopAll, Submit
+from mycelium.jobs.domain import Retention, index_of
 from mycelium.jobs.index import Index
-from mycelium.jobs.model import Array, Priority, Request, Site
+from mycelium.jobs.model import Array, Priority, Request
 from mycelium.log import MemoryLog
 from mycelium.nodes.model import Devices
 from mycelium.nodes.rules import Drain, Remove, Return
+from tests.asked import asked
 
 START_NS = 1_700_000_000 * S_NS
 nodes = st.sampled_from([NodeId(f"node-{number}") for number in range(1, 5)])
@@ -42,7 +44,7 @@ class Site3(RuleBasedStateMachine):
         super().__init__()
         self.log = MemoryLog()
         self.now_ns = START_NS
-        self.settings = Settings(retain_ns=60 * S_NS, retain_max=20)
+        self.settings = Settings((Retention(60 * S_NS, 20),))
         self.core = Core(self.log, self.now_ns, self.settings)
         self.steps: list[tuple[NodeId, StepId]] = []  # every step that was ever ordered, and where
         self.beats = 0
@@ -54,7 +56,7 @@ class Site3(RuleBasedStateMachine):
             self.hello(NodeId(f"node-{number}"), "b0")
 
     def turn(self, *commands: Any) -> Any:
-        turn = self.core.turn(commands, self.now_ns)
+        turn = self.core.turn([asked(self.core, command) for command in commands], self.now_ns)
         for node, order in turn.orders:
             if isinstance(order, Start):
                 self.steps.append((node, order.step.id))
@@ -179,18 +181,18 @@ class Site3(RuleBasedStateMachine):
         if self.log.last_seq == self.compared_seq:
             return
         self.compared_seq = self.log.last_seq
-        living = codec.encode_site(self.core.site)
-        full = replay(self.log.read(0), Site())
-        assert codec.encode_site(full) == living
-        assert codec.encode_site(restore(self.log)[0]) == living
+        living = self.core.codec.encode_state(self.core.site)
+        full = replay(self.log.read(0))
+        assert self.core.codec.encode_state(full) == living
+        assert self.core.codec.encode_state(restore(self.log)[0]) == living
         anew = Index.of(full)
         for name in ("leases", "waiters", "takers", "queue"):
-            assert getattr(self.core.index, name) == getattr(anew, name), name
+            assert getattr(index_of(self.core.view), name) == getattr(anew, name), name
 
     @invariant()
     def leases_fit_their_nodes(self) -> None:
         site = self.core.site
-        for node, held in self.core.index.leases.items():
+        for node, held in index_of(self.core.view).leases.items():
             used = Devices()
             for job, _ in held:
                 used = used + site.jobs.by_id[job].request.needs
@@ -205,14 +207,14 @@ class Site3(RuleBasedStateMachine):
             assert sorted(job.again) == sorted(task.index for task in job.tasks.values() if task.state == "queued")
         for account in self.core.site.accounts.by_id.values():
             assert account.usage.rate_m >= 0
-        if not self.core.index.leases:
+        if not index_of(self.core.view).leases:
             assert all(account.usage.rate_m == 0 for account in self.core.site.accounts.by_id.values())
 
     @invariant()
     def memory_of_steps_is_bounded_by_what_is_leased(self) -> None:
-        leased = sum(len(held) for held in self.core.index.leases.values())
-        assert len(self.core._seen_ns) <= leased
-        assert len(self.core._missed) <= leased
+        leased = sum(len(held) for held in index_of(self.core.view).leases.values())
+        assert len(self.core._mouth.seen_ns) <= leased
+        assert len(self.core._mouth.missed) <= leased
 
 
 TestReplay = Site3.TestCase

@@ -24,11 +24,15 @@ from mycelium.base.units import (
     parse_size,
     parse_time_ms,
 )
-from mycelium.head import codec
+from mycelium.head.codec import Codec
+from mycelium.head.domains import mounted
 from mycelium.jobs import request
 from mycelium.jobs.model import Array, Ended, Priority, Reason, Request, Sandbox
 from mycelium.nodes.model import Devices
 from mycelium.nodes.select import parse_terms, unmet
+
+CODEC = Codec(mounted())
+KINDS = tuple(mounted().kinds)
 
 loose = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
@@ -231,9 +235,9 @@ def events(draw: st.DrawFn, kind: type) -> Any:
     return kind(**{field.name: draw(value_of(field.type)) for field in msgspec.structs.fields(kind)})
 
 
-@pytest.mark.parametrize("kind", codec.KINDS.values(), ids=codec.KINDS)
+@pytest.mark.parametrize("kind", KINDS, ids=[kind.__name__ for kind in KINDS])
 @settings(max_examples=25, deadline=None)
 @given(data=st.data())
 def test_an_event_is_read_as_it_was_written(kind: type, data: st.DataObject) -> None:
     event = data.draw(events(kind))
-    assert codec.decode(*codec.encode(event)) == event
+    assert CODEC.decode(*CODEC.encode(event)) == event

@@ -9,9 +9,11 @@ import pytest
 from msgspec.structs import replace
 
 from mycelium.accounts import rules as account_rules
-from mycelium.head import core, replicas
+from mycelium.base.ids import split_step
 from mycelium.head.core import Core
+from mycelium.head.ear import Ear
 from mycelium.inference import plan as inference_plan
+from mycelium.inference import replicas
 from mycelium.jobs import apply as changes
 from mycelium.jobs import rules
 from mycelium.jobs.model import Cause
@@ -41,12 +43,12 @@ def no_fence(patch: pytest.MonkeyPatch) -> None:
         return (found, task) if found and task and rank in task.live_ranks() else None
 
     patch.setattr(rules, "current", any_attempt)
-    patch.setattr(Core, "_current", lambda self, node, step: _unfenced(self, step))
+    patch.setattr(Ear, "_current", lambda self, node, step: _unfenced(self, step))
 
 
-def _unfenced(self: Core, step: Any) -> Any:
-    job, index, attempt, rank = core.split_step(step)
-    found = rules.current(self.site, job, index, attempt, rank)
+def _unfenced(self: Ear, step: Any) -> Any:
+    job, index, attempt, rank = split_step(step)
+    found = rules.current(self.view.state, job, index, attempt, rank)
     return (*found, rank) if found else None
 
 

@@ -11,12 +11,21 @@ from msgspec import Struct, field
 
 from mycelium.base.ids import AccountId
 from mycelium.base.limits import USAGE_HALF_LIFE_S
+from mycelium.base.subject import Subject
 from mycelium.base.units import S_NS
 
 
 class Role(StrEnum):
-    ADMIN = "admin"
+    ADMIN = "admin"  # may do everything
+    OPERATOR = "operator"  # keeps the site running: nodes, and everybody's jobs
     USER = "user"
+
+
+ROLES = {
+    Role.USER: frozenset({"user"}),
+    Role.OPERATOR: frozenset({"user", "operator"}),
+    Role.ADMIN: frozenset({"user", "operator", "admin"}),
+}
 
 
 class Usage(Struct, frozen=True):
@@ -48,9 +57,9 @@ class Account(Struct, frozen=True):
     weight: int = 1  # its share of the site beside the others
     usage: Usage = Usage()
 
-    @property
-    def admin(self) -> bool:
-        return self.role is Role.ADMIN
+    def subject(self, door: str) -> Subject:
+        """Who asks when somebody shows its token there."""
+        return Subject(self.name, ROLES[self.role], self.id, door=door)
 
 
 class Accounts(Struct):

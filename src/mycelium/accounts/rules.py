@@ -23,14 +23,14 @@ class AddAccount(Struct, frozen=True):
     name: str
     role: Role
     token_hash: str
-    by: str
+    by: str = ""
     weight: int = 1
 
 
 class ReplaceToken(Struct, frozen=True):
     name: str
     token_hash: str
-    by: str
+    by: str = ""
 
 
 AccountCommand = AddAccount | ReplaceToken

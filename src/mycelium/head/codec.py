@@ -1,72 +1,124 @@
-"""How events and snapshots are written, and how old ones are read for ever.
+"""How events, snapshots and archived records are written, and how old ones are read for ever.
 
-An event's kind in the log is its name and version: `TaskPlaced/1`. When the fields of an event change, its version in
-`VERSIONS` grows and a function in `LIFTS` turns a document of the old version into one of the next. Nothing else in the
-system knows that old versions exist. tests/unit/head/test_codec.py replays a log of every release.
+An event's kind in the log is its name and version: `TaskPlaced/1`. When the fields of an event change, a function is
+added to the `lifts` of its `Kind`, which turns a document of the old version into one of the next. A snapshot says the
+fingerprint of each domain's schema: tables of another schema are lifted by its domain, or the state is built anew from
+the events. Nothing else in the system knows that old versions exist.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, get_args
+from typing import Any
 
 import msgspec
 
-from mycelium.accounts.events import AccountEvent
+from mycelium.base.domain import Kind
 from mycelium.base.errors import Refused
-from mycelium.head.state import State
-from mycelium.inference.events import InferenceEvent
-from mycelium.jobs.events import JobEvent
-from mycelium.jobs.model import Job, Site
-from mycelium.nodes.events import NodeEvent
+from mycelium.head.fingerprint import FIRST_SCHEMAS, fingerprint
+from mycelium.head.mount import Mounted
+from mycelium.jobs.model import Job
 
-Event = NodeEvent | AccountEvent | JobEvent | InferenceEvent
-
-KINDS: dict[str, type] = {kind.__name__: kind for kind in get_args(Event)}
-VERSIONS: dict[str, int] = dict.fromkeys(KINDS, 1)
-LIFTS: dict[tuple[str, int], Callable[[dict[str, Any]], dict[str, Any]]] = {}
-
-SNAPSHOT_VERSION = 1
+SNAPSHOT_VERSION = 2  # of the envelope; 1 had none: it held the tables of 0.1 alone
 
 _encoder = msgspec.json.Encoder()
-_decoders = {name: msgspec.json.Decoder(kind) for name, kind in KINDS.items()}
-_site = msgspec.json.Decoder(State)
 _job = msgspec.json.Decoder(Job)
 
 
-def encode(event: Event) -> tuple[str, bytes]:
-    """The kind and the data of an event, as the log keeps them."""
-    name = type(event).__name__
-    return f"{name}/{VERSIONS[name]}", _encoder.encode(event)
+class Envelope(msgspec.Struct):
+    schemas: dict[str, str]
+    tables: Any
 
 
-def decode(kind: str, data: bytes) -> Event:
-    """The event, lifted to today's version. Errors: `Refused` for a kind or version that this program does not know."""
-    name, _, version = kind.partition("/")
-    if name not in KINDS or not version.isdigit() or not 1 <= int(version) <= VERSIONS[name]:
-        raise Refused(
-            f"the log holds an event of kind {kind!r}", hint="it was written by a newer Mycelium: use that one"
-        )
-    if int(version) == VERSIONS[name]:
-        return _decoders[name].decode(data)
-    document = msgspec.json.decode(data)
-    for old in range(int(version), VERSIONS[name]):
-        document = LIFTS[name, old](document)
-    return msgspec.convert(document, KINDS[name])
+class _Sealed(msgspec.Struct):
+    schemas: dict[str, str]
+    tables: dict[str, msgspec.Raw]
 
 
-def encode_site(site: Site) -> bytes:
-    return _encoder.encode(site)
+class Unreadable(Exception):
+    """A snapshot's table has a schema that nobody here can lift: the events must be replayed.
+
+    `absent`: it is not there at all, because its domain was mounted later.
+    """
+
+    def __init__(self, table: str, *, absent: bool = False) -> None:
+        super().__init__(table)
+        self.table = table
+        self.absent = absent
 
 
-def decode_site(data: bytes, version: int) -> State | None:
-    """The state of a snapshot; None for another version's: the events are the truth, and the snapshot is made anew."""
-    return _site.decode(data) if version == SNAPSHOT_VERSION else None
+class Codec:
+    """For the domains that are mounted."""
 
+    def __init__(self, mounted: Mounted) -> None:
+        self._mounted = mounted
+        self.kinds: dict[str, Kind] = {kind.__name__: known for kind, known in mounted.kinds.items()}
+        self._written = {kind.type: f"{name}/{kind.version}" for name, kind in self.kinds.items()}
+        self._decoders = {name: msgspec.json.Decoder(kind.type) for name, kind in self.kinds.items()}
+        self._tables = {domain.name: msgspec.json.Decoder(domain.tables) for domain in mounted.domains}
+        self.schemas = {domain.name: fingerprint(domain.tables) for domain in mounted.domains}
 
-def encode_job(job: Job) -> bytes:
-    return _encoder.encode(job)
+    def encode(self, event: Any) -> tuple[str, bytes]:
+        """The kind and the data of an event, as the log keeps them."""
+        return self._written[type(event)], _encoder.encode(event)
+
+    def decode(self, kind: str, data: bytes) -> Any:
+        """The event, lifted to today's version. Errors: `Refused` for a kind or version that this program lacks."""
+        name, _, version = kind.partition("/")
+        known = self.kinds.get(name)
+        if known is None or not version.isdigit() or not 1 <= int(version) <= known.version:
+            raise Refused(
+                f"the log holds an event of kind {kind!r}", hint="it was written by a newer Mycelium: use that one"
+            )
+        if int(version) == known.version:
+            return self._decoders[name].decode(data)
+        document = msgspec.json.decode(data)
+        for lift in known.lifts[int(version) - 1 :]:
+            document = lift(document)
+        return msgspec.convert(document, known.type)
+
+    def about(self, event: Any) -> tuple[str, ...]:
+        """Whom an event concerns, the first of them first."""
+        found: list[str] = []
+        for name in self._mounted.kinds[type(event)].about:
+            value = getattr(event, name)
+            found += [value] if isinstance(value, str) else value
+        return tuple(dict.fromkeys(one for one in found if one))
+
+    def encode_state(self, state: Any) -> bytes:
+        return _encoder.encode(Envelope(self.schemas, state))
+
+    def decode_state(self, data: bytes, version: int, *, absent_is_empty: bool = False) -> Any:
+        """The state of a snapshot. Errors: `Unreadable`, with the table for which the events must be replayed."""
+        if version == 1:
+            sealed = _Sealed(FIRST_SCHEMAS, msgspec.json.decode(data, type=dict[str, msgspec.Raw]))
+        elif version == SNAPSHOT_VERSION:
+            sealed = msgspec.json.decode(data, type=_Sealed)
+        else:
+            raise Unreadable("of a newer Mycelium")
+        for table in sealed.tables:
+            if table not in self._tables:
+                raise Unreadable(table)
+        absent = [domain.name for domain in self._mounted.domains if domain.name not in sealed.tables]
+        if absent and not absent_is_empty:
+            raise Unreadable(absent[0], absent=True)
+        there = [domain for domain in self._mounted.domains if domain.name in sealed.tables]
+        return self._mounted.State(**{domain.name: self._table(domain, sealed) for domain in there})
+
+    def _table(self, domain: Any, sealed: _Sealed) -> Any:
+        name = domain.name
+        schema = sealed.schemas.get(name, "")
+        if schema == self.schemas[name]:
+            return self._tables[name].decode(sealed.tables[name])
+        lift = domain.lifts.get(schema)
+        if lift is None:
+            raise Unreadable(name)
+        return msgspec.convert(lift(msgspec.json.decode(sealed.tables[name])), domain.tables)
+
+    def encode_record(self, record: Any) -> bytes:
+        """Of what leaves the state for the archive."""
+        return _encoder.encode(record)
 
 
 def decode_job(data: bytes) -> Job:
+    """From the archive."""
     return _job.decode(data)

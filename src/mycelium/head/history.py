@@ -1,27 +1,24 @@
-"""What the log holds of one job, oldest first, and how it is said."""
+"""What the log holds of one job, node, account or deployment, oldest first, and how it is said."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
-from mycelium.base.ids import AccountId, JobId
-from mycelium.head import codec
+from mycelium.base.ids import task_id
+from mycelium.head.core import Core
 from mycelium.head.views import Document, time_view
-from mycelium.inference import story as inference_story
-from mycelium.inference.events import InferenceEvent
-from mycelium.jobs import story as jobs_story
-from mycelium.jobs.model import Site
-from mycelium.log import Entry, Log, Verdict
-from mycelium.log.whole import Whole
+from mycelium.log import Entry, Verdict
+from mycelium.log.whole import WholeLog
 
 
-def about(log: Log, job: JobId) -> Iterator[tuple[Entry, codec.Event]]:
-    """Every event that names this job or batch. Cost: its own events; the log keeps an index of them."""
-    for entry in log.about(job):
-        yield entry, codec.decode(entry.kind, entry.data)
+def about(core: Core, subject: str) -> Iterator[tuple[Entry, Any]]:
+    """Every event that is about it. Cost: its own events; the log keeps an index of them."""
+    for entry in core.log.about(subject):
+        yield entry, core.codec.decode(entry.kind, entry.data)
 
 
-def pruned_part(whole: Whole, first_ns: int, last_ns: int) -> Document | None:
+def pruned_part(whole: WholeLog, first_ns: int, last_ns: int) -> Document | None:
     """Which events of this time are no longer in the log, and the files that hold them; None when all are here."""
     before_ns = whole.log.pruned.time_ns
     if first_ns > before_ns:
@@ -43,19 +40,22 @@ def verdict_view(verdict: Verdict) -> Document:
     }
 
 
-def event_view(site: Site, entry: Entry, event: codec.Event, array: bool = False) -> Document:
+def event_view(core: Core, entry: Entry, event: Any, array: bool = False) -> Document:
     """An event as people and programs see it. `array`: its job's tasks are named by their index."""
     return {
         "seq": entry.seq,
         "time": time_view(entry.time_ns),
         "kind": type(event).__name__,
-        "says": _say(site, event, array),
+        "says": say(core, event, array),
         "event": event,
     }
 
 
-def _say(site: Site, event: codec.Event, array: bool) -> str:
-    if isinstance(event, InferenceEvent):
-        return inference_story.say(event)
-    account = site.accounts.by_id.get(getattr(event, "account", None) or AccountId(""))
-    return jobs_story.say(event, array, {account.id: account.name} if account else None)
+def say(core: Core, event: Any, array: bool = False) -> str:
+    """Its sentence, with accounts by their names and the tasks of an array by theirs."""
+    said = core.house.kinds[type(event)].says(event)
+    account = core.site.accounts.by_id.get(getattr(event, "account", None) or "")
+    if account is not None:
+        said = said.replace(account.id, account.name, 1)
+    index = getattr(event, "index", None)
+    return f"{task_id(event.job, index)}: {said}" if array and index is not None else said

@@ -14,14 +14,14 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from mycelium.base.clock import Clock
+from mycelium.base.domain import Asked
 from mycelium.base.errors import Exhausted, Problem, Unavailable
-from mycelium.base.ids import JobId, NodeId
+from mycelium.base.ids import NodeId
 from mycelium.base.limits import BATCH_COMMANDS_MAX, FOLLOWERS_MAX, INBOX_COMMANDS_MAX
+from mycelium.base.subject import SITE, Subject
 from mycelium.engine.orders import Chunk, Order
 from mycelium.engine.seam import Engine
-from mycelium.head.codec import Event
-from mycelium.head.commands import Command, Tick
-from mycelium.head.core import Core
+from mycelium.head.core import Core, Tick
 from mycelium.head.tails import Tails
 from mycelium.log import Snapshot
 
@@ -39,9 +39,9 @@ class Head:
         self.tails = Tails(engine)
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._refusing = refusing
-        self._inbox: deque[tuple[Command, asyncio.Future[Any] | None]] = deque()
+        self._inbox: deque[tuple[Asked, asyncio.Future[Any] | None]] = deque()
         self._wake = asyncio.Event()
-        self._followers: dict[JobId | None, set[asyncio.Event]] = {}
+        self._followers: dict[str | None, set[asyncio.Event]] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._stopped = False
         self._saving: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -66,37 +66,37 @@ class Head:
         if self.core.log.last_seq and not self.failed.done():
             self._save(self.core.take_snapshot())
 
-    async def ask(self, command: Command) -> Any:
-        """Put a command to the core and wait until its events are durable. Errors: whatever the rules raise."""
+    async def ask(self, command: Any, subject: Subject) -> Any:
+        """Put a command to the core and wait until its events are durable. Errors: those of its guard and its rule."""
         if len(self._inbox) >= INBOX_COMMANDS_MAX:
             raise Exhausted(f"the head has {len(self._inbox)} commands waiting", hint="try again in a moment")
         if self._stopped or self.failed.done():
             raise Unavailable("the head has stopped", hint="`myc up` starts it again")
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._inbox.append((command, answer))
+        self._inbox.append((Asked(subject, command), answer))
         self._wake.set()
         return await answer
 
     @contextlib.contextmanager
-    def following(self, job: JobId | None) -> Any:
-        """Yields an event that is set whenever something happened to the job (None: to anything)."""
+    def following(self, about: str | None) -> Any:
+        """Yields an event that is set whenever something happened to a job, a node, … (None: to anything)."""
         if sum(map(len, self._followers.values())) >= FOLLOWERS_MAX:
             raise Exhausted(f"the head has {FOLLOWERS_MAX} open event streams", hint="close some, or ask again later")
         changed = asyncio.Event()
-        self._followers.setdefault(job, set()).add(changed)
+        self._followers.setdefault(about, set()).add(changed)
         try:
             yield changed
         finally:
-            self._followers[job].discard(changed)
-            if not self._followers[job]:
-                del self._followers[job]
+            self._followers[about].discard(changed)
+            if not self._followers[about]:
+                del self._followers[about]
 
     async def _listen(self) -> None:
         async for report in self._reports():
             if isinstance(report, Chunk):
                 self.tails.heard(report)
             else:
-                self._inbox.append((report, None))
+                self._inbox.append((Asked(SITE, report), None))
                 self._wake.set()
 
     def _reports(self) -> AsyncIterator[Any]:
@@ -114,16 +114,16 @@ class Head:
             self.core.refusing = self._refusing()
             await self._take_turn(batch)
 
-    async def _take_turn(self, batch: list[tuple[Command, asyncio.Future[Any] | None]]) -> None:
-        commands = [command for command, _ in batch] or [Tick()]
+    async def _take_turn(self, batch: list[tuple[Asked, asyncio.Future[Any] | None]]) -> None:
+        commands = [asked for asked, _ in batch] or [Asked(SITE, Tick())]
         try:
             turn = self.core.turn(commands, self.clock.now_ns())
         except Problem as problem:
             self._answer_all(batch, problem)
             raise
-        for (command, future), answer in zip(batch, turn.answers, strict=False):
+        for (asked, future), answer in zip(batch, turn.answers, strict=False):
             if answer.problem is not None and future is None:
-                log.warning("%s was not taken: %s", type(command).__name__, answer.problem)
+                log.warning("%s was not taken: %s", type(asked.command).__name__, answer.problem)
             _settle(future, answer.value, answer.problem)
         for node, order in turn.orders:
             await self._send(node, order)
@@ -144,15 +144,15 @@ class Head:
         except Unavailable as problem:
             log.debug("order to %s waits for its next beat: %s", node, problem)
 
-    def _tell_followers(self, events: list[Event]) -> None:
+    def _tell_followers(self, events: list[Any]) -> None:
         if not events or not self._followers:
             return
-        touched = {getattr(event, "job", None) for event in events} | {None}
-        for job in touched & self._followers.keys():
-            for changed in self._followers[job]:
+        touched = {name for event in events for name in self.core.codec.about(event)} | {None}
+        for about in touched & self._followers.keys():
+            for changed in self._followers[about]:
                 changed.set()
 
-    def _answer_all(self, batch: list[tuple[Command, asyncio.Future[Any] | None]], problem: Problem) -> None:
+    def _answer_all(self, batch: list[tuple[Asked, asyncio.Future[Any] | None]], problem: Problem) -> None:
         for _, future in batch:
             _settle(future, None, problem)
         self._refuse_waiting(problem)

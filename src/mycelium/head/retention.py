@@ -21,7 +21,7 @@ from mycelium.head.core import Core
 from mycelium.log import Log
 from mycelium.log.retention import Keep, Stock, file_name, next_piece, surplus_seq
 from mycelium.log.segment import PART
-from mycelium.log.whole import Whole
+from mycelium.log.whole import WholeLog
 
 LOOK_S = 300.0  # between two looks: a busy site makes some hundred events in it
 AGAIN_S = HOUR_S  # after a failure, which is mostly a full disk
@@ -30,7 +30,7 @@ COPIES_MAX = 8  # names tried where a spoiled or foreign file has the one that i
 _said = logging.getLogger("mycelium.head")
 
 
-class Piece(Struct, frozen=True):
+class Pruned(Struct, frozen=True):
     """What one step of pruning did. `left`: events that should still go."""
 
     events: int = 0
@@ -38,7 +38,7 @@ class Piece(Struct, frozen=True):
     file: str = ""
 
 
-class Plan(Struct, frozen=True):
+class Pruning(Struct, frozen=True):
     """What a pruning would do: the events `first_seq` to `upto_seq` would go."""
 
     first_seq: int
@@ -51,14 +51,14 @@ class Plan(Struct, frozen=True):
         return max(0, self.upto_seq - self.first_seq + 1)
 
 
-class Retention:
+class LogKeeper:
     """One at a time: who asks for a pruning while another is at work waits for its present piece."""
 
     def __init__(self, core: Core, now_ns: Callable[[], int], folder: Path, keep: Keep) -> None:
         self.core = core
         self.keep = keep
         self.folder = folder
-        self.whole = Whole(core.log, folder)
+        self.whole = WholeLog(core.log, folder)
         self._now_ns = now_ns
         self._busy = asyncio.Lock()
 
@@ -86,13 +86,13 @@ class Retention:
                 return went
             _said.info("%d events of the log went to %s", piece.events, piece.file)
 
-    async def plan(self, before_ns: int) -> Plan:
+    async def plan(self, before_ns: int) -> Pruning:
         """What `prune` would do with the events before a moment."""
         upto_seq = await asyncio.to_thread(self.core.log.seq_before, before_ns)
         log = self.core.log
-        return Plan(log.first_seq, upto_seq, log.last_seq - upto_seq, str(self.folder))
+        return Pruning(log.first_seq, upto_seq, log.last_seq - upto_seq, str(self.folder))
 
-    async def prune(self, before_ns: int) -> Piece:
+    async def prune(self, before_ns: int) -> Pruned:
         """Prune a piece of the events before a moment: to be called until nothing is left.
 
         Errors: Unavailable when the file or the log cannot be written; then nothing was dropped.
@@ -116,7 +116,7 @@ class Retention:
             old_seq = self.core.log.seq_before(max(0, self._now_ns() - self.keep.age_ns))
         return surplus_seq(_stock(self.core.log, 0), self.keep, old_seq)
 
-    def _prune_piece(self, upto_seq: int, *, whole: bool) -> Piece:
+    def _prune_piece(self, upto_seq: int, *, whole: bool) -> Pruned:
         log = self.core.log
         if next_piece(_stock(log, upto_seq), upto_seq, whole=whole):  # before snapshots are read for it
             end = next_piece(_stock(log, log.prunable_seq()), upto_seq, whole=whole)
@@ -124,11 +124,11 @@ class Retention:
             end = 0
         if not end:
             log.prune(log.pruned.seq)  # finishes what a killed head has left
-            return Piece(left=max(0, upto_seq - log.pruned.seq))
+            return Pruned(left=max(0, upto_seq - log.pruned.seq))
         events = end - log.pruned.seq
         file = self._export(end)
         log.prune(end)
-        return Piece(events, upto_seq - end, str(file))
+        return Pruned(events, upto_seq - end, str(file))
 
     def _export(self, end: int) -> Path:
         log = self.core.log

@@ -13,6 +13,7 @@ from mycelium.base.ids import NodeId
 from mycelium.base.units import S_NS, format_cpus
 from mycelium.head.core import Core
 from mycelium.head.steps import step_name
+from mycelium.jobs.domain import index_of
 from mycelium.jobs.model import ENDED, LEASED, Job, JobState, Request, Site, Task, TaskState
 from mycelium.jobs.why import reason
 from mycelium.nodes.model import Devices, Node, NodeState
@@ -50,7 +51,7 @@ def job_view(core: Core, job: Job, now_ns: int) -> Document:
         "submitted": time_view(job.submitted_ns),
         "started": time_view(job.started_ns),
         "ended": time_view(job.ended_ns),
-        "reason": reason(core.site, core.index.queue, job, now_ns) if waits and not job.cancelled else None,
+        "reason": reason(core.site, index_of(core.view).queue, job, now_ns) if waits and not job.cancelled else None,
         "message": job.message,
         "command": list(job.request.command),
         "counts": task_counts(job),
@@ -122,7 +123,7 @@ def task_view(job: Job, task: Task) -> Document:
 def node_view(core: Core, node: Node) -> Document:
     leased = [
         (job, task, rank)
-        for job, task in core.index.leased_on(core.site, node.id)
+        for job, task in index_of(core.view).leased_on(core.site, node.id)
         for rank in task.live_ranks()
         if task.nodes[rank] == node.id
     ]
@@ -184,7 +185,7 @@ def _used(core: Core, nodes: Sequence[Node]) -> Devices:
     ids: set[NodeId] = {node.id for node in nodes if node.open}
     used = Devices()
     for node in ids:
-        for job, task in core.index.leased_on(core.site, node):
+        for job, task in index_of(core.view).leased_on(core.site, node):
             used += job.request.needs * sum(1 for rank in task.live_ranks() if task.nodes[rank] == node)
     return used
 

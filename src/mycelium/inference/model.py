@@ -8,10 +8,12 @@ Never: reads a clock, sees a key (only its hash comes in here), or knows how a r
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Protocol
 
 from msgspec import Struct, field
 
 from mycelium.base.ids import AccountId, Digest, JobId
+from mycelium.jobs.model import Site
 from mycelium.nodes.model import Devices
 
 
@@ -216,3 +218,9 @@ class Inference(Struct):
 
     def replicas_of(self, deployment: str) -> list[Replica]:
         return [replica for replica in self.replicas.values() if replica.deployment == deployment]
+
+
+class Served(Site, Protocol):
+    """What models know of the state of a site."""
+
+    inference: Inference

@@ -8,6 +8,7 @@ Never: reads a clock, opens a file, or knows how a node is reached.
 from __future__ import annotations
 
 from enum import IntEnum, StrEnum
+from typing import Protocol
 
 from msgspec import Struct, field
 
@@ -242,9 +243,9 @@ class Jobs(Struct):
     ended: dict[JobId, int] = field(default_factory=dict)  # when each ended job ended, oldest first
 
 
-class Site(Struct):
-    """The whole state of the control plane: what a snapshot holds and what the log leads to."""
+class Site(Protocol):
+    """What jobs know of the state of a site. Domains above this one have tables beside these."""
 
-    nodes: Nodes = field(default_factory=Nodes)
-    accounts: Accounts = field(default_factory=Accounts)
-    jobs: Jobs = field(default_factory=Jobs)
+    nodes: Nodes
+    accounts: Accounts
+    jobs: Jobs

@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from mycelium.accounts.model import Account
-from mycelium.base.errors import Conflict, Denied, Exhausted, Missing, Refused
+from mycelium.base.errors import Conflict, Exhausted, Missing, Refused
 from mycelium.base.ids import JobId, NodeId, job_id, number_of
 from mycelium.base.limits import LOSSES_MAX, QUEUED_JOBS_MAX
 from mycelium.jobs.events import (
@@ -82,7 +82,7 @@ def decide_submit(
     """The events of submitting, and the jobs' ids: all of them or none.
 
     The same `key` with the same requests gives the ids of the first time and no events.
-    Errors: `Refused`, `Missing`, `Denied`, `Exhausted`, `Conflict`.
+    Errors: `Refused`, `Missing`, `Exhausted`, `Conflict`.
     """
     fingerprint = hashlib.sha256(msgspec.json.encode(requests)).hexdigest() if key else ""
     known = site.jobs.keys.get(f"{account.id}/{key}") if key else None
@@ -99,26 +99,24 @@ def decide_submit(
     events: list[JobEvent] = []
     for position, request in enumerate(requests):
         number = job_id(site.jobs.next_number + position)
-        _check_possible_once(site, index, request, account)
-        waits_for = _waits_for(site, request, account)
+        _check_possible_once(site, index, request)
+        waits_for = _waits_for(site, request)
         events.append(JobSubmitted(number, account.id, request, waits_for, key, fingerprint))
     return events, tuple(event.job for event in events)
 
 
-def _check_possible_once(site: Site, index: Index, request: Request, account: Account) -> None:
+def _check_possible_once(site: Site, index: Index, request: Request) -> None:
     """`check_possible`, which looks at every node, once for each shape until a node changes."""
     if request.sandbox is Sandbox.NONE or not index.is_servable(site.nodes.version, request):
-        check_possible(site, request, account)
+        check_possible(site, request)
         index.found_servable(request)
 
 
-def check_possible(site: Site, request: Request, account: Account) -> None:
+def check_possible(site: Site, request: Request) -> None:
     """Refuse what no node of the site could ever run. A site that has no node yet refuses nothing.
 
-    Errors: `Refused`, `Denied`.
+    Errors: `Refused`.
     """
-    if request.sandbox is Sandbox.NONE and not account.admin:
-        raise Denied("only an admin may run a job without a sandbox", hint="leave out `--sandbox none`")
     nodes = [node for node in site.nodes.by_id.values() if node.present]
     if not nodes:
         return
@@ -157,7 +155,7 @@ def _smaller(request: Request) -> str:
     return "ask for less on each node" if request.nodes > 1 else "ask for less, or spread it with --nodes"
 
 
-def _waits_for(site: Site, request: Request, account: Account) -> tuple[JobId, ...]:
+def _waits_for(site: Site, request: Request) -> tuple[JobId, ...]:
     waits: list[JobId] = []
     for awaited in request.after:
         job = site.jobs.by_id.get(awaited)
@@ -170,37 +168,29 @@ def _waits_for(site: Site, request: Request, account: Account) -> tuple[JobId, .
     return tuple(dict.fromkeys(waits))
 
 
-def find(site: Site, job: JobId, account: Account) -> Job:
-    """The job, if this account may touch it. Errors: `Missing`, `Denied`."""
+def find(site: Site, job: JobId) -> Job:
+    """Errors: `Missing`."""
     found = site.jobs.by_id.get(job)
     if found is None:
         raise Missing(f"{job} is not known", hint="`myc jobs --all` lists the jobs")
-    check_owner(site, found, account)
     return found
 
 
-def check_owner(site: Site, job: Job, account: Account) -> None:
-    """Errors: `Denied` for anybody but the job's account and the admins."""
-    if job.account != account.id and not account.admin:
-        owner = site.accounts.by_id[job.account].name
-        raise Denied(f"{job.id} belongs to {owner}", hint="only its account or an admin may do this")
-
-
-def decide_cancel(site: Site, index: Index, job: JobId, position: int | None, account: Account) -> list[JobEvent]:
+def decide_cancel(site: Site, index: Index, job: JobId, position: int | None, by: str) -> list[JobEvent]:
     """Cancel a job, or one task of an array. Cancelling what has ended changes nothing.
 
-    Errors: `Missing`, `Denied`.
+    Errors: `Missing`.
     """
-    found = find(site, job, account)
+    found = find(site, job)
     if position is not None:
-        return _cancel_task(index, site, found, position, account.name)
+        return _cancel_task(index, site, found, position, by)
     if found.state in ENDED or found.cancelled:
         return []
-    events: list[JobEvent] = [JobCancelled(found.id, account.name)]
+    events: list[JobEvent] = [JobCancelled(found.id, by)]
     for task in found.tasks.values():
-        events += decide_stop(found, task, Cause.CANCEL, account.name)
+        events += decide_stop(found, task, Cause.CANCEL, by)
     if found.leased == 0:
-        events += _job_over(site, index, found, JobState.CANCELLED, 143, f"cancelled by {account.name}")
+        events += _job_over(site, index, found, JobState.CANCELLED, 143, f"cancelled by {by}")
     return events
 
 

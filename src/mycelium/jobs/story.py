@@ -1,20 +1,19 @@
 """Says in words what an event means to the people of a site: one sentence an event.
 
-Never: looks anything up: what a sentence needs is in the event, or comes in as a name.
+Never: looks anything up: what a sentence needs is in the event.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
-from mycelium.accounts.events import AccountAdded, TokenReplaced
-from mycelium.base.ids import task_id
 from mycelium.base.units import format_size, format_time_ms
 from mycelium.jobs.events import (
     JobArchived,
     JobCancelled,
     JobEnded,
+    JobEvent,
     JobReleased,
     JobSubmitted,
     StepEnded,
@@ -25,19 +24,6 @@ from mycelium.jobs.events import (
     TaskStopping,
 )
 from mycelium.jobs.model import Cause, Ended, Reason, Request, TaskState
-from mycelium.nodes.events import (
-    NodeApproved,
-    NodeAsked,
-    NodeBack,
-    NodeDrained,
-    NodeDraining,
-    NodeForgotten,
-    NodeJoined,
-    NodeLeft,
-    NodeLost,
-    NodeReturned,
-    NodeSuspected,
-)
 
 CAUSES: dict[Cause, str] = {
     Cause.CANCEL: "it was cancelled",
@@ -61,14 +47,9 @@ ENDS: dict[Reason, str] = {
 }
 
 
-def say(event: Any, array: bool = False, names: Mapping[str, str] | None = None) -> str:
-    """The sentence for an event. `array`: its tasks are named by their index. `names`: what accounts are called."""
-    said = SENTENCES[event.__class__](event)
-    account = getattr(event, "account", "")
-    if names and account in names:
-        said = said.replace(account, names[account], 1)
-    index = getattr(event, "index", None)
-    return f"{task_id(event.job, index)}: {said}" if array and index is not None else said
+def say(event: JobEvent) -> str:
+    """The sentence for an event."""
+    return SENTENCES[event.__class__](event)
 
 
 def say_request(request: Request) -> str:
@@ -140,11 +121,6 @@ def _say_job_ended(event: JobEnded) -> str:
     return f"the job is {event.state}" + (f": {event.message}" if event.message else "")
 
 
-def _say_drain(event: NodeDraining) -> str:
-    how = "at once: what runs there is stopped and queued again" if event.now else "when its work has ended"
-    return f"{event.by} drains {event.node}, {how}"
-
-
 SENTENCES: dict[type, Callable[[Any], str]] = {
     JobSubmitted: _say_submitted,
     JobReleased: _say_released,
@@ -157,17 +133,4 @@ SENTENCES: dict[type, Callable[[Any], str]] = {
     TaskStopping: _say_stopping,
     TaskRequeued: _say_requeued,
     TaskEnded: _say_task_ended,
-    NodeAsked: lambda event: f"{event.node} ({event.name}) asks to join from {event.address}",
-    NodeApproved: lambda event: f"{event.by} approved {event.node}",
-    NodeJoined: lambda event: f"{event.node} ({event.name}) offers {event.devices}",
-    NodeSuspected: lambda event: f"{event.node} is suspect: {event.why}",
-    NodeLost: lambda event: f"{event.node} is lost: {event.why}",
-    NodeBack: lambda event: f"{event.node} is back",
-    NodeDraining: _say_drain,
-    NodeDrained: lambda event: f"{event.node} is drained",
-    NodeReturned: lambda event: f"{event.by} returned {event.node} to work",
-    NodeLeft: lambda event: f"{event.by} took {event.node} out of the site",
-    NodeForgotten: lambda event: f"{event.node} left long ago and is forgotten",
-    AccountAdded: lambda event: f"{event.by} added the account {event.name} ({event.role})",
-    TokenReplaced: lambda event: f"{event.by} replaced the token of {event.account}",
 }

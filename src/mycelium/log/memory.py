@@ -26,7 +26,7 @@ class MemoryLog:
     def __init__(self, fail_at: Collection[int] = ()) -> None:
         self.fail_at = set(fail_at)
         self._entries: list[Entry] = []
-        self._about: dict[int, str] = {}
+        self._about: dict[int, Sequence[str]] = {}
         self._pruned = START
         self._snapshots: list[Snapshot] = []
         self._archive: dict[str, ArchivedJob] = {}
@@ -68,7 +68,7 @@ class MemoryLog:
         time_ns: int,
         events: Sequence[tuple[str, bytes]],
         archive: Sequence[ArchivedJob] = (),
-        about: Sequence[str] = (),
+        about: Sequence[Sequence[str]] = (),
     ) -> int:
         entries = chain(self._tail, time_ns, events)
         check_archive(archive)
@@ -79,7 +79,7 @@ class MemoryLog:
             self._refusal = "the disk of the log is full"
             raise Unavailable(self._refusal)
         self._entries += entries
-        self._about.update((entry.seq, subject) for entry, subject in zip(entries, about, strict=False) if subject)
+        self._about.update((entry.seq, subjects) for entry, subjects in zip(entries, about, strict=False) if subjects)
         self._archive.update({row.job: row for row in archive})
         return self.last_seq
 
@@ -113,7 +113,7 @@ class MemoryLog:
         return list(islice(fit, limit))
 
     def about(self, subject: str) -> Iterator[Entry]:
-        return (entry for entry in self._entries if self._about.get(entry.seq) == subject)
+        return (entry for entry in self._entries if subject in self._about.get(entry.seq, ()))
 
     def mark(self, seq: int) -> Mark:
         found = self._mark_at(seq)

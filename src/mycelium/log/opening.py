@@ -1,6 +1,6 @@
 """What a database holds when it is opened: nothing yet, this log, another version's, or something that is no log.
 
-Never: changes a database that is not empty.
+Never: changes what a database holds that is not empty; a table that an older log has not got is added.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ def open_tables(database: Database, *, read_only: bool) -> tuple[str, Mark, Mark
         return _new(database, read_only=read_only), START, START
     if not read_only:
         _check_witness(database, found[0], found[2])
+        with database.writer().begin() as transaction:
+            tables.add_later(transaction.connection, set(inspect(transaction.connection).get_table_names()))
     return found
 
 
@@ -45,6 +47,7 @@ def _look(database: Database) -> tuple[str, Mark, Mark] | None:
 
 def _existing(name: str, there: set[str], meta: dict[str, str]) -> tuple[Mark, Mark]:
     ours = set(tables.metadata.tables)
+    needed = ours - tables.LATER
     if not there & ours:
         raise Refused(
             f"{name} holds other tables ({', '.join(sorted(there)[:3])}) and no log",
@@ -58,8 +61,8 @@ def _existing(name: str, there: set[str], meta: dict[str, str]) -> tuple[Mark, M
             f"the log {name} has format {version}; this version reads format {tables.FORMAT}",
             hint="start the site with the version of mycelium that wrote it, or a newer one; nothing was changed",
         )
-    if not ours <= there or "log" not in meta:
-        missing = ", ".join(sorted(ours - there)) or "its name"
+    if not needed <= there or "log" not in meta:
+        missing = ", ".join(sorted(needed - there)) or "its name"
         raise Refused(f"the log {name} lacks {missing}: it is damaged", hint=RESTORE)
     return tables.read_mark(meta, "pruned", name), tables.read_mark(meta, "tail", name)
 

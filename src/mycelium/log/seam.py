@@ -102,11 +102,11 @@ class Log(Protocol):
         time_ns: int,
         events: Sequence[tuple[str, bytes]],
         archive: Sequence[ArchivedJob] = (),
-        about: Sequence[str] = (),
+        about: Sequence[Sequence[str]] = (),
     ) -> int:
         """Commit events, and jobs into the archive, in one durable transaction; the last event's number.
 
-        `about` names, for each event, whom it concerns ("" for nobody): what `about` finds it by.
+        `about` names, for each event, whom it concerns, the first of them first: what `about` finds it by.
 
         Errors: Unavailable when it did not commit, and ever after; Refused for an event that no log can keep.
         """

@@ -31,6 +31,7 @@ _said = logging.getLogger(__name__)
 PAUSE_S = 0.01  # between two small transactions of a pruning: whoever waits to append goes first
 
 _insert_event = tables.event.insert()
+_insert_concern = tables.concern.insert()
 _insert_job = tables.archive.insert()
 _delete_job = delete(tables.archive).where(tables.archive.c.job == bindparam("old"))
 _move_tail = (
@@ -39,10 +40,13 @@ _move_tail = (
     .values(value=bindparam("after"))
 )
 _events_after = select(*tables.event_columns).where(tables.event.c.seq > bindparam("seq")).order_by(tables.event.c.seq)
-_events_about = (
+_events_about = select(*tables.event_columns).where(
+    tables.event.c.about == bindparam("subject"), tables.event.c.seq > bindparam("seq")
+)
+_events_concerning = (
     select(*tables.event_columns)
-    .where(tables.event.c.about == bindparam("subject"), tables.event.c.seq > bindparam("seq"))
-    .order_by(tables.event.c.seq)
+    .join(tables.concern, tables.concern.c.seq == tables.event.c.seq)
+    .where(tables.concern.c.about == bindparam("subject"), tables.event.c.seq > bindparam("seq"))
 )
 _page = _events_after.limit(bindparam("size"))
 _event_at = select(*tables.event_columns).where(tables.event.c.seq == bindparam("seq"))
@@ -88,7 +92,7 @@ class SqlLog:
         time_ns: int,
         events: Sequence[tuple[str, bytes]],
         archive: Sequence[ArchivedJob] = (),
-        about: Sequence[str] = (),
+        about: Sequence[Sequence[str]] = (),
     ) -> int:
         with self._mutex:
             entries = chain(self._tail, time_ns, events)
@@ -97,6 +101,9 @@ class SqlLog:
             with self._append() as connection:
                 if entries:
                     connection.execute(_insert_event, _rows_of(entries, about))
+                    more = _further(entries, about)
+                    if more:
+                        connection.execute(_insert_concern, more)
                     moved = connection.execute(_move_tail, {"before": str(self._tail), "after": str(tail)})
                     if moved.rowcount != 1:
                         raise Unavailable(f"the log {self.name} was written by another process")
@@ -112,8 +119,10 @@ class SqlLog:
 
     def about(self, subject: str) -> Iterator[Entry]:
         with self._reading() as connection:
-            rows = connection.execute(_events_about, {"subject": subject, "seq": self._pruned.seq}).all()
-        return iter([Entry(*row) for row in rows])
+            asked = (_events_about, _events_concerning)
+            values = {"subject": subject, "seq": self._pruned.seq}
+            rows = [row for query in asked for row in connection.execute(query, values)]
+        return iter(sorted((Entry(*row) for row in rows), key=lambda entry: entry.seq))
 
     def mark(self, seq: int) -> Mark:
         with self._reading() as connection:
@@ -343,15 +352,22 @@ class SqlLog:
             with self._writing() as connection:
                 seqs = connection.execute(some).scalars().all()
                 if seqs:
+                    connection.execute(delete(tables.concern).where(tables.concern.c.seq <= seqs[-1]))
                     connection.execute(delete(event).where(event.c.seq <= seqs[-1]))
                 elif not self._database.give_back(connection):
                     return
             time.sleep(PAUSE_S)
 
 
-def _rows_of(entries: Sequence[Entry], about: Sequence[str]) -> list[dict[str, object]]:
-    subjects = about or [""] * len(entries)
-    return [tables.event_row(entry, subject) for entry, subject in zip(entries, subjects, strict=True)]
+def _rows_of(entries: Sequence[Entry], about: Sequence[Sequence[str]]) -> list[dict[str, object]]:
+    """The first whom an event concerns stands in its own row: most concern nobody else."""
+    firsts = [subjects[0] if subjects else "" for subjects in about] or [""] * len(entries)
+    return [tables.event_row(entry, first) for entry, first in zip(entries, firsts, strict=True)]
+
+
+def _further(entries: Sequence[Entry], about: Sequence[Sequence[str]]) -> list[dict[str, object]]:
+    pairs = zip(entries, about, strict=False)
+    return [{"about": one, "seq": entry.seq} for entry, subjects in pairs for one in subjects[1:]]
 
 
 def _exports(connection: Connection) -> list[Exported]:

@@ -35,6 +35,7 @@ from mycelium.log.seam import ArchivedJob
 
 FORMAT = 1
 PACKED = b"\0z"  # begins the data of an archived job that is packed; what was never packed is JSON
+LATER = frozenset({"concern"})  # tables that a log of 0.1 has not got: it is given them when it is opened to write
 
 _NUMBER = BigInteger().with_variant(Integer, "sqlite")  # an INTEGER key is SQLite's own row number: no second index
 
@@ -48,8 +49,14 @@ event = Table(
     Column("kind", Text, nullable=False),
     Column("data", LargeBinary, nullable=False),
     Column("hash", LargeBinary, nullable=False),
-    Column("about", Text, nullable=False),  # whom it concerns, "" for nobody: an index, no part of the chain
+    Column("about", Text, nullable=False),  # whom it concerns first, "" for nobody: an index, no part of the chain
     Index("event_about", "about", "seq"),
+)
+concern = Table(  # whom events concern besides
+    "concern",
+    metadata,
+    Column("about", Text, primary_key=True),
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),
 )
 snapshot = Table(
     "snapshot",
@@ -104,6 +111,12 @@ def create(connection: Connection, log: str) -> None:
     metadata.create_all(connection)
     rows = {"format": str(FORMAT), "log": log, "tail": str(START), "pruned": str(START)}
     connection.execute(meta.insert(), [{"key": key, "value": value} for key, value in rows.items()])
+
+
+def add_later(connection: Connection, there: set[str]) -> None:
+    missing = [metadata.tables[name] for name in LATER - there]
+    if missing:
+        metadata.create_all(connection, tables=missing)
 
 
 def event_row(entry: Entry, about: str) -> dict[str, object]:

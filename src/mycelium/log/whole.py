@@ -15,7 +15,7 @@ from mycelium.log.seam import Exported, Log, Verdict, nobody_told
 from mycelium.log.segment import read_segment, span_of
 
 
-class Whole:
+class WholeLog:
     def __init__(self, log: Log, folder: Path) -> None:
         self.log = log
         self.folder = folder

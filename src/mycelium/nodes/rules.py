@@ -73,8 +73,8 @@ class Ask(Struct, frozen=True):
 
 
 class Approve(Struct, frozen=True):
-    node: str
-    by: str
+    node: str  # id or name
+    by: str = ""
 
 
 class Join(Struct, frozen=True):
@@ -88,18 +88,18 @@ class Join(Struct, frozen=True):
 
 class Drain(Struct, frozen=True):
     node: str  # id or name
-    by: str
+    by: str = ""
     now: bool = False
 
 
 class Return(Struct, frozen=True):
-    node: str
-    by: str
+    node: str  # id or name
+    by: str = ""
 
 
 class Remove(Struct, frozen=True):
-    node: str
-    by: str
+    node: str  # id or name
+    by: str = ""
 
 
 NodeCommand = Ask | Approve | Join | Drain | Return | Remove

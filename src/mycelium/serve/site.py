@@ -23,15 +23,17 @@ from mycelium.accounts.rules import AddAccount
 from mycelium.base.clock import Clock
 from mycelium.base.errors import Conflict, Refused, Unavailable
 from mycelium.base.limits import DISK_RESERVE_BYTES
+from mycelium.base.subject import SITE
 from mycelium.base.units import S_NS, format_size
 from mycelium.engine.seam import Engine
-from mycelium.head.commands import StopAll, Tick
-from mycelium.head.core import Core, Settings
+from mycelium.head.core import Core, Settings, Tick
 from mycelium.head.loop import Head
-from mycelium.head.retention import Retention
+from mycelium.head.retention import LogKeeper
 from mycelium.head.settings import SiteSettings, unusable_home
 from mycelium.head.sweep import sweep_for_ever
 from mycelium.head.views import time_view
+from mycelium.jobs.commands import StopAll
+from mycelium.jobs.domain import Retention
 from mycelium.log import Log, open_log
 from mycelium.log.retention import parse_keep
 from mycelium.nodes.plan import Patience
@@ -77,8 +79,7 @@ def run(settings: SiteSettings, ready: Callable[[str], None] = lambda url: None)
 
 async def _serve(settings: SiteSettings, home: Path, log: Log, ready: Callable[[str], None]) -> None:
     clock = Clock(not_before_ns=log.last_time_ns)
-    patience = Patience(int(settings.node_suspect_s * S_NS), int(settings.node_lost_s * S_NS))
-    core = _restored(log, clock, Settings(patience, settings.retain_ended_s * S_NS, grace_ms=settings.grace_ms))
+    core = _restored(log, clock, _settings(settings))
     objects = DirectoryObjects(home / "objects")
     authority = make_authority(settings, home)
     engine = make_engine(settings, home, core.site.nodes, authority)
@@ -96,7 +97,7 @@ async def _serve(settings: SiteSettings, home: Path, log: Log, ready: Callable[[
     about = {"site": settings.name, "version": mycelium.__version__, "url": url, "started": time_view(clock.now_ns())}
     app = build_app(head, objects, about, down, access(home))
     app.state.checks.authority = home / "ca"
-    retention = app.state.retention = Retention(core, clock.now_ns, home / "log", parse_keep(settings.log_keep))
+    keeper = app.state.log_keeper = LogKeeper(core, clock.now_ns, home / "log", parse_keep(settings.log_keep))
     tls = authority.for_uvicorn(settings.host) if authority else {}
     server = _Server(uvicorn.Config(app, log_level="warning", lifespan="off", **tls))
     gateway = GatewayKeeper(home, core, settings.host, settings.gateway_port, settings.gateways)
@@ -105,7 +106,7 @@ async def _serve(settings: SiteSettings, home: Path, log: Log, ready: Callable[[
     serving = asyncio.create_task(server.serve(sockets))
     beside = [
         asyncio.create_task(sweep_for_ever(core, objects, clock)),
-        asyncio.create_task(retention.keep_for_ever()),
+        asyncio.create_task(keeper.keep_for_ever()),
         asyncio.create_task(gateway.keep()),  # the last: it ends before the others
     ]
     try:
@@ -131,6 +132,11 @@ async def _serve(settings: SiteSettings, home: Path, log: Log, ready: Callable[[
         head.failed.result()
 
 
+def _settings(chosen: SiteSettings) -> Settings:
+    patience = Patience(int(chosen.node_suspect_s * S_NS), int(chosen.node_lost_s * S_NS))
+    return Settings((patience, Retention(chosen.retain_ended_s * S_NS)), grace_ms=chosen.grace_ms)
+
+
 def _restored(log: Log, clock: Clock, settings: Settings) -> Core:
     """The core as the log left it. What is restored lives long: the collector need not walk it, now or later."""
     gc.disable()
@@ -143,12 +149,12 @@ def _restored(log: Log, clock: Clock, settings: Settings) -> Core:
 
 async def _wind_down(head: Head, engine: Engine, by: str, grace_ms: int) -> None:
     """Stop what runs, let its end be reported and committed, then stop the machines."""
-    await head.ask(StopAll(by))
+    await head.ask(StopAll(by), SITE)
     loop = asyncio.get_running_loop()
     deadline = loop.time() + grace_ms / 1000 + STOP_MARGIN_S
-    while head.core.index.leases and loop.time() < deadline:
+    while head.core.house.busy(head.core.view) and loop.time() < deadline:
         await asyncio.sleep(0.02)
-        await head.ask(Tick())
+        await head.ask(Tick(), SITE)
     await head.stop()
     await engine.stop(stop_steps=True, grace_ms=grace_ms)
 
@@ -229,7 +235,7 @@ async def _make_admin(head: Head, home: Path) -> None:
     path = home / "tokens" / "admin"
     path.parent.mkdir(mode=0o700, exist_ok=True)
     _write_private(path, token + "\n")  # before it is valid: a crash between the two leaves a token that is made anew
-    await head.ask(AddAccount("admin", Role.ADMIN, hash_token(token), "site"))
+    await head.ask(AddAccount("admin", Role.ADMIN, hash_token(token), SITE.name), SITE)
 
 
 def _write_private(path: Path, text: str) -> None:

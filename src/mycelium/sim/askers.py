@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from mycelium.base.ids import Digest, JobId, account_id, split_step
+from mycelium.base.subject import GATE
 from mycelium.base.units import MIB
 from mycelium.head.core import Answer
 from mycelium.inference.commands import AddModel, Deploy, Queue, Report, Seen, Undeploy
@@ -210,4 +211,4 @@ class Askers:
         said = (queue, [(one.job, one.attempt, one.ready, one.active > 0) for one in seen])
         if said != self._said or now_ns - self._said_ns >= REPORT_NS:
             self._said, self._said_ns = said, now_ns
-            self.head.ask(Report(self._boot, "", (queue,), seen), None)
+            self.head.ask(Report(self._boot, "", (queue,), seen), None, GATE)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mycelium.head import codec
-from mycelium.head.core import Core, replay, restore
+from mycelium.head.core import Core
+from mycelium.head.replay import replay, restore
+from mycelium.jobs.domain import index_of
 from mycelium.jobs.index import Index
-from mycelium.jobs.model import Site
 from mycelium.nodes.model import NodeState
 from mycelium.sim.promises import CAPACITY, LOST, REPLAY, TWICE, difference
 from mycelium.sim.trace import Violation
@@ -77,8 +77,9 @@ def _machines(sim: Simulation, core: Core) -> None:
             held = next(iter(machine.disk.values()))
             what = f"{machine.node} still has {list(machine.disk)}: {held.phase}, {held.ended}"
             raise Violation(STRAY, what, (machine.node, *machine.disk))
-    if core.index.leases:
-        raise Violation(CAPACITY, f"leases are left: {core.index.leases}")
+    leases = index_of(core.view).leases
+    if leases:
+        raise Violation(CAPACITY, f"leases are left: {leases}")
 
 
 def _accounts(core: Core) -> None:
@@ -91,14 +92,14 @@ def _replay(sim: Simulation, core: Core) -> None:
     verdict = sim.log.verify()
     if not verdict.ok:
         raise Violation(CHAIN, verdict.why)
-    living = codec.encode_site(core.site)
-    full = replay(sim.log.read(0), Site())
-    if codec.encode_site(full) != living:
-        raise Violation(REPLAY, difference(codec.encode_site(full), living))
+    living = core.codec.encode_state(core.site)
+    full = replay(sim.log.read(0))
+    if core.codec.encode_state(full) != living:
+        raise Violation(REPLAY, difference(core.codec.encode_state(full), living))
     tail, _ = restore(sim.log)
-    if codec.encode_site(tail) != living:
-        raise Violation(REPLAY, "from the snapshot on: " + difference(codec.encode_site(tail), living))
-    kept, anew = core.index, Index.of(full)
+    if core.codec.encode_state(tail) != living:
+        raise Violation(REPLAY, "from the snapshot on: " + difference(core.codec.encode_state(tail), living))
+    kept, anew = index_of(core.view), Index.of(full)
     for name in ("leases", "waiters", "takers", "queue"):
         if getattr(kept, name) != getattr(anew, name):
             raise Violation(REPLAY, f"the index's {name}: kept {getattr(kept, name)}, anew {getattr(anew, name)}")

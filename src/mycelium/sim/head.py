@@ -10,14 +10,17 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from mycelium.base.domain import Asked
 from mycelium.base.errors import Problem, Unavailable
 from mycelium.base.ids import NodeId
 from mycelium.base.limits import BATCH_COMMANDS_MAX
+from mycelium.base.subject import SITE, Subject
 from mycelium.engine.orders import Order
-from mycelium.head import codec
-from mycelium.head.commands import Command, Tick
-from mycelium.head.core import Answer, Core, Settings, Turn
+from mycelium.head.codec import Codec
+from mycelium.head.core import Answer, Core, Settings, Tick, Turn
+from mycelium.head.domains import mounted
 from mycelium.inference.plan import Pace
+from mycelium.jobs.domain import Retention
 from mycelium.log import ArchivedJob, Log, Snapshot
 from mycelium.nodes.plan import Patience
 from mycelium.sim.promises import REPLAY, Promises, difference
@@ -39,6 +42,7 @@ class Disk:
     def __init__(self, log: Log, promises: Promises) -> None:
         self._log = log
         self._promises = promises
+        self._codec = Codec(mounted())
         self.fate = ""
 
     def append(
@@ -46,7 +50,7 @@ class Disk:
         time_ns: int,
         events: Sequence[tuple[str, bytes]],
         archive: Sequence[ArchivedJob] = (),
-        about: Sequence[str] = (),
+        about: Sequence[Sequence[str]] = (),
     ) -> int:
         fate, self.fate = self.fate, ""
         if fate == "fails":
@@ -54,7 +58,7 @@ class Disk:
         if fate == "before":
             raise Died(fate)
         seq = self._log.append(time_ns, events, archive, about)
-        self._promises.committed([codec.decode(kind, data) for kind, data in events], time_ns)
+        self._promises.committed([self._codec.decode(kind, data) for kind, data in events], time_ns)
         if fate == "after":
             raise Died(fate)
         return seq
@@ -81,9 +85,8 @@ class Head:
         self.gone = gone  # called when the head dies: whoever was connected notices
         patience = Patience(lost_ns=world.lost_s * S_NS)
         pace = Pace(world.models.down_s * S_NS, world.models.zero_s * S_NS)
-        self.settings = Settings(
-            patience, retain_ns=world.retain_s * S_NS, snapshot_events=world.snapshot_events, pace=pace
-        )
+        chosen = (patience, Retention(world.retain_s * S_NS), pace)
+        self.settings = Settings(chosen, snapshot_events=world.snapshot_events)
         self.core: Core | None = None
         self.perfect = False  # faults have ended
         self.slow_until_ns = 0
@@ -93,9 +96,9 @@ class Head:
         self._offset_ns = 0
         self._busy = False
         self._saving = False  # a snapshot is on its way to the disk
-        self._inbox: deque[tuple[Command, Reply | None]] = deque()
+        self._inbox: deque[tuple[Asked, Reply | None]] = deque()
         self._knew = b""  # what the head knew when it died
-        self._told: list[tuple[Command, Reply | None]] = []  # who waits for the commit that is on its way
+        self._told: list[tuple[Asked, Reply | None]] = []  # who waits for the commit that is on its way
 
     # Life and death.
 
@@ -115,7 +118,7 @@ class Head:
     def _compare(self, core: Core) -> None:
         """What a head finds in the log is what the one before it knew."""
         living, self._knew = self._knew, b""
-        found = codec.encode_site(core.site)
+        found = core.codec.encode_state(core.site)
         if living and found != living:
             raise Violation(REPLAY, difference(found, living))
 
@@ -127,7 +130,7 @@ class Head:
         if self.core is None:
             return
         self.say("head", f"dies: {why}")
-        self._knew = b"" if void else codec.encode_site(self.core.site)
+        self._knew = b"" if void else self.core.codec.encode_state(self.core.site)
         self.core = None
         waiting = [reply for _, reply in (*self._told, *self._inbox) if reply is not None]
         self._told = []
@@ -144,11 +147,11 @@ class Head:
 
     # The loop.
 
-    def ask(self, command: Command, reply: Reply | None) -> bool:
-        """Put a command into the inbox; False when no head is there."""
+    def ask(self, command: Any, reply: Reply | None, subject: Subject = SITE) -> bool:
+        """Put a command into the inbox; False when no head is there. What machines report is the site's own."""
         if self.core is None:
             return False
-        self._inbox.append((command, reply))
+        self._inbox.append((Asked(subject, command), reply))
         if not self._busy:
             self._busy = True
             self.timeline.after(1, lambda life=self.lives: self._turn(life))
@@ -168,7 +171,7 @@ class Head:
         self.turns += 1
         self.disk.fate = self._fate()
         try:
-            turn = self.core.turn([command for command, _ in self._told], self.now_ns)
+            turn = self.core.turn([asked for asked, _ in self._told], self.now_ns)
             if self.core.snapshot_due() and not self._saving:
                 self._saving = True
                 self._save(self.core.take_snapshot(), life)
@@ -209,11 +212,11 @@ class Head:
         if self.lives != life or self.core is None:
             return
         told, self._told = self._told, []
-        for (command, reply), answer in zip(told, turn.answers, strict=True):
+        for (asked, reply), answer in zip(told, turn.answers, strict=True):
             if reply is not None:
                 reply(answer)
             elif isinstance(answer.problem, Problem):
-                self.say("head", f"{type(command).__name__} was not taken: {answer.problem}")
+                self.say("head", f"{type(asked.command).__name__} was not taken: {answer.problem}")
         for node, order in turn.orders:
             self.send(node, order)
         self._busy = bool(self._inbox)

@@ -7,14 +7,16 @@ log.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
-from mycelium.accounts.model import Role
+from mycelium.accounts.model import ROLES, Role
 from mycelium.accounts.rules import AddAccount
 from mycelium.base.errors import Exhausted, Problem, Unavailable
-from mycelium.base.ids import AccountId, JobId, NodeId, account_id
+from mycelium.base.ids import AccountId, JobId, NodeId, account_id, number_of
+from mycelium.base.subject import SITE, Subject
 from mycelium.base.units import GIB, MIB
-from mycelium.head.commands import Cancel, Command, Submit
 from mycelium.head.core import Answer
+from mycelium.jobs.commands import Cancel, Submit
 from mycelium.jobs.model import Array, Priority, Request, Sandbox
 from mycelium.nodes.model import Devices
 from mycelium.nodes.rules import Drain, Remove, Return
@@ -25,6 +27,15 @@ from mycelium.sim.trace import Violation
 from mycelium.sim.world import World
 
 ACCOUNTS = ("admin", "ada", "ben", "cho")
+
+
+def person(account: AccountId) -> Subject:
+    """Who asks for an account. The first is the admin."""
+    number = number_of(account)
+    return Subject(ACCOUNTS[number - 1], ROLES[Role.ADMIN if number == 1 else Role.USER], account, door="sim")
+
+
+ADMIN = person(account_id(1))
 PATIENCE_NS = 5 * S_NS  # without an answer for so long, one asks again
 
 
@@ -51,7 +62,7 @@ class People:
     def begin(self) -> None:
         for number, name in enumerate(ACCOUNTS, start=1):
             role = Role.ADMIN if name == "admin" else Role.USER
-            self.insist(AddAccount(name, role, f"{number:064x}", "site", number), lambda answer: None)
+            self.insist(AddAccount(name, role, f"{number:064x}", "site", number), lambda answer: None, SITE)
         work = self.world.work
         self._now_and_then(work.submit_ms * MS_NS, self._submit)
         self._now_and_then(work.cancel_s * S_NS, self._cancel)
@@ -68,7 +79,7 @@ class People:
 
         self.timeline.after(self.timeline.drawn_ns(mean_ns / self.scale), again)
 
-    def insist(self, command: Command, told: Callable[[Answer], None]) -> None:
+    def insist(self, command: Any, told: Callable[[Answer], None], subject: Subject) -> None:
         """Ask until there is an answer: after a broken connection, and after having waited for long."""
         done = False
 
@@ -87,7 +98,7 @@ class People:
         def ask() -> None:
             if done:
                 return
-            if not self.head.ask(command, reply):
+            if not self.head.ask(command, reply, subject):
                 self.timeline.after(self.timeline.drawn_ns(300 * MS_NS), ask)
             else:
                 self.timeline.after(PATIENCE_NS, ask_again)
@@ -108,7 +119,7 @@ class People:
         account = account_id(random.randint(1, len(ACCOUNTS)))
         requests = tuple(self._request(account) for _ in range(count))
         self.waiting += 1
-        self.insist(Submit(account, requests, key), lambda answer: self._accepted(key, answer))
+        self.insist(Submit(account, requests, key), lambda answer: self._accepted(key, answer), person(account))
 
     def _accepted(self, key: str, answer: Answer) -> None:
         if key in self.answered or key in self.refused:
@@ -176,7 +187,7 @@ class People:
         array = self.promises.jobs[job].request.array
         one = array is not None and self.timeline.happens(600)
         index = self.timeline.random.choice(array.indices) if array is not None and one else None
-        self.insist(Cancel(account_id(1), job, index), lambda answer: self._is_cancelled(job, index, answer))
+        self.insist(Cancel(account_id(1), job, index), lambda answer: self._is_cancelled(job, index, answer), ADMIN)
 
     def _is_cancelled(self, job: JobId, index: int | None, answer: Answer) -> None:
         if answer.problem is None:
@@ -188,7 +199,7 @@ class People:
             return
         self.drained.add(node)
         now = self.timeline.happens(self.world.work.drain_now_permille)
-        self.insist(Drain(node, "ada", now), lambda answer: self._drain_told(node, answer))
+        self.insist(Drain(node, now=now), lambda answer: self._drain_told(node, answer), ADMIN)
 
     def _drain_told(self, node: NodeId, answer: Answer) -> None:
         if answer.problem is not None:
@@ -200,7 +211,7 @@ class People:
         if node not in self.drained:
             return
         if self.working and self.timeline.happens(self.world.work.remove_permille):
-            self.insist(Remove(node, "ada"), lambda answer: self._removed(node, answer))
+            self.insist(Remove(node), lambda answer: self._removed(node, answer), ADMIN)
         else:
             self._take_back(node)
 
@@ -213,7 +224,7 @@ class People:
 
     def _take_back(self, node: NodeId) -> None:
         self.drained.discard(node)
-        self.insist(Return(node, "ada"), lambda answer: None)
+        self.insist(Return(node), lambda answer: None, ADMIN)
 
     def stop(self) -> None:
         """No more of it. What is drained is taken back when its time has come, so that everything can run."""

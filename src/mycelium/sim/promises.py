@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from mycelium.base.ids import JobId, NodeId, StepId, TaskId, step_id, task_id
 from mycelium.base.limits import EVICTIONS_PER_MINUTE
 from mycelium.engine.orders import Step
-from mycelium.head.codec import Event
 from mycelium.inference.events import (
     DeploymentSet,
     ReplicaDraining,
@@ -138,7 +137,7 @@ class Promises:
 
     # What becomes durable.
 
-    def committed(self, events: list[Event], at_ns: int) -> None:
+    def committed(self, events: list[Any], at_ns: int) -> None:
         for event in events:
             kind = type(event).__name__
             self.counts[kind] = self.counts.get(kind, 0) + 1

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 import traceback
+from collections.abc import Callable
+from typing import Any
 
 from msgspec import Struct, field
 from msgspec.structs import replace
@@ -12,6 +14,7 @@ from mycelium.base.ids import NodeId, node_id
 from mycelium.base.units import GIB
 from mycelium.engine.orders import Order, Report
 from mycelium.engine.seam import NodeDown, NodeUp
+from mycelium.head.core import Answer
 from mycelium.log import MemoryLog
 from mycelium.nodes.model import Devices
 from mycelium.sim import ending
@@ -19,7 +22,7 @@ from mycelium.sim.askers import Askers
 from mycelium.sim.faults import Faults
 from mycelium.sim.head import Disk, Head
 from mycelium.sim.machine import Machine
-from mycelium.sim.people import People
+from mycelium.sim.people import ADMIN, People
 from mycelium.sim.promises import Promises
 from mycelium.sim.timeline import S_NS, START_NS, Timeline
 from mycelium.sim.trace import Trace, Violation
@@ -81,7 +84,14 @@ class Simulation:
         machines = list(self.machines.values())
         self.faults = Faults(world, self.timeline, self.head, machines, self.trace.add, scale)
         self.people = People(world, self.timeline, self.head, self.promises, list(self.machines), scale)
-        self.askers = Askers(world, self.timeline, self.head, machines, self.people.insist, self.trace.add)
+        self.askers = Askers(
+            world,
+            self.timeline,
+            self.head,
+            machines,
+            self._ask_as_admin,
+            self.trace.add,
+        )
         self.people.unplug = lambda node: self.faults.unplug(self.machines[node])
 
     def _add_machine(self, number: int) -> None:
@@ -94,6 +104,9 @@ class Simulation:
         self.machines[node] = Machine(
             node, devices, labels, self.timeline, wire, self.promises, self.trace.add, self._hear
         )
+
+    def _ask_as_admin(self, command: Any, told: Callable[[Answer], None]) -> None:
+        self.people.insist(command, told, ADMIN)
 
     def _hear(self, report: Report | NodeUp | NodeDown) -> bool:
         return self.head.ask(report, None)  # pyright: ignore[reportArgumentType]

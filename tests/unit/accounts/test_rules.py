@@ -27,7 +27,7 @@ def do(accounts: Accounts, command: AddAccount | ReplaceToken) -> None:
 def test_an_account_is_found_by_name_id_and_token() -> None:
     accounts = with_ada()
     assert find(accounts, "ada") == find(accounts, "account-1") == accounts.by_id[accounts.by_token["1" * 64]]
-    assert (find(accounts, "ada").weight, find(accounts, "ada").admin) == (2, False)
+    assert (find(accounts, "ada").weight, find(accounts, "ada").role) == (2, Role.USER)
     with pytest.raises(Missing):
         find(accounts, "bob")
 

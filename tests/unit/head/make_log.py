@@ -12,8 +12,9 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from mycelium.accounts.rules import ReplaceToken
-from mycelium.head.core import replay
-from mycelium.jobs.model import Site
+from mycelium.base.domain import Asked
+from mycelium.head.replay import replay
+from mycelium.sim.people import ADMIN
 from mycelium.sim.run import Simulation
 from mycelium.sim.world import World, load
 from tests.unit.head.facts import FIRST_KINDS, facts_of
@@ -36,7 +37,7 @@ def write(release: str) -> Path:
     simulation = next(found for seed in range(1, 500) if (found := _whole(world, seed)))
     core = simulation.head.core
     assert core is not None
-    core.turn([ReplaceToken("ada", "f" * 64, "admin")], simulation.head.now_ns)
+    core.turn([Asked(ADMIN, ReplaceToken("ada", "f" * 64))], simulation.head.now_ns)
     lines = [
         json.dumps(
             {"seq": e.seq, "time_ns": e.time_ns, "kind": e.kind, "data": json.loads(e.data), "hash": e.hash.hex()}
@@ -45,7 +46,7 @@ def write(release: str) -> Path:
     ]
     path = DATA / f"log-{release}.jsonl"
     path.write_text("\n".join(lines) + "\n")
-    half = replay(simulation.log.read(0, simulation.log.last_seq // 2), Site())  # most jobs are archived at the end
+    half = replay(simulation.log.read(0, simulation.log.last_seq // 2))  # most jobs are archived at the end
     facts = {"half": facts_of(half), "whole": facts_of(core.site)}
     path.with_suffix(".facts.json").write_text(json.dumps(facts, indent=1, sort_keys=True) + "\n")
     return path

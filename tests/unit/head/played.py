@@ -25,12 +25,12 @@ from mycelium.engine.orders import (
     Stop,
 )
 from mycelium.engine.seam import NodeUp
-from mycelium.head.codec import Event
-from mycelium.head.commands import Submit, Tick
-from mycelium.head.core import Core, Settings
+from mycelium.head.core import Core, Settings, Tick
+from mycelium.jobs.commands import Submit
 from mycelium.jobs.model import Array, Job, Request, Task
 from mycelium.log import MemoryLog
 from mycelium.nodes.model import Devices, Node
+from tests.asked import asked
 
 NOW_NS = 1_800_000_000 * S_NS
 ROOT, ADA, BEN = AccountId("account-1"), AccountId("account-2"), AccountId("account-3")
@@ -58,7 +58,7 @@ class Played:
         self.settings = settings
         self.core = Core(self.log, self.now_ns, settings)
         self.orders: list[tuple[NodeId, Order]] = []
-        self.events: list[Event] = []
+        self.events: list[Any] = []
         self.numbers: dict[NodeId, int] = {}
         for name, role in (("root", Role.ADMIN), ("ada", Role.USER), ("ben", Role.USER)):
             self.do(AddAccount(name, role, name * 16, "site"))
@@ -69,7 +69,7 @@ class Played:
 
     def do(self, *commands: Any) -> Any:
         """The answers of one turn (the answer, if there was one command). Raises the problem that was answered."""
-        turn = self.core.turn(commands, self.now_ns)
+        turn = self.core.turn([asked(self.core, command) for command in commands], self.now_ns)
         self.orders = turn.orders
         self.events += turn.events
         for answer in turn.answers:

@@ -9,11 +9,10 @@ import pytest
 
 from mycelium.base.errors import Refused
 from mycelium.base.ids import JobId, NodeId
-from mycelium.head import codec
-from mycelium.head.core import replay
-from mycelium.head.state import State
+from mycelium.head.codec import SNAPSHOT_VERSION, Codec, decode_job
+from mycelium.head.domains import mounted
+from mycelium.head.replay import replay
 from mycelium.jobs.events import JobArchived
-from mycelium.jobs.model import Site
 from mycelium.log import Entry
 from mycelium.log.entry import START, follow
 from mycelium.nodes.events import NodeBack
@@ -21,6 +20,7 @@ from tests.unit.head import served
 from tests.unit.head.facts import FIRST_KINDS, facts_of
 from tests.unit.head.played import Played, array, request
 
+CODEC = Codec(mounted())
 LOGS = sorted((Path(__file__).parent / "data").glob("log-*.jsonl"))
 SERVED = sorted((Path(__file__).parent / "data").glob("served-*.jsonl"))  # of sites that serve models
 
@@ -47,7 +47,7 @@ def test_there_is_a_log_of_every_release() -> None:
 @pytest.mark.parametrize("path", LOGS, ids=[path.stem for path in LOGS])
 def test_the_log_of_a_release_leads_to_the_same_site_for_ever(path: Path) -> None:
     entries = entries_of(path)
-    half, whole = replay(entries[: len(entries) // 2], Site()), replay(entries, Site())
+    half, whole = replay(entries[: len(entries) // 2]), replay(entries)
     expected = json.loads(path.with_suffix(".facts.json").read_text())
     assert json.loads(json.dumps({"half": facts_of(half), "whole": facts_of(whole)})) == expected
 
@@ -55,15 +55,10 @@ def test_the_log_of_a_release_leads_to_the_same_site_for_ever(path: Path) -> Non
 @pytest.mark.parametrize("path", SERVED, ids=[path.stem for path in SERVED])
 def test_the_log_of_a_release_leads_to_the_same_models_keys_and_batches_for_ever(path: Path) -> None:
     entries = entries_of(path)
-    half, whole = replay(entries[: len(entries) // 2], State()), replay(entries, State())
+    half, whole = replay(entries[: len(entries) // 2]), replay(entries)
     expected = json.loads(path.with_suffix(".facts.json").read_text())
-    found = {"half": served.facts_of(whole_state(half)), "whole": served.facts_of(whole_state(whole))}
+    found = {"half": served.facts_of(half), "whole": served.facts_of(whole)}
     assert json.loads(json.dumps(found)) == expected
-
-
-def whole_state(site: Site) -> State:
-    assert isinstance(site, State)
-    return site
 
 
 @pytest.mark.parametrize("path", [*LOGS, *SERVED], ids=[path.stem for path in [*LOGS, *SERVED]])
@@ -75,25 +70,27 @@ def test_the_chain_of_a_release_still_holds(path: Path) -> None:
 def test_the_log_of_the_first_release_holds_every_kind_of_event_that_it_had() -> None:
     kinds = {entry.kind for entry in entries_of(LOGS[0])}
     assert kinds == {f"{name}/1" for name in FIRST_KINDS}
-    assert set(codec.KINDS) >= FIRST_KINDS
+    assert set(CODEC.kinds) >= FIRST_KINDS
     assert {entry.kind for entry in entries_of(SERVED[0])} >= {f"{name}/1" for name in served.FIRST_KINDS}
 
 
 def test_a_kind_that_is_not_known_is_refused() -> None:
     for kind in ("JobPainted/1", "JobArchived/2", "JobArchived/0", "JobArchived", "JobArchived/x", "/1", ""):
         with pytest.raises(Refused, match="the log holds an event of kind"):
-            codec.decode(kind, b"{}")
+            CODEC.decode(kind, b"{}")
 
 
 def test_an_event_carries_its_version() -> None:
-    assert codec.encode(NodeBack(NodeId("node-1"))) == ("NodeBack/1", b'{"node":"node-1"}')
+    assert CODEC.encode(NodeBack(NodeId("node-1"))) == ("NodeBack/1", b'{"node":"node-1"}')
 
 
 def test_an_old_version_is_lifted_step_by_step(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if `job` had been called `id` in version 1, and `name` in version 2."""
-    monkeypatch.setitem(codec.VERSIONS, "JobArchived", 3)
-    monkeypatch.setitem(codec.LIFTS, ("JobArchived", 1), lambda old: {"name": old["id"]})
-    monkeypatch.setitem(codec.LIFTS, ("JobArchived", 2), lambda old: {"job": old["name"]})
+    kind = mounted().kinds[JobArchived]
+    lifts = (lambda old: {"name": old["id"]}, lambda old: {"job": old["name"]})
+    monkeypatch.setitem(mounted().kinds, JobArchived, kind._replace(lifts=lifts))
+    codec = Codec(mounted())
+    assert codec.encode(JobArchived(JobId("job-7")))[0] == "JobArchived/3"
     for version, field in ((1, "id"), (2, "name"), (3, "job")):
         event = codec.decode(f"JobArchived/{version}", json.dumps({field: "job-7"}).encode())
         assert event == JobArchived(JobId("job-7"))
@@ -103,6 +100,6 @@ def test_a_site_is_read_as_it_was_written() -> None:
     site = Played()
     site.submit(request(array=array(3)), request(nodes=2))
     site.exited("node-1", "job-1.0-a1-r0")
-    written = codec.encode_site(site.core.site)
-    assert codec.decode_site(written, codec.SNAPSHOT_VERSION) == site.core.site
-    assert codec.decode_job(codec.encode_job(site.job())) == site.job()
+    written = CODEC.encode_state(site.core.site)
+    assert CODEC.decode_state(written, SNAPSHOT_VERSION) == site.core.site
+    assert decode_job(CODEC.encode_record(site.job())) == site.job()

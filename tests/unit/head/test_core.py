@@ -9,13 +9,15 @@ from mycelium.base.ids import AccountId, JobId, NodeId
 from mycelium.base.limits import ORDERS_REMEMBERED_MAX
 from mycelium.base.units import S_NS
 from mycelium.engine.seam import NodeDown
-from mycelium.head import codec
-from mycelium.head.commands import Cancel, StopAll, Submit, Tick
-from mycelium.head.core import Core, Settings
+from mycelium.head.codec import SNAPSHOT_VERSION, decode_job
+from mycelium.head.core import Core, Settings, Tick
+from mycelium.jobs.commands import Cancel, StopAll, Submit
+from mycelium.jobs.domain import Retention
 from mycelium.jobs.model import Cause, JobState, TaskState
 from mycelium.log import MemoryLog
 from mycelium.nodes.model import NodeState
 from mycelium.nodes.rules import Drain, Remove, Return
+from tests.asked import asked
 from tests.unit.head.played import ADA, BAD, BEN, GOOD, LOST, NOW_NS, ROOT, STOPPED, Played, array, request
 
 STEP = "job-1-a1-r0"
@@ -39,7 +41,7 @@ def test_nobody_is_answered_before_the_log_is_durable() -> None:
     site = Played()
     site.log.fail_at = {site.log.last_seq + 1}
     with pytest.raises(Unavailable):
-        site.core.turn([Submit(ADA, (request(),), "k")], site.now_ns)
+        site.core.turn([asked(site.core, Submit(ADA, (request(),), "k"))], site.now_ns)
 
 
 def test_a_job_that_fails_is_tried_again_as_often_as_it_asked() -> None:
@@ -56,7 +58,7 @@ def test_a_step_ends_before_it_is_forgotten_even_when_the_next_attempt_begins_in
     site.submit(request(retries=1))
     site.exited("node-1", STEP, BAD)
     assert site.forgets() == [STEP]
-    assert STEP not in site.core._sent_ns
+    assert STEP not in site.core._mouth._sent_ns
 
 
 def test_an_array_keeps_its_throttle() -> None:
@@ -108,7 +110,7 @@ def test_the_same_key_with_another_content_is_a_conflict() -> None:
 
 
 def test_a_retry_is_answered_even_when_its_inputs_have_left_memory() -> None:
-    site = Played(settings=Settings(retain_ns=10 * S_NS))
+    site = Played(settings=Settings((Retention(10 * S_NS),)))
     site.submit()
     site.exited("node-1", STEP)
     taker = request(after=(JobId("job-1"),), inputs=(JobId("job-1"),))
@@ -324,7 +326,7 @@ def test_an_old_beat_says_nothing() -> None:
     site.beats(2, node_1=[STEP])
     site.numbers[NodeId("node-1")] = 0
     site.beat("node-1")
-    assert site.core._missed == {}
+    assert site.core._mouth.missed == {}
 
 
 def test_a_beat_of_an_earlier_life_of_the_agent_says_nothing() -> None:
@@ -425,7 +427,7 @@ def test_names_that_nobody_knows_do_not_fill_the_heads_memory() -> None:
     for _ in range(3):
         site.now_ns += 4 * S_NS
         site.beat("node-1", *[f"job-9-a{site.now_ns + i}-r0" for i in range(ORDERS_REMEMBERED_MAX)])
-    assert len(site.core._sent_ns) <= 2 * ORDERS_REMEMBERED_MAX
+    assert len(site.core._mouth._sent_ns) <= 2 * ORDERS_REMEMBERED_MAX
 
 
 # Gangs.
@@ -536,9 +538,9 @@ def test_a_new_head_knows_what_the_old_one_knew() -> None:
     site = Played()
     site.submit(request(array=array(6, throttle=3)), request(nodes=2))
     site.exited("node-1", "job-1.0-a1-r0", BAD)
-    living = codec.encode_site(site.core.site)
+    living = site.core.codec.encode_state(site.core.site)
     site.restart()
-    assert codec.encode_site(site.core.site) == living
+    assert site.core.codec.encode_state(site.core.site) == living
 
 
 def test_a_snapshot_and_its_tail_are_the_whole() -> None:
@@ -548,25 +550,25 @@ def test_a_snapshot_and_its_tail_are_the_whole() -> None:
     snapshot = site.core.take_snapshot()
     site.exited("node-1", STEP)
     site.log.save_snapshot(snapshot.seq, snapshot.version, snapshot.data)
-    living = codec.encode_site(site.core.site)
+    living = site.core.codec.encode_state(site.core.site)
     site.restart()
-    assert codec.encode_site(site.core.site) == living
+    assert site.core.codec.encode_state(site.core.site) == living
 
 
 def test_a_snapshot_of_another_version_is_passed_over() -> None:
     site = Played()
     site.submit()
-    site.log.save_snapshot(site.log.last_seq, codec.SNAPSHOT_VERSION + 1, b"from another time")
-    living = codec.encode_site(site.core.site)
+    site.log.save_snapshot(site.log.last_seq, SNAPSHOT_VERSION + 1, b"from another time")
+    living = site.core.codec.encode_state(site.core.site)
     site.restart()
-    assert codec.encode_site(site.core.site) == living
+    assert site.core.codec.encode_state(site.core.site) == living
 
 
 # The archive.
 
 
 def test_an_ended_job_leaves_memory_for_the_archive() -> None:
-    site = Played(settings=Settings(retain_ns=60 * S_NS))
+    site = Played(settings=Settings((Retention(60 * S_NS),)))
     site.submit()
     site.exited("node-1", STEP)
     site.later(59)
@@ -575,11 +577,11 @@ def test_an_ended_job_leaves_memory_for_the_archive() -> None:
     assert "job-1" not in site.core.site.jobs.by_id
     kept = site.log.archived("job-1")
     assert kept is not None
-    assert codec.decode_job(kept).state is JobState.DONE
+    assert decode_job(kept).state is JobState.DONE
 
 
 def test_a_job_whose_outputs_somebody_waits_for_stays() -> None:
-    site = Played(nodes=1, settings=Settings(retain_ns=60 * S_NS))
+    site = Played(nodes=1, settings=Settings((Retention(60 * S_NS),)))
     site.submit()
     site.exited("node-1", STEP)
     site.submit(request(4))  # fills the node, so that the next one waits
@@ -595,5 +597,5 @@ def test_a_job_whose_outputs_somebody_waits_for_stays() -> None:
 
 def test_an_empty_log_is_a_site_without_anything() -> None:
     core = Core(MemoryLog(), NOW_NS)
-    assert core.turn([Tick()], NOW_NS).events == []
+    assert core.turn([asked(core, Tick())], NOW_NS).events == []
     assert core.site.jobs.by_id == {}

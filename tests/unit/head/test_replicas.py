@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from mycelium.base.ids import JobId
 from mycelium.base.units import S_NS
-from mycelium.head.replicas import GATEWAY_GONE_NS, WHOLE_NS, Replicas
 from mycelium.inference.commands import Others, Report, Seen, Spent
 from mycelium.inference.plan import PACE
+from mycelium.inference.replicas import GATEWAY_GONE_NS, WHOLE_NS, Replicas
 
 JOB = JobId("job-1")
 

@@ -16,7 +16,7 @@ from mycelium.base.units import DAY_S, S_NS
 from mycelium.head import retention as doing
 from mycelium.head.core import Core
 from mycelium.head.history import pruned_part
-from mycelium.head.retention import Retention
+from mycelium.head.retention import LogKeeper
 from mycelium.log import open_log, retention
 from mycelium.log.retention import Keep
 from mycelium.log.sql import SqlLog
@@ -39,11 +39,11 @@ def site(monkeypatch: pytest.MonkeyPatch) -> Played:
     return played
 
 
-def keeper(site: Played, folder: Path, keep: Keep | None = None) -> Retention:
-    return Retention(site.core, lambda: site.now_ns, folder, keep or Keep(3 * DAY_NS))
+def keeper(site: Played, folder: Path, keep: Keep | None = None) -> LogKeeper:
+    return LogKeeper(site.core, lambda: site.now_ns, folder, keep or Keep(3 * DAY_NS))
 
 
-def prune_all(kept: Retention, before_ns: int) -> int:
+def prune_all(kept: LogKeeper, before_ns: int) -> int:
     went = 0
     while True:
         piece = asyncio.run(kept.prune(before_ns))
@@ -156,7 +156,7 @@ def on_disk(tmp_path: Path) -> Iterator[SqlLog]:
 def test_what_a_killed_head_left_of_a_pruning_is_finished(
     on_disk: SqlLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kept = Retention(_Only(on_disk), lambda: 2, tmp_path / "log", Keep(0))  # pyright: ignore[reportArgumentType]
+    kept = LogKeeper(_Only(on_disk), lambda: 2, tmp_path / "log", Keep(0))  # pyright: ignore[reportArgumentType]
     monkeypatch.setattr(retention, "LOG_FILE_EVENTS", 4_000)
 
     def killed(_seconds: float) -> None:
@@ -175,11 +175,11 @@ def test_what_a_killed_head_left_of_a_pruning_is_finished(
 
 
 def test_the_room_of_dropped_events_goes_back_to_the_disk(on_disk: SqlLog, tmp_path: Path) -> None:
-    kept = Retention(_Only(on_disk), lambda: 2, tmp_path / "log", Keep(0))  # pyright: ignore[reportArgumentType]
+    kept = LogKeeper(_Only(on_disk), lambda: 2, tmp_path / "log", Keep(0))  # pyright: ignore[reportArgumentType]
     on_disk.close()
     before = (tmp_path / "site.db").stat().st_size
     with closing(open_log(tmp_path / "site.db")) as log:
-        kept = Retention(_Only(log), lambda: 2, tmp_path / "log", Keep(0))  # pyright: ignore[reportArgumentType]
+        kept = LogKeeper(_Only(log), lambda: 2, tmp_path / "log", Keep(0))  # pyright: ignore[reportArgumentType]
         kept._prune_piece(10_000, whole=False)
     assert (tmp_path / "site.db").stat().st_size < before / 3
 

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
+from mycelium.accounts.model import Role
+from mycelium.base.domain import View
 from mycelium.base.ids import Digest, JobId
+from mycelium.base.subject import GATE, GATEWAY
 from mycelium.base.units import S_NS
-from mycelium.head.replicas import events_of
-from mycelium.head.state import State, whole
 from mycelium.inference import rules
 from mycelium.inference.apply import apply
 from mycelium.inference.commands import AddModel, Deploy, Queue, Report, Seen
+from mycelium.inference.domain import DOMAIN
 from mycelium.inference.events import InferenceEvent
-from mycelium.inference.model import Deployment, Kind, Replica, Serving
+from mycelium.inference.model import Deployment, Kind, Replica, Served, Serving
 from mycelium.inference.plan import Action, Load, Scale, plan
+from mycelium.inference.replicas import events_of
 from mycelium.nodes.model import Devices
 from tests.sites import Play
 
@@ -25,8 +28,8 @@ class Scene:
         self.play = Play()
         for _ in range(nodes):
             self.play.node()
-        self.account = self.play.account()
-        self.state: State = whole(self.play.site)
+        self.account = self.play.account(role=Role.ADMIN)
+        self.state: Served = self.play.site
         self.memories: dict[str, Scale] = {}
         self.whole = True
         self.queues: dict[str, Queue] = {}
@@ -41,6 +44,11 @@ class Scene:
         return self.state.inference
 
     def ask(self, command: Any) -> list[InferenceEvent]:
+        """Errors: those of its guard, then those of its rule."""
+        guard = DOMAIN.commands[type(command)].guard
+        known = self.state.accounts.by_id.get(getattr(command, "account", ""))
+        subject = known.subject("test") if known and GATEWAY not in guard.roles else GATE
+        guard.check(subject, View(self.state, {}, {}), command)
         events, _ = rules.decide(command, self.state, self.tables, self.now_ns)
         for event in events:
             self.happened(event)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import get_args
 
-from mycelium.head import codec
-from mycelium.head.state import State, whole
+from mycelium.head.codec import SNAPSHOT_VERSION, Codec
+from mycelium.head.domains import mounted
 from mycelium.inference.apply import apply
 from mycelium.inference.commands import (
     AddFile,
@@ -24,8 +24,9 @@ from mycelium.inference.commands import (
 from mycelium.inference.events import InferenceEvent, UsageRow
 from mycelium.inference.model import Inference, Used
 from mycelium.inference.story import say
-from mycelium.jobs.model import Site
 from tests.unit.inference.scene import DIGEST, Scene, report
+
+CODEC = Codec(mounted())
 
 
 class Recorded(Scene):
@@ -78,18 +79,16 @@ def test_the_story_has_every_kind_of_event_and_a_sentence_for_each():
 
 def test_what_was_written_is_read_back_as_it_was():
     for event, _ in eventful().events:
-        assert codec.decode(*codec.encode(event)) == event
+        assert CODEC.decode(*CODEC.encode(event)) == event
 
 
 def test_replaying_the_events_gives_the_same_tables():
     scene, again = eventful(), Inference()
     for event, at_ns in scene.events:
-        apply(again, codec.decode(*codec.encode(event)), at_ns)  # type: ignore[arg-type]
+        apply(again, CODEC.decode(*CODEC.encode(event)), at_ns)  # type: ignore[arg-type]
     assert again == scene.tables
 
 
-def test_a_snapshot_holds_the_tables_and_one_from_before_there_were_any_is_read():
+def test_a_snapshot_holds_the_tables():
     scene = eventful()
-    assert codec.decode_site(codec.encode_site(scene.state), codec.SNAPSHOT_VERSION) == scene.state
-    before = codec.decode_site(codec._encoder.encode(Site()), codec.SNAPSHOT_VERSION)
-    assert before == whole(Site()) == State()
+    assert CODEC.decode_state(CODEC.encode_state(scene.state), SNAPSHOT_VERSION) == scene.state

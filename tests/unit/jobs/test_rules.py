@@ -9,9 +9,10 @@ from mycelium.base.errors import Conflict, Denied, Exhausted, Missing, Refused
 from mycelium.base.ids import JobId, NodeId
 from mycelium.base.limits import KEYS_KEPT_S
 from mycelium.base.units import GIB, S_NS
-from mycelium.head.commands import Cancel
 from mycelium.jobs import rules
 from mycelium.jobs.apply import APPLY
+from mycelium.jobs.commands import Cancel
+from mycelium.jobs.domain import index_of
 from mycelium.jobs.events import StepStarted, TaskEnded, TaskPlaced, TaskRequeued, TaskStopping
 from mycelium.jobs.model import (
     TASK_ENDED,
@@ -290,7 +291,7 @@ def test_a_diamond_is_cancelled_once() -> None:
     site.submit(request(after=(JobId("job-2"), JobId("job-3"))))
     site.exited("node-1", "job-1-a1-r0", BAD)
     assert site.kinds().count("JobEnded") == 4
-    assert site.core.index.waiters == {}
+    assert index_of(site.core.view).waiters == {}
 
 
 # The table.

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from mycelium.base.ids import AccountId, JobId, NodeId
-from mycelium.head.codec import KINDS
-from mycelium.inference.story import SENTENCES as INFERENCE_SENTENCES
+from mycelium.head.domains import mounted
+from mycelium.head.history import say as say_in
 from mycelium.jobs.events import JobSubmitted, StepEnded, TaskEnded, TaskPlaced, TaskRequeued
 from mycelium.jobs.model import Array, Cause, Ended, Reason, Request, TaskState
 from mycelium.jobs.story import CAUSES, SENTENCES, say
 from mycelium.nodes.model import Devices
+from tests.unit.head.played import Played
 
 JOB = JobId("job-7")
 
 
 def test_every_kind_of_event_has_a_sentence() -> None:
-    assert {kind.__name__ for kind in (*SENTENCES, *INFERENCE_SENTENCES)} == set(KINDS)
+    kinds = mounted().kinds
+    assert all(callable(kind.says) for kind in kinds.values())
+    assert set(SENTENCES) < set(kinds)
 
 
 def test_every_cause_has_words() -> None:
@@ -28,8 +31,9 @@ def test_a_submit_says_who_asked_for_what_and_what_it_waits_for() -> None:
 
 
 def test_an_array_tasks_sentence_names_the_task() -> None:
-    assert say(TaskPlaced(JOB, 3, 1, (NodeId("node-2"),)), array=True) == "job-7.3: attempt 1 was given node-2"
-    assert say(TaskPlaced(JOB, 0, 2, (NodeId("node-2"),))) == "attempt 2 was given node-2"
+    core = Played().core
+    assert say_in(core, TaskPlaced(JOB, 3, 1, (NodeId("node-2"),)), array=True) == "job-7.3: attempt 1 was given node-2"
+    assert say_in(core, TaskPlaced(JOB, 0, 2, (NodeId("node-2"),))) == "attempt 2 was given node-2"
 
 
 def test_an_end_says_how_and_what_was_used() -> None:

@@ -312,10 +312,10 @@ class LogContract:
 
     def test_events_are_found_by_whom_they_concern(self, reopen: Reopen) -> None:
         log = reopen()
-        log.append(1, EVENTS, about=["job-1", "", "job-2"])
-        log.append(2, EVENTS[:1], about=["job-1"])
+        log.append(1, EVENTS, about=[("job-1",), (), ("job-2", "job-1")])
+        log.append(2, EVENTS[:1], about=[["job-1"]])
         log = reopen()
-        assert [entry.seq for entry in log.about("job-1")] == [1, 4]
+        assert [entry.seq for entry in log.about("job-1")] == [1, 3, 4]
         assert [(entry.kind, entry.data) for entry in log.about("job-2")] == [EVENTS[2]]
         assert list(log.about("job-3")) == []
         assert log.verify().ok

@@ -9,10 +9,9 @@ from msgspec import Struct
 
 from mycelium.base.ids import AccountId, JobId, NodeId
 from mycelium.engine.passage import Gate, key_of
-from mycelium.head.state import State
 from mycelium.head.steps import step_name
 from mycelium.inference.launch import SOCKET
-from mycelium.inference.model import BATCH_ENDED, Backend, BatchState, Kind, ReplicaState
+from mycelium.inference.model import BATCH_ENDED, Backend, BatchState, Kind, ReplicaState, Served
 from mycelium.inference.rules import current_attempt
 
 
@@ -84,14 +83,14 @@ class Machines(Struct, frozen=True):
     upstream_keys: Mapping[str, str] = {}  # by deployment
 
 
-def mark(state: State, machines: Machines) -> tuple[object, ...]:
+def mark(state: Served, machines: Machines) -> tuple[object, ...]:
     """Differs whenever `table_of` does."""
     replicas = tuple(current_attempt(state, replica) for replica in state.inference.replicas.values())
     passages = tuple(machines.passages.items()) if replicas else ()
     return (state.inference.version, replicas, frozenset(state.accounts.by_token), passages)
 
 
-def table_of(state: State, machines: Machines) -> Table:
+def table_of(state: Served, machines: Machines) -> Table:
     inference = state.inference
     deployments = tuple(
         DeploymentRow(
@@ -119,7 +118,7 @@ def table_of(state: State, machines: Machines) -> Table:
     return Table(deployments, tuple(_replicas(state, machines)), (*keys, *own), batches)
 
 
-def _replicas(state: State, machines: Machines) -> list[ReplicaRow]:
+def _replicas(state: Served, machines: Machines) -> list[ReplicaRow]:
     rows: list[ReplicaRow] = []
     for replica in state.inference.replicas.values():
         attempt = current_attempt(state, replica)

@@ -10,7 +10,8 @@ from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from mycelium.accounts.model import Account
-from mycelium.base.errors import Denied, Unknown
+from mycelium.base.errors import Unknown
+from mycelium.base.subject import Subject
 from mycelium.head.loop import Head
 
 _bearer = HTTPBearer(auto_error=False, description="the token of an account: `myc account add` prints it once")
@@ -43,13 +44,10 @@ def the_account(
     return accounts.by_id[found]
 
 
-def the_admin(account: Annotated[Account, Depends(the_account)]) -> Account:
-    """Errors: `Denied` for anybody else."""
-    if not account.admin:
-        raise Denied("only an admin may do this")
-    return account
+def the_subject(account: Annotated[Account, Depends(the_account)]) -> Subject:
+    """Who asks, for the guards of what is asked."""
+    return account.subject("http")
 
 
 TheHead = Annotated[Head, Depends(the_head)]
-TheAccount = Annotated[Account, Depends(the_account)]
-TheAdmin = Annotated[Account, Depends(the_admin)]
+TheSubject = Annotated[Subject, Depends(the_subject)]

@@ -13,36 +13,37 @@ from typing import Any
 from fastapi import APIRouter
 from fastapi.responses import Response
 
-from mycelium.accounts.model import Account
 from mycelium.base.errors import Missing, Refused
-from mycelium.base.ids import JobId
+from mycelium.base.subject import Subject
 from mycelium.base.units import MS_NS, S_NS
 from mycelium.head.core import Core
 from mycelium.head.history import about, event_view, pruned_part
 from mycelium.head.views import request_view, time_view
 from mycelium.inference.commands import CancelBatch
+from mycelium.inference.domain import load
 from mycelium.inference.model import BATCH_ENDED, Batch, BatchState
 from mycelium.inference.progress import progress, state_of
 from mycelium.jobs.model import Array, Priority, Request
 from mycelium.nodes.model import Devices
-from mycelium.serve.http.auth import TheAccount, TheHead
-from mycelium.serve.http.record import TheRetention
+from mycelium.serve.http.auth import TheHead, TheSubject
+from mycelium.serve.http.record import TheKeeper
 from mycelium.serve.http.wire import ERRORS, answer
 
 router = APIRouter(prefix="/jobs/batch_{rest}", tags=["batches"], responses=ERRORS)
 
 
-def listed(core: Core, account: Account, *, ended_too: bool) -> Iterator[Batch]:
+def listed(core: Core, subject: Subject, *, ended_too: bool) -> Iterator[Batch]:
     """Newest first."""
     for batch in reversed(core.site.inference.batches.values()):
-        if (batch.account == account.id or account.admin) and (ended_too or batch.state not in BATCH_ENDED):
+        wanted = ended_too or batch.state not in BATCH_ENDED
+        if wanted and core.house.looks["a batch"].allows(subject, core.view, batch):
             yield batch
 
 
-def find(core: Core, account: Account, rest: str) -> Batch:
+def find(core: Core, subject: Subject, rest: str) -> Batch:
     """A batch by the beginning of its name. Errors: `Missing`, `Refused`."""
     name = f"batch_{rest}"
-    found = [batch for batch in listed(core, account, ended_too=True) if batch.id.startswith(name)]
+    found = [batch for batch in listed(core, subject, ended_too=True) if batch.id.startswith(name)]
     if not found:
         raise Missing(f"{name[:64]} is not known", hint="`myc batch list` lists your batches")
     if len(found) > 1 and all(batch.id != name for batch in found):
@@ -52,7 +53,7 @@ def find(core: Core, account: Account, rest: str) -> Batch:
 
 def view(core: Core, batch: Batch, now_ns: int) -> dict[str, Any]:
     """In the words of a job: its lines are like the tasks of an array."""
-    stands = progress(batch, core.site.inference, core.inference_load(now_ns), now_ns)
+    stands = progress(batch, core.site.inference, load(core.view, now_ns), now_ns)
     ended = batch.state in BATCH_ENDED
     left = batch.total - batch.completed - batch.failed
     return {
@@ -114,40 +115,40 @@ def _nodes(core: Core, batch: Batch) -> list[str]:
 
 
 @router.get("", summary="Show a batch as the job that it is")
-async def show(rest: str, head: TheHead, account: TheAccount) -> Response:
-    return answer(view(head.core, find(head.core, account, rest), head.clock.now_ns()))
+async def show(rest: str, head: TheHead, subject: TheSubject) -> Response:
+    return answer(view(head.core, find(head.core, subject, rest), head.clock.now_ns()))
 
 
 @router.post("/cancel", summary="Run no more lines of a batch")
-async def cancel(rest: str, head: TheHead, account: TheAccount) -> Response:
+async def cancel(rest: str, head: TheHead, subject: TheSubject) -> Response:
     """What was finished is kept. Cancelling what has ended changes nothing."""
-    batch = find(head.core, account, rest)
+    batch = find(head.core, subject, rest)
     if batch.state not in BATCH_ENDED:
-        await head.ask(CancelBatch(batch.account, batch.id))
-    return answer(view(head.core, find(head.core, account, rest), head.clock.now_ns()))
+        await head.ask(CancelBatch(batch.account, batch.id), subject)
+    return answer(view(head.core, find(head.core, subject, rest), head.clock.now_ns()))
 
 
 @router.get("/why", summary="How far a batch is, when it should be done, and what holds it up")
-async def why(rest: str, head: TheHead, account: TheAccount) -> Response:
+async def why(rest: str, head: TheHead, subject: TheSubject) -> Response:
     core, now_ns = head.core, head.clock.now_ns()
-    batch = find(core, account, rest)
-    stands = progress(batch, core.site.inference, core.inference_load(now_ns), now_ns)
+    batch = find(core, subject, rest)
+    stands = progress(batch, core.site.inference, load(core.view, now_ns), now_ns)
     reasons = {"job": batch.id, "state": state_of(batch), "expected_ms": stands.left_ms, "now_s": now_ns // S_NS}
     return answer({"why": reasons, "says": list(stands.says)})
 
 
 @router.get("/logs", include_in_schema=False)
 @router.get("/outputs", include_in_schema=False)
-async def files(rest: str, head: TheHead, account: TheAccount) -> Response:
-    batch = find(head.core, account, rest)
+async def files(rest: str, head: TheHead, subject: TheSubject) -> Response:
+    batch = find(head.core, subject, rest)
     raise Refused(f"{batch.id} is a batch: it has results", hint=f"`myc batch results {batch.id}` writes them")
 
 
 @router.get("/story", summary="Every event that touched a batch, in words")
-async def story(rest: str, retention: TheRetention, head: TheHead, account: TheAccount) -> Response:
+async def story(rest: str, keeper: TheKeeper, head: TheHead, subject: TheSubject) -> Response:
     core = head.core
-    batch = find(core, account, rest)
-    told = [event_view(core.site, entry, event) for entry, event in about(core.log, JobId(batch.id))]
+    batch = find(core, subject, rest)
+    told = [event_view(core, entry, event) for entry, event in about(core, batch.id)]
     last_ns = batch.times_ns.get(batch.state.value, 0) if batch.state in BATCH_ENDED else head.clock.now_ns()
-    pruned = await asyncio.to_thread(pruned_part, retention.whole, batch.created_ns, last_ns)
+    pruned = await asyncio.to_thread(pruned_part, keeper.whole, batch.created_ns, last_ns)
     return answer({"story": told, "pruned": pruned})

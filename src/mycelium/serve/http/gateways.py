@@ -15,6 +15,7 @@ from starlette.datastructures import State
 
 from mycelium.base.errors import Refused, Unknown
 from mycelium.base.ids import AccountId
+from mycelium.base.subject import GATE
 from mycelium.head.loop import Head
 from mycelium.inference.commands import GatewayCommand
 from mycelium.inference.model import Batch, StoredFile
@@ -80,7 +81,7 @@ async def do(request: Request, head: TheHead) -> Response:
         command = _commands.decode(await request.body())
     except msgspec.DecodeError as error:
         raise Refused(f"no command of a gateway: {error}") from None
-    return answer({"answer": await head.ask(command)})
+    return answer({"answer": await head.ask(command, GATE)})
 
 
 Text = Annotated[str, Query(max_length=128)]

@@ -9,26 +9,28 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Query, Request
 from fastapi.responses import Response
 
-from mycelium.accounts.model import Account
 from mycelium.base.errors import Conflict, Fault, Missing, Problem, Refused
-from mycelium.base.ids import JobId, number_of, parse_task
+from mycelium.base.ids import AccountId, JobId, number_of, parse_task
 from mycelium.base.limits import JOBS_PER_SUBMIT_MAX, JOBS_SHOWN_MAX, KEY_LENGTH_MAX
-from mycelium.head import codec, views
-from mycelium.head.commands import Cancel, Submit
+from mycelium.base.subject import Subject
+from mycelium.head import views
+from mycelium.head.codec import decode_job
 from mycelium.head.core import Core
 from mycelium.head.history import about, event_view, pruned_part
 from mycelium.head.steps import outputs_of
 from mycelium.jobs import request as job_request
 from mycelium.jobs import rules
+from mycelium.jobs.commands import Cancel, Submit
+from mycelium.jobs.domain import index_of
 from mycelium.jobs.model import ENDED, Job, JobState
 from mycelium.jobs.model import Request as JobRequest
 from mycelium.jobs.why import dry_run, why
 from mycelium.jobs.why import say as say_why
 from mycelium.serve.http import batches as batch_jobs
 from mycelium.serve.http import programs
-from mycelium.serve.http.auth import TheAccount, TheHead
+from mycelium.serve.http.auth import TheHead, TheSubject
 from mycelium.serve.http.logs import follow_job
-from mycelium.serve.http.record import TheRetention
+from mycelium.serve.http.record import TheKeeper
 from mycelium.serve.http.schema import DRY_RUN_BODY, SUBMIT_BODY
 from mycelium.serve.http.wire import ERRORS, answer, read_document, stream_events
 
@@ -47,7 +49,7 @@ Number = Annotated[int | None, Query(ge=0, le=1 << 50)]
 async def submit(
     request: Request,
     head: TheHead,
-    account: TheAccount,
+    subject: TheSubject,
     idempotency_key: Annotated[str, Header(max_length=KEY_LENGTH_MAX)] = "",
 ) -> Response:
     """All of them are accepted, or none; and once, however often it is sent with the same `Idempotency-Key`."""
@@ -58,15 +60,15 @@ async def submit(
         raise Refused(f"jobs must be a list of 1 to {JOBS_PER_SUBMIT_MAX} jobs")
     requests = tuple(_read_all(written))
     _check_workdirs(request, requests)
-    requests = await programs.admit_all(request, requests, lambda: _own(head.core, account))
-    jobs = await head.ask(Submit(account.id, requests, idempotency_key))
+    requests = await programs.admit_all(request, requests, lambda: _own(head.core, subject.account))
+    jobs = await head.ask(Submit(subject.account, requests, idempotency_key), subject)
     shown = [views.job_view(head.core, _known(head.core, job), head.clock.now_ns()) for job in jobs]
     return answer({"jobs": shown}, 201)
 
 
-def _own(core: Core, account: Account) -> Iterator[Job]:
+def _own(core: Core, account: AccountId) -> Iterator[Job]:
     """The account's jobs that are still in memory, newest first."""
-    return (job for job in reversed(core.site.jobs.by_id.values()) if job.account == account.id)
+    return (job for job in reversed(core.site.jobs.by_id.values()) if job.account == account)
 
 
 def _read_all(written: list[Any]) -> Iterator[JobRequest]:
@@ -97,33 +99,34 @@ def _known(core: Core, job: JobId) -> Job:
         archived = core.log.archived(job)
         if archived is None:
             raise Missing(f"{job} is not known", hint="`myc jobs --all` lists the jobs")
-        found = codec.decode_job(archived)
+        found = decode_job(archived)
     return found
 
 
-def _shown(core: Core, job: Job, account: Account, now_ns: int) -> views.Document:
+def _shown(core: Core, job: Job, subject: Subject, now_ns: int) -> views.Document:
     """A job as this account may see it: what others run is their own affair."""
     view = views.job_view(core, job, now_ns)
-    if job.account != account.id and not account.admin:
+    if not core.house.looks["what a job runs and in which environment"].allows(subject, core.view, job):
         view["command"] = None
         view["request"] = {**view["request"], "env": None, "workdir": None, "program": None, "input": None}
     return view
 
 
 @router.post("/jobs/dry-run", openapi_extra={"requestBody": DRY_RUN_BODY}, summary="Say what would happen to a job")
-async def plan_only(request: Request, head: TheHead, account: TheAccount) -> Response:
+async def plan_only(request: Request, head: TheHead, subject: TheSubject) -> Response:
     """Where and when the job would start if it were submitted now. Changes nothing."""
     wanted = job_request.read(await read_document(request))
     core = head.core
-    rules.check_possible(core.site, wanted, account)
-    found = dry_run(core.site, core.index.queue, wanted, account.id, head.clock.now_ns())
+    core.look("what would happen to a job", subject, Submit(subject.account, (wanted,)))
+    rules.check_possible(core.site, wanted)
+    found = dry_run(core.site, index_of(core.view).queue, wanted, subject.account, head.clock.now_ns())
     return answer({"why": found, "says": say_why(found)})
 
 
 @router.get("/jobs", summary="List jobs, newest first")
 async def list_jobs(
     head: TheHead,
-    account: TheAccount,
+    subject: TheSubject,
     state: Annotated[str, Query(max_length=32)] = "",
     all: bool = False,
     limit: Limit = 100,
@@ -136,7 +139,7 @@ async def list_jobs(
     if state and state not in STATES:
         raise Refused(f"{state!r} is no state of a job", hint=f"one of: {', '.join(STATES)}")
     now_ns = head.clock.now_ns()
-    found = batch_jobs.listed(head.core, account, ended_too=all or bool(state)) if before is None else ()
+    found = batch_jobs.listed(head.core, subject, ended_too=all or bool(state)) if before is None else ()
     batches = (batch_jobs.view(head.core, batch, now_ns) for batch in found)
     shown = [view for view in batches if not state or view["state"] == state][:limit]
     more = False
@@ -146,7 +149,7 @@ async def list_jobs(
         if len(shown) == limit:
             more = True
             break
-        shown.append(_shown(head.core, job, account, now_ns))
+        shown.append(_shown(head.core, job, subject, now_ns))
     return answer({"jobs": shown, "more": more})
 
 
@@ -163,17 +166,17 @@ def _newest_first(core: Core, ended_too: bool, before: int | None) -> Iterator[J
             return
         for row in page:
             oldest = number_of(row.job)
-            yield codec.decode_job(row.data)
+            yield decode_job(row.data)
 
 
 @router.get("/jobs/{job}", summary="Show a job or an array task")
 async def show_job(
-    job: JobPath, head: TheHead, account: TheAccount, tasks: Annotated[int, Query(ge=0, le=10_000)] = 1000
+    job: JobPath, head: TheHead, subject: TheSubject, tasks: Annotated[int, Query(ge=0, le=10_000)] = 1000
 ) -> Response:
     """The job with its tasks that have started (at most `tasks` of them)."""
     name, index = parse_task(job)
     found = _known(head.core, name)
-    view = _shown(head.core, found, account, head.clock.now_ns())
+    view = _shown(head.core, found, subject, head.clock.now_ns())
     chosen = sorted(found.tasks) if index is None else [_task_index(found, index)]
     view["tasks"] = [views.task_view(found, found.tasks[i]) for i in chosen[:tasks] if i in found.tasks]
     return answer(view)
@@ -186,18 +189,18 @@ def _task_index(job: Job, index: int) -> int:
 
 
 @router.post("/jobs/{job}/cancel", summary="Cancel a job or an array task")
-async def cancel(job: JobPath, head: TheHead, account: TheAccount) -> Response:
+async def cancel(job: JobPath, head: TheHead, subject: TheSubject) -> Response:
     """What runs gets SIGTERM, and SIGKILL after the grace period. Cancelling what has ended changes nothing."""
     name, index = parse_task(job)
     if name not in head.core.site.jobs.by_id:
         _known(head.core, name)  # archived: ended long ago
     else:
-        await head.ask(Cancel(account.id, name, index))
-    return answer(_shown(head.core, _known(head.core, name), account, head.clock.now_ns()))
+        await head.ask(Cancel(subject.account, name, index), subject)
+    return answer(_shown(head.core, _known(head.core, name), subject, head.clock.now_ns()))
 
 
 @router.get("/jobs/{job}/why", summary="Why a job waits, and what would help")
-async def why_job(job: JobPath, head: TheHead, account: TheAccount) -> Response:
+async def why_job(job: JobPath, head: TheHead, subject: TheSubject) -> Response:
     """What binds it now, who is ahead, when it should start and on what that rests, and the smallest helpful change."""
     name, index = parse_task(job)
     found = _known(head.core, name)
@@ -206,33 +209,33 @@ async def why_job(job: JobPath, head: TheHead, account: TheAccount) -> Response:
     if index is not None:
         _task_index(found, index)
     core = head.core
-    reasons = why(core.site, core.index.queue, name, index, head.clock.now_ns())
+    reasons = why(core.site, index_of(core.view).queue, name, index, head.clock.now_ns())
     return answer({"why": reasons, "says": say_why(reasons)})
 
 
 @router.get("/jobs/{job}/story", summary="Every event that touched a job, in words")
-async def story(job: JobPath, retention: TheRetention, head: TheHead, account: TheAccount) -> Response:
+async def story(job: JobPath, keeper: TheKeeper, head: TheHead, subject: TheSubject) -> Response:
     """What was told so long ago that it left the log is not here: `pruned` says since when, and which files hold it."""
     name, index = parse_task(job)
     found = _known(head.core, name)
-    rules.check_owner(head.core.site, found, account)
+    head.core.look("a job's story", subject, found)
     array = found.request.array is not None
     told: list[views.Document] = []
-    for entry, event in about(head.core.log, name):
+    for entry, event in about(head.core, name):
         if index is not None and getattr(event, "index", index) != index:
             continue
-        told.append(event_view(head.core.site, entry, event, array))
+        told.append(event_view(head.core, entry, event, array))
     last_ns = found.ended_ns if found.state in ENDED else head.clock.now_ns()
-    pruned = await asyncio.to_thread(pruned_part, retention.whole, found.submitted_ns, last_ns)
+    pruned = await asyncio.to_thread(pruned_part, keeper.whole, found.submitted_ns, last_ns)
     return answer({"story": told, "pruned": pruned})
 
 
 @router.get("/jobs/{job}/outputs", summary="What the winning attempts committed")
-async def outputs(job: JobPath, head: TheHead, account: TheAccount) -> Response:
+async def outputs(job: JobPath, head: TheHead, subject: TheSubject) -> Response:
     """Tree objects by the path under which they belong; fetch them from /objects."""
     name, index = parse_task(job)
     found = _known(head.core, name)
-    rules.check_owner(head.core.site, found, account)
+    head.core.look("a job's outputs", subject, found)
     wanted = "" if index is None else f"/{_task_index(found, index)}"
     trees = [
         {"path": path.lstrip("/"), "tree": tree}
@@ -246,7 +249,7 @@ async def outputs(job: JobPath, head: TheHead, account: TheAccount) -> Response:
 async def logs(
     job: JobPath,
     head: TheHead,
-    account: TheAccount,
+    subject: TheSubject,
     request: Request,
     follow: bool = False,
     attempt: Annotated[int | None, Query(ge=1, le=1 << 31)] = None,
@@ -258,7 +261,7 @@ async def logs(
     """Events `stdout` and `stderr` of `{task, attempt, rank, offset, data}` (in base64), then `end` with the job."""
     name, index = parse_task(job)
     found = _known(head.core, name)
-    rules.check_owner(head.core.site, found, account)
+    head.core.look("a job's logs", subject, found)
     if index is not None:
         _task_index(found, index)
     streams = ("stdout", "stderr") if stream == "both" else (stream,)

@@ -195,7 +195,7 @@ def _end_of(head: Head, job: Job, source: Source) -> Ended | None:
     task = _now(head, job).tasks.get(source.index)
     if task is not None and task.attempt == source.attempt:
         return task.ends[source.rank] if source.rank < len(task.ends) else None
-    for _, event in about(head.core.log, job.id):
+    for _, event in about(head.core, job.id):
         if isinstance(event, StepEnded) and (event.index, event.attempt, event.rank) == (
             source.index,
             source.attempt,

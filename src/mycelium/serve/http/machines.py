@@ -18,6 +18,7 @@ import mycelium
 from mycelium.base.errors import Denied, Refused, Unknown
 from mycelium.base.ids import NodeId
 from mycelium.base.limits import CLOCK_AHEAD_S, NAME_LENGTH_MAX
+from mycelium.base.subject import MACHINE, Subject
 from mycelium.base.units import S_NS, format_time_ms
 from mycelium.engine.orders import WIRE_VERSION
 from mycelium.engine.passage import key_of
@@ -27,7 +28,7 @@ from mycelium.head.loop import Head
 from mycelium.nodes.model import Devices, Node, NodeState
 from mycelium.nodes.rules import Approve, Ask, Drain, Remove, check_name, of_machine
 from mycelium.serve.http import invites
-from mycelium.serve.http.auth import TheAdmin, TheHead, hash_token
+from mycelium.serve.http.auth import TheHead, TheSubject, hash_token
 from mycelium.serve.http.schema import flat
 from mycelium.serve.http.wire import ERRORS, answer, fields, read_document
 from mycelium.serve.tls import Authority
@@ -62,15 +63,17 @@ def the_entrance(request: Request) -> Opened:
     return opened
 
 
-def the_machine(credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_key)]) -> str:
-    """The hash of the key that the machine shows."""
+def the_machine(head: TheHead, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_key)]) -> Subject:
+    """The machine that shows this key: its node's id is its name, once it has one."""
     if credentials is None or len(credentials.credentials) < 32:
         raise Unknown("no key was shown", hint="machines join with `myc join`")
-    return hash_token(credentials.credentials)
+    key = hash_token(credentials.credentials)
+    node = of_machine(head.core.site.nodes, key)
+    return Subject(node.id if node else "a machine", frozenset({MACHINE}), key=key, door="machines")
 
 
 TheEntrance = Annotated[Opened, Depends(the_entrance)]
-TheMachine = Annotated[str, Depends(the_machine)]
+TheMachine = Annotated[Subject, Depends(the_machine)]
 
 
 @router.post(
@@ -111,19 +114,19 @@ async def ask(request: Request, head: TheHead, opened: TheEntrance, machine: The
     )
     _check_versions(asked["versions"] or {}, _versions(opened))
     _check_clock(asked["time_ns"] or 0, head.clock.now_ns())
-    node = of_machine(head.core.site.nodes, machine)
+    node = of_machine(head.core.site.nodes, machine.key)
     if node is None or node.state is NodeState.LEFT:
         node = await _let_in(head, opened, machine, asked)
     elif node.waiting:
-        await head.ask(_asking(opened, machine, asked, ""))  # nothing new: the head hears that it still asks
+        await head.ask(_asking(opened, machine, asked, ""), machine)  # nothing new: the head hears that it still asks
     elif (asked["name"] or "") != node.name:  # its agent would be refused, and nobody told
         check_name(head.core.site.nodes, asked["name"] or "", node.id)
     waits = not node.approved
     engine = None
     if not waits and node.state is not NodeState.LEFT:
-        engine = opened.entrance.admit(node.id, machine, asked["address"] or "", asked["socket"] or "")
+        engine = opened.entrance.admit(node.id, machine.key, asked["address"] or "", asked["socket"] or "")
     if engine is not None:
-        engine["passage_key"] = key_of(request.app.state.gateway.token, machine)
+        engine["passage_key"] = key_of(request.app.state.gateway.token, machine.key)
         if asked["passage"]:
             opened.passages[node.id] = asked["passage"]
     certificate = None
@@ -133,17 +136,17 @@ async def ask(request: Request, head: TheHead, opened: TheEntrance, machine: The
     return answer({**said, "engine": engine, "certificate": certificate})
 
 
-async def _let_in(head: Head, opened: Opened, machine: str, asked: dict[str, Any]) -> Node:
-    known = of_machine(head.core.site.nodes, machine)
+async def _let_in(head: Head, opened: Opened, machine: Subject, asked: dict[str, Any]) -> Node:
+    known = of_machine(head.core.site.nodes, machine.key)
     invite = ""
     if known is None or not known.approved:
         invite = invites.check(opened.site_token, asked["token"] or "", head.clock.now_ns())
-    return head.core.site.nodes.by_id[await head.ask(_asking(opened, machine, asked, invite))]
+    return head.core.site.nodes.by_id[await head.ask(_asking(opened, machine, asked, invite), machine)]
 
 
-def _asking(opened: Opened, machine: str, asked: dict[str, Any], invite: str) -> Ask:
+def _asking(opened: Opened, machine: Subject, asked: dict[str, Any], invite: str) -> Ask:
     return Ask(
-        machine,
+        machine.key,
         asked["name"] or "",
         _devices(asked["devices"] or {}),
         _labels(asked["labels"] or {}),
@@ -199,7 +202,7 @@ def _check_clock(theirs_ns: int, ours_ns: int) -> None:
 async def drain(request: Request, head: TheHead, opened: TheEntrance, machine: TheMachine) -> Response:
     now = bool(fields(await read_document(request), now=bool)["now"])
     node = _known(head, machine)
-    await head.ask(Drain(node.id, node.id, now))
+    await head.ask(Drain(node.id, now=now), machine)
     return answer(views.node_view(head.core, _known(head, machine)))
 
 
@@ -207,14 +210,14 @@ async def drain(request: Request, head: TheHead, opened: TheEntrance, machine: T
 async def leave(head: TheHead, opened: TheEntrance, machine: TheMachine) -> Response:
     """It must be drained. Its place is kept: it may come again without being approved."""
     node = _known(head, machine)
-    await head.ask(Remove(node.id, node.id))
-    opened.entrance.dismiss(machine)
+    await head.ask(Remove(node.id), machine)
+    opened.entrance.dismiss(machine.key)
     opened.passages.pop(node.id, None)
     return answer({"node": node.id, "state": "left"})
 
 
-def _known(head: Head, machine: str) -> Node:
-    node = of_machine(head.core.site.nodes, machine)
+def _known(head: Head, machine: Subject) -> Node:
+    node = of_machine(head.core.site.nodes, machine.key)
     if node is None:
         raise Unknown("the site does not know this machine", hint="`myc join` asks to join")
     if not node.approved:
@@ -223,12 +226,13 @@ def _known(head: Head, machine: str) -> Node:
 
 
 @router.post("/nodes/{node}/approve", summary="Let a machine in that asks to join")
-async def approve(node: str, head: TheHead, account: TheAdmin) -> Response:
-    found = await head.ask(Approve(node, account.name))
+async def approve(node: str, head: TheHead, subject: TheSubject) -> Response:
+    found = await head.ask(Approve(node), subject)
     return answer(views.node_view(head.core, head.core.site.nodes.by_id[found]))
 
 
 @router.post("/machines/invite", status_code=201, summary="A token that lets one machine in, without approval")
-async def invite(head: TheHead, opened: TheEntrance, account: TheAdmin) -> Response:
+async def invite(head: TheHead, opened: TheEntrance, subject: TheSubject) -> Response:
+    head.core.look("invite a machine", subject)
     token = invites.new_invite(opened.site_token, head.clock.now_ns())
     return answer({"token": token, "ca": opened.authority.pem if opened.authority else None}, 201)

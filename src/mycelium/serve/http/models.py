@@ -12,15 +12,16 @@ import msgspec
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
-from mycelium.accounts.model import Account
 from mycelium.base.errors import Missing, Refused
-from mycelium.base.ids import AccountId, Digest, parse_digest
+from mycelium.base.ids import Digest, parse_digest
 from mycelium.base.limits import CONTEXT_TOKENS_MAX, PARALLEL_MAX, REPLICAS_MAX
+from mycelium.base.subject import ADMIN
 from mycelium.base.units import parse_cpus_m, parse_size
 from mycelium.head.core import Core
 from mycelium.head.views import devices_view, time_view
 from mycelium.inference import launch
 from mycelium.inference.commands import AddModel, CreateKey, Deploy, RemoveModel, RevokeKey, Seen, Undeploy
+from mycelium.inference.domain import load as load_of
 from mycelium.inference.model import Backend, Deployment, Kind, Model, Serving, Used
 from mycelium.inference.rules import check_name, check_serving, find_deployment, find_model
 from mycelium.jobs.rules import check_possible
@@ -28,7 +29,7 @@ from mycelium.nodes.select import parse_terms
 from mycelium.serve import upstream_keys
 from mycelium.serve.gateway.paths import urls
 from mycelium.serve.gateway.upstreams import name_of
-from mycelium.serve.http.auth import TheAccount, TheHead, hash_token
+from mycelium.serve.http.auth import TheHead, TheSubject, hash_token
 from mycelium.serve.http.schema import flat
 from mycelium.serve.http.wire import ERRORS, answer, fields, read_document
 from mycelium.store.objects import Objects
@@ -94,12 +95,12 @@ def model_view(model: Model) -> dict[str, Any]:
 
 
 @router.get("/models", summary="List the models of the catalogue")
-async def list_models(head: TheHead, account: TheAccount) -> Response:
+async def list_models(head: TheHead, subject: TheSubject) -> Response:
     return answer({"models": [model_view(model) for model in head.core.site.inference.models.values()]})
 
 
 @router.get("/models/{name:path}", summary="Show a model")
-async def show_model(name: str, head: TheHead, account: TheAccount) -> Response:
+async def show_model(name: str, head: TheHead, subject: TheSubject) -> Response:
     return answer(model_view(find_model(head.core.site.inference, name)))
 
 
@@ -109,7 +110,7 @@ async def show_model(name: str, head: TheHead, account: TheAccount) -> Response:
     summary="Add a model whose weights were sent to /objects",
     openapi_extra={"requestBody": MODEL_BODY},
 )
-async def add_model(request: Request, head: TheHead, account: TheAccount) -> Response:
+async def add_model(request: Request, head: TheHead, subject: TheSubject) -> Response:
     asked = fields(await read_document(request), name=str, digest=str, kind=str, source=str)
     digest = parse_digest(asked["digest"] or "")
     objects: Objects = request.app.state.objects
@@ -117,9 +118,9 @@ async def add_model(request: Request, head: TheHead, account: TheAccount) -> Res
         raise Missing(f"object {digest[:12]} is not here", hint="send the weights to /objects first")
     kind = _one_of(Kind, asked["kind"] or "chat", "kind")
     command = AddModel(
-        account.id, asked["name"] or "", digest, objects.size(digest), kind, (asked["source"] or "")[:512]
+        subject.account, asked["name"] or "", digest, objects.size(digest), kind, (asked["source"] or "")[:512]
     )
-    name = await head.ask(command)
+    name = await head.ask(command, subject)
     return answer(model_view(find_model(head.core.site.inference, name)), 201)
 
 
@@ -131,8 +132,8 @@ def _one_of(kind: Any, value: str, what: str) -> Any:
 
 
 @router.delete("/models/{name:path}", summary="Remove a model")
-async def remove_model(name: str, head: TheHead, account: TheAccount) -> Response:
-    await head.ask(RemoveModel(account.id, name))
+async def remove_model(name: str, head: TheHead, subject: TheSubject) -> Response:
+    await head.ask(RemoveModel(subject.account, name), subject)
     return answer({"removed": name})
 
 
@@ -141,7 +142,7 @@ async def remove_model(name: str, head: TheHead, account: TheAccount) -> Respons
 
 def deployment_view(core: Core, found: Deployment, now_ns: int) -> dict[str, Any]:
     serving = found.serving
-    load = core.inference_load(now_ns)
+    load = load_of(core.view, now_ns)
     queue = load.queues.get(found.name)
     replicas: list[dict[str, Any]] = []
     for replica in core.site.inference.replicas_of(found.name):
@@ -211,7 +212,7 @@ def state_of(found: Deployment, replicas: list[dict[str, Any]]) -> str:
 
 
 @router.get("/deployments", summary="List what is served")
-async def list_deployments(request: Request, head: TheHead, account: TheAccount) -> Response:
+async def list_deployments(request: Request, head: TheHead, subject: TheSubject) -> Response:
     now_ns = head.clock.now_ns()
     found = head.core.site.inference.deployments.values()
     shown = [deployment_view(head.core, one, now_ns) for one in found]
@@ -219,7 +220,7 @@ async def list_deployments(request: Request, head: TheHead, account: TheAccount)
 
 
 @router.get("/deployments/{name:path}", summary="Show a deployment and its replicas")
-async def show_deployment(name: str, head: TheHead, account: TheAccount) -> Response:
+async def show_deployment(name: str, head: TheHead, subject: TheSubject) -> Response:
     found = find_deployment(head.core.site.inference, name)
     return answer(deployment_view(head.core, found, head.clock.now_ns()))
 
@@ -233,7 +234,7 @@ def gateways_view(home: Path) -> dict[str, Any]:
 @router.post(
     "/deployments", status_code=201, summary="Serve a model, or change how", openapi_extra={"requestBody": DEPLOY_BODY}
 )
-async def deploy(request: Request, head: TheHead, account: TheAccount) -> Response:
+async def deploy(request: Request, head: TheHead, subject: TheSubject) -> Response:
     """With `dry_run` nothing happens: the answer shows the command that replicas would run."""
     asked = fields(
         await read_document(request),
@@ -246,19 +247,21 @@ async def deploy(request: Request, head: TheHead, account: TheAccount) -> Respon
     serving = await asyncio.to_thread(_with_tree, request.app.state.objects, _serving(asked, head.core), head.core)
     if asked["dry_run"]:
         check_serving(serving, state)
-        shown = Deployment(name, account.id, account.name, serving, serving.replicas_min, 0)
+        shown = Deployment(name, subject.account, subject.name, serving, serving.replicas_min, 0)
         view = deployment_view(head.core, shown, head.clock.now_ns())
-        return answer({**view, "state": "dry-run", "replicas": [], "message": _impossible(head.core, shown, account)})
-    _check_possible(head.core, name, serving, account)
+        return answer({**view, "state": "dry-run", "replicas": [], "message": _impossible(head.core, shown)})
+    _check_possible(head.core, name, serving)
     known = state.deployments.get(name)
     same = known is not None and known.serving.upstream == serving.upstream
-    if account.admin and (asked["upstream_key"] or not same):  # a key goes to no other server than it was given for
+    if subject.has(ADMIN) and (
+        asked["upstream_key"] or not same
+    ):  # a key goes to no other server than it was given for
         await asyncio.to_thread(upstream_keys.keep, request.app.state.gateway.home, name, asked["upstream_key"] or "")
-    await head.ask(Deploy(account.id, name, serving))
+    await head.ask(Deploy(subject.account, name, serving), subject)
     return answer(deployment_view(head.core, find_deployment(state, name), head.clock.now_ns()), 201)
 
 
-def _check_possible(core: Core, name: str, serving: Serving, account: Account) -> None:
+def _check_possible(core: Core, name: str, serving: Serving) -> None:
     """Errors: `Refused` for what no node could ever run."""
     if serving.upstream:
         return
@@ -267,13 +270,13 @@ def _check_possible(core: Core, name: str, serving: Serving, account: Account) -
     if nodes and not any(backend.value in node.labels for node in nodes):
         extra = "`pip install 'mycelium[llm]'`" if backend is Backend.LLAMA else "`pip install vllm`"
         raise Refused(f"no node has {backend.value}", hint=f"{extra} on one, and start it again")
-    check_possible(core.site, launch.request(name, serving), account)
+    check_possible(core.site, launch.request(name, serving))
 
 
-def _impossible(core: Core, shown: Deployment, account: Account) -> str:
+def _impossible(core: Core, shown: Deployment) -> str:
     """Why no node could run a replica now, or nothing."""
     try:
-        _check_possible(core, shown.name, shown.serving, account)
+        _check_possible(core, shown.name, shown.serving)
     except Refused as refused:
         return refused.message
     return ""
@@ -327,9 +330,9 @@ def _with_tree(objects: Objects, serving: Serving, core: Core) -> Serving:
 
 
 @router.delete("/deployments/{name:path}", summary="Serve it no more")
-async def undeploy(name: str, request: Request, head: TheHead, account: TheAccount) -> Response:
+async def undeploy(name: str, request: Request, head: TheHead, subject: TheSubject) -> Response:
     """Its replicas get no new requests, and are stopped when they have none left."""
-    await head.ask(Undeploy(account.id, name))
+    await head.ask(Undeploy(subject.account, name), subject)
     await asyncio.to_thread(upstream_keys.keep, request.app.state.gateway.home, name, "")
     return answer({"leaving": name}, 202)
 
@@ -338,7 +341,7 @@ async def undeploy(name: str, request: Request, head: TheHead, account: TheAccou
 
 
 @router.get("/keys", summary="List the keys of the account; an admin sees all")
-async def list_keys(request: Request, head: TheHead, account: TheAccount) -> Response:
+async def list_keys(request: Request, head: TheHead, subject: TheSubject) -> Response:
     site = head.core.site
     shown = [
         {
@@ -352,13 +355,13 @@ async def list_keys(request: Request, head: TheHead, account: TheAccount) -> Res
             "used": used_view(key.used),
         }
         for key in site.inference.keys.values()
-        if key.account == account.id or account.admin
+        if head.core.house.looks["a key"].allows(subject, head.core.view, key)
     ]
     return answer({**gateways_view(request.app.state.gateway.home), "keys": shown})
 
 
 @router.post("/keys", status_code=201, summary="Make a key for the gateway", openapi_extra={"requestBody": KEY_BODY})
-async def create_key(request: Request, head: TheHead, account: TheAccount) -> Response:
+async def create_key(request: Request, head: TheHead, subject: TheSubject) -> Response:
     """Answers with the key: it is shown this once and cannot be had again."""
     asked = fields(await read_document(request), name=str, rpm=int, tpm=int, models=list)
     models: list[Any] = asked["models"] or []
@@ -366,23 +369,21 @@ async def create_key(request: Request, head: TheHead, account: TheAccount) -> Re
         raise Refused("models must be a list of texts")
     secret = f"sk-myc-{secrets.token_urlsafe(32)}"
     command = CreateKey(
-        account.id, asked["name"] or "", hash_token(secret), asked["rpm"] or 0, asked["tpm"] or 0, tuple(models)
+        subject.account, asked["name"] or "", hash_token(secret), asked["rpm"] or 0, asked["tpm"] or 0, tuple(models)
     )
-    made = await head.ask(command)
+    made = await head.ask(command, subject)
     return answer({"id": made, "name": asked["name"], "key": secret}, 201)
 
 
 @router.delete("/keys/{key}", summary="Revoke a key")
-async def revoke_key(key: str, head: TheHead, account: TheAccount) -> Response:
-    return answer({"revoked": await head.ask(RevokeKey(account.id, key))})
+async def revoke_key(key: str, head: TheHead, subject: TheSubject) -> Response:
+    return answer({"revoked": await head.ask(RevokeKey(subject.account, key), subject)})
 
 
 @router.get("/usage", summary="What was used of the models, by account")
-async def usage(head: TheHead, account: TheAccount) -> Response:
+async def usage(head: TheHead, subject: TheSubject) -> Response:
     site = head.core.site
-    mine = {site.accounts.by_id[name].name: used_view(used) for name, used in _seen_by(account, site.inference.used)}
+    may = head.core.house.looks["what an account used"]
+    seen = ((name, used) for name, used in site.inference.used.items() if may.allows(subject, head.core.view, name))
+    mine = {site.accounts.by_id[name].name: used_view(used) for name, used in seen}
     return answer({"accounts": mine})
-
-
-def _seen_by(account: Account, used: dict[AccountId, Used]) -> list[tuple[AccountId, Used]]:
-    return [(name, one) for name, one in used.items() if name == account.id or account.admin]

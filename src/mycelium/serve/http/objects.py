@@ -14,7 +14,7 @@ from mycelium.base.errors import Refused
 from mycelium.base.ids import Digest, parse_digest
 from mycelium.base.limits import TREE_ENTRIES_MAX
 from mycelium.base.units import MIB
-from mycelium.serve.http.auth import TheAccount
+from mycelium.serve.http.auth import TheSubject
 from mycelium.serve.http.schema import flat
 from mycelium.serve.http.wire import ERRORS, answer, fields, read_document
 from mycelium.store import pack
@@ -39,7 +39,7 @@ def _objects(request: Request) -> Objects:
     summary="Which of these objects the site does not have",
     openapi_extra={"requestBody": flat(["digests"], digests={"type": "array", "items": DIGEST})},
 )
-async def missing(request: Request, account: TheAccount) -> Response:
+async def missing(request: Request, subject: TheSubject) -> Response:
     asked = fields(await read_document(request), digests=list)["digests"] or []
     if len(asked) > TREE_ENTRIES_MAX:
         raise Refused(f"asks for {len(asked)} objects; at most {TREE_ENTRIES_MAX} are allowed")
@@ -50,14 +50,14 @@ async def missing(request: Request, account: TheAccount) -> Response:
 @router.post(
     "/objects", status_code=201, summary="Send many objects in one body", openapi_extra={"requestBody": OCTETS}
 )
-async def put_many(request: Request, account: TheAccount) -> Response:
+async def put_many(request: Request, subject: TheSubject) -> Response:
     """The body is a pack (docs/reference.md): objects one after another, each checked against its name."""
     stored = await asyncio.to_thread(pack.decode, _pieces(request), _objects(request))
     return answer({"stored": len(stored)}, 201)
 
 
 @router.put("/objects/{digest}", status_code=201, summary="Send one object", openapi_extra={"requestBody": OCTETS})
-async def put_one(digest: str, request: Request, account: TheAccount) -> Response:
+async def put_one(digest: str, request: Request, subject: TheSubject) -> Response:
     await asyncio.to_thread(_put, _objects(request), parse_digest(digest), _pieces(request))
     return answer({"stored": 1}, 201)
 
@@ -93,7 +93,7 @@ def _pieces(request: Request) -> Iterator[bytes]:
 
 
 @router.get("/objects/{digest}", summary="Fetch one object")
-async def get_one(digest: str, request: Request, account: TheAccount) -> Response:
+async def get_one(digest: str, request: Request, subject: TheSubject) -> Response:
     name = parse_digest(digest)
     objects = _objects(request)
     size_bytes = await asyncio.to_thread(objects.size, name)

@@ -1,4 +1,4 @@
-"""The doors to the site's own record, its log: verify it, export it, prune it. For admins.
+"""The doors to the site's own record, its log: verify it, export it, prune it.
 
 Never: drops an event; that is `head/retention.py`, which keeps one file for whatever it drops.
 """
@@ -16,13 +16,13 @@ from fastapi.responses import Response, StreamingResponse
 from mycelium.base.errors import Problem, Refused
 from mycelium.base.units import DAY_S, S_NS
 from mycelium.head.history import verdict_view
-from mycelium.head.retention import Retention
+from mycelium.head.retention import LogKeeper
 from mycelium.head.views import Document, plain, time_view
 from mycelium.log.entry import START, Mark
 from mycelium.log.retention import DAYS_MAX
 from mycelium.log.segment import lines_of
-from mycelium.log.whole import Whole
-from mycelium.serve.http.auth import TheAdmin, TheHead
+from mycelium.log.whole import WholeLog
+from mycelium.serve.http.auth import TheHead, TheSubject
 from mycelium.serve.http.schema import flat
 from mycelium.serve.http.wire import ERRORS, answer, fields, read_document, stream_events
 
@@ -34,20 +34,21 @@ CHUNK_BYTES = 1 << 16
 Moment = Annotated[int | None, Query(ge=0, le=TIME_NS_MAX)]
 
 
-def the_retention(request: Request) -> Retention:
-    return request.app.state.retention
+def the_keeper(request: Request) -> LogKeeper:
+    return request.app.state.log_keeper
 
 
-TheRetention = Annotated[Retention, Depends(the_retention)]
+TheKeeper = Annotated[LogKeeper, Depends(the_keeper)]
 
 
 @router.get("/verify", summary="Walk the hash chain of the log, exported files included, as server-sent events")
-async def verify(head: TheHead, retention: TheRetention, account: TheAdmin) -> Response:
+async def verify(head: TheHead, keeper: TheKeeper, subject: TheSubject) -> Response:
     """`progress` of `{event, of}` now and then, at the end one `verdict`. `/audit` answers the verdict alone."""
-    return stream_events(_verifying(retention.whole, head.core.log.last_seq))
+    head.core.look("whether the log is as it was written", subject)
+    return stream_events(_verifying(keeper.whole, head.core.log.last_seq))
 
 
-async def _verifying(whole: Whole, last_seq: int) -> AsyncIterator[tuple[str, Any]]:
+async def _verifying(whole: WholeLog, last_seq: int) -> AsyncIterator[tuple[str, Any]]:
     loop = asyncio.get_running_loop()
     told: asyncio.Queue[int] = asyncio.Queue()
 
@@ -66,10 +67,11 @@ async def _verifying(whole: Whole, last_seq: int) -> AsyncIterator[tuple[str, An
 
 @router.get("/export", summary="The events of a time, as lines of JSON that verify by themselves")
 async def export(
-    head: TheHead, retention: TheRetention, account: TheAdmin, since_ns: Moment = None, until_ns: Moment = None
+    head: TheHead, keeper: TheKeeper, subject: TheSubject, since_ns: Moment = None, until_ns: Moment = None
 ) -> Response:
     """Events that were pruned come from the files that hold them. The first line says where the others belong."""
-    whole = retention.whole
+    head.core.look("export and prune the log", subject)
+    whole = keeper.whole
     after = await asyncio.to_thread(whole.mark_before, since_ns) if since_ns else START
     if until_ns is None:
         last = head.core.log.mark(head.core.log.last_seq)
@@ -80,7 +82,7 @@ async def export(
     return StreamingResponse(_chunks(whole, after, last), media_type="application/x-ndjson")
 
 
-def _chunks(whole: Whole, after: Mark, last: Mark) -> Iterator[bytes]:
+def _chunks(whole: WholeLog, after: Mark, last: Mark) -> Iterator[bytes]:
     """Ends early where an event cannot be read: who reads them knows the last one and misses it."""
     waiting, size = list[bytes](), 0
     try:
@@ -107,22 +109,23 @@ def _chunks(whole: Whole, after: Mark, last: Mark) -> Iterator[bytes]:
         )
     },
 )
-async def prune(request: Request, head: TheHead, retention: TheRetention, account: TheAdmin) -> Response:
+async def prune(request: Request, head: TheHead, keeper: TheKeeper, subject: TheSubject) -> Response:
     """One piece of what is older: it goes to a file, which is read back, and then out of the log. Ask again with the
     same `before_ns` until nothing is `left`. With `dry_run` nothing goes, and the answer says what would.
 
     Without a time it is that of the site's own `log_keep`.
     """
+    head.core.look("export and prune the log", subject)
     asked = fields(await read_document(request), before_ns=int, keep_days=int, dry_run=bool)
-    before_ns = _before_ns(asked, retention, head.clock.now_ns())
+    before_ns = _before_ns(asked, keeper, head.clock.now_ns())
     about: Document = {"before_ns": before_ns, "before": time_view(before_ns)}
     if asked["dry_run"]:
-        plan = await retention.plan(before_ns)
+        plan = await keeper.plan(before_ns)
         return answer({**about, **plain(plan), "events": plan.events})
-    return answer({**about, **plain(await retention.prune(before_ns))})
+    return answer({**about, **plain(await keeper.prune(before_ns))})
 
 
-def _before_ns(asked: dict[str, Any], retention: Retention, now_ns: int) -> int:
+def _before_ns(asked: dict[str, Any], keeper: LogKeeper, now_ns: int) -> int:
     before_ns, keep_days = asked["before_ns"], asked["keep_days"]
     if before_ns is not None and keep_days is not None:
         raise Refused("before_ns and keep_days exclude each other")
@@ -134,6 +137,6 @@ def _before_ns(asked: dict[str, Any], retention: Retention, now_ns: int) -> int:
         if not 0 <= keep_days <= DAYS_MAX:
             raise Refused(f"keep_days is {keep_days}; it must be 0 to {DAYS_MAX}")
         return max(0, now_ns - keep_days * DAY_S * S_NS)
-    if retention.keep.age_ns is None:
+    if keeper.keep.age_ns is None:
         raise Refused("this site keeps its events for ever", hint="say which should go: --before DATE or --keep DAYS")
-    return max(0, now_ns - retention.keep.age_ns)
+    return max(0, now_ns - keeper.keep.age_ns)

@@ -12,11 +12,11 @@ from fastapi.responses import Response
 import mycelium
 from mycelium.base.ids import JobId, parse_job
 from mycelium.base.limits import GRACE_MS
-from mycelium.head import codec, views
+from mycelium.head import views
 from mycelium.head.history import event_view, verdict_view
 from mycelium.head.loop import Head
-from mycelium.serve.http.auth import TheAccount, TheAdmin, TheHead
-from mycelium.serve.http.record import TheRetention
+from mycelium.serve.http.auth import TheHead, TheSubject
+from mycelium.serve.http.record import TheKeeper
 from mycelium.serve.http.schema import flat
 from mycelium.serve.http.wire import ERRORS, answer, fields, read_document, stream_events
 
@@ -33,20 +33,21 @@ async def health() -> Response:
 
 
 @router.get("/status", summary="The site at a glance")
-async def status(request: Request, head: TheHead, account: TheAccount) -> Response:
+async def status(request: Request, head: TheHead, subject: TheSubject) -> Response:
     about: dict[str, Any] = request.app.state.about
-    return answer({**about, **views.status_view(head.core, head.clock.now_ns()), "account": account.name})
+    return answer({**about, **views.status_view(head.core, head.clock.now_ns()), "account": subject.name})
 
 
 @router.get("/events", summary="Everything that happens, as server-sent events")
 async def events(
     head: TheHead,
-    account: TheAdmin,
+    subject: TheSubject,
     after: Annotated[int | None, Query(ge=0, le=1 << 60)] = None,
     job: Annotated[str, Query(max_length=64)] = "",
     follow: bool = True,
 ) -> Response:
     """The events after number `after` (by default those from now on), then each new one as it is committed."""
+    head.core.look("every event", subject)
     start = head.core.log.last_seq if after is None else after
     if start < head.core.log.pruned.seq:
         head.core.log.mark(start)  # says that it was pruned, before the answer begins
@@ -58,9 +59,9 @@ async def _events(head: Head, after: int, job: JobId | None, follow: bool) -> As
         while True:
             page = list(head.core.log.read(after, PAGE_EVENTS))
             for entry in page:
-                event = codec.decode(entry.kind, entry.data)
-                if job is None or getattr(event, "job", None) == job:
-                    yield "event", event_view(head.core.site, entry, event)
+                event = head.core.codec.decode(entry.kind, entry.data)
+                if job is None or job in head.core.codec.about(event):
+                    yield "event", event_view(head.core, entry, event)
                 after = entry.seq
             if page:
                 continue
@@ -75,9 +76,10 @@ async def _events(head: Head, after: int, job: JobId | None, follow: bool) -> As
 
 
 @router.get("/audit", summary="Walk the hash chain of the log")
-async def audit(retention: TheRetention, account: TheAdmin) -> Response:
+async def audit(head: TheHead, keeper: TheKeeper, subject: TheSubject) -> Response:
     """Reads every event again, on a connection of its own, and checks that nothing was changed, added or taken away."""
-    return answer(verdict_view(await asyncio.to_thread(retention.whole.verify)))
+    head.core.look("whether the log is as it was written", subject)
+    return answer(verdict_view(await asyncio.to_thread(keeper.whole.verify)))
 
 
 @router.post(
@@ -85,10 +87,11 @@ async def audit(retention: TheRetention, account: TheAdmin) -> Response:
     summary="Stop the site",
     openapi_extra={"requestBody": flat([], grace_ms={"type": "integer", "minimum": 0, "maximum": 600_000})},
 )
-async def down(request: Request, head: TheHead, account: TheAdmin) -> Response:
+async def down(request: Request, head: TheHead, subject: TheSubject) -> Response:
     """Running steps are stopped with the grace period and queued again; they go on when the site is up again."""
+    head.core.look("stop the site", subject)
     asked = fields(await read_document(request), grace_ms=int)["grace_ms"]
     grace_ms = GRACE_MS if asked is None else min(max(0, asked), 600_000)
-    running = sum(1 for _ in head.core.index.leases)
-    request.app.state.down(account.name, grace_ms)
+    running = sum(1 for _ in head.core.house.busy(head.core.view))
+    request.app.state.down(subject.name, grace_ms)
     return answer({"stopping": True, "nodes_with_work": running, "grace_ms": grace_ms}, 202)

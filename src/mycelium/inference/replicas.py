@@ -1,4 +1,4 @@
-"""What the head does for deployments: it keeps what gateways see, asks the plan what is due, and makes events of it.
+"""What is done for deployments: it keeps what gateways see, asks the plan what is due, and makes events of it.
 
 What gateways see is no event: it is forgotten when a head dies, and they say it again.
 """
@@ -6,17 +6,17 @@ What gateways see is no event: it is forgotten when a head dies, and they say it
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from msgspec.structs import replace
 
 from mycelium.base.ids import JobId, job_id
 from mycelium.base.units import S_NS
-from mycelium.head.codec import Event
-from mycelium.head.state import State
 from mycelium.inference import events as happened
 from mycelium.inference import launch
 from mycelium.inference import plan as planned
 from mycelium.inference.commands import Others, Queue, Report, Seen
+from mycelium.inference.model import Served
 from mycelium.inference.plan import Load, Pace, Scale, plan
 from mycelium.jobs import rules as job_rules
 from mycelium.jobs.events import JobSubmitted
@@ -32,6 +32,7 @@ class Replicas:
         self._reports: dict[str, tuple[int, Report]] = {}  # by the life of a gateway
         self._first_ns: int | None = None
         self._memories: dict[str, Scale] = {}
+        self.looked_ns = 0
 
     def heard(self, report: Report, now_ns: int) -> None:
         if self._first_ns is None:
@@ -70,7 +71,7 @@ class Replicas:
         }
         return [report for _, report in self._reports.values()]
 
-    def due(self, site: State, index: Index, now_ns: int) -> Iterator[list[Event]]:
+    def due(self, site: Served, index: Index, now_ns: int) -> Iterator[list[Any]]:
         """The events of each action that is due. They must be applied before the next ones are asked for."""
         actions, self._memories = plan(site, site.inference, self.load(now_ns), self._memories, now_ns, self._pace)
         for action in actions:
@@ -108,7 +109,7 @@ def _best(one: Seen | None, other: Seen) -> Seen:
     )
 
 
-def events_of(action: planned.Action, site: State, index: Index) -> list[Event]:
+def events_of(action: planned.Action, site: Served, index: Index) -> list[Any]:
     """What an action of the plan is, in events."""
     state = site.inference
     match action:
@@ -121,7 +122,7 @@ def events_of(action: planned.Action, site: State, index: Index) -> list[Event]:
             return [happened.ReplicaDraining(state.replicas[job].deployment, job, why)]
         case planned.Stop(job, _):
             owner = site.accounts.by_id[site.jobs.by_id[job].account]
-            return [*job_rules.decide_cancel(site, index, job, None, owner)]
+            return [*job_rules.decide_cancel(site, index, job, None, owner.name)]
         case planned.Bury(job, failed, message):
             return [happened.ReplicaGone(state.replicas[job].deployment, job, failed, message)]
         case planned.Aim(name, target, why):

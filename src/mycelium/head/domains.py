@@ -1,0 +1,34 @@
+"""What moves in here: one word in `DOMAINS` mounts a domain, and everything that the head knows of it follows.
+
+They are asked for their plans in this order: jobs last, because they place what the others have called for.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+from mycelium.accounts.domain import DOMAIN as ACCOUNTS
+from mycelium.base.domain import Domain
+from mycelium.base.subject import AN_ADMIN, AN_OPERATOR, ANY_USER
+from mycelium.head.mount import Mounted, mount
+from mycelium.inference.domain import DOMAIN as INFERENCE
+from mycelium.jobs.domain import DOMAIN as JOBS
+from mycelium.nodes.domain import DOMAIN as NODES
+
+DOMAINS: tuple[Domain, ...] = (NODES, ACCOUNTS, INFERENCE, JOBS)
+
+# What is looked at of the site as a whole, and who may.
+LOOKS = {
+    "the site at a glance": ANY_USER,
+    "objects, by their names": ANY_USER,
+    "every event": AN_OPERATOR,
+    "whether the log is as it was written": AN_OPERATOR,
+    "export and prune the log": AN_ADMIN,
+    "stop the site": AN_ADMIN,
+}
+
+
+@cache
+def mounted() -> Mounted:
+    """All of them, as the head of this process has them."""
+    return mount(DOMAINS, LOOKS)
