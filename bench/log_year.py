@@ -16,19 +16,21 @@ import time
 from pathlib import Path
 
 from msgspec import Struct
-from mycelium.head.commands import Submit
 
 from bench.alone import alone, doing
 from bench.row import Row
 from mycelium.accounts.model import Role
 from mycelium.accounts.rules import AddAccount
+from mycelium.base.domain import Asked
 from mycelium.base.ids import AccountId, NodeId
 from mycelium.base.limits import LOG_EVENTS_MAX, LOG_FILE_EVENTS, LOG_KEEP_S, SNAPSHOT_EVENTS
+from mycelium.base.subject import SITE
 from mycelium.base.units import DAY_S, GIB, MIB, S_NS
 from mycelium.engine.orders import Ended, Exited, Hello, Reason, Start, Started
 from mycelium.engine.seam import NodeUp
 from mycelium.head.core import Core, Settings
 from mycelium.head.retention import LogKeeper
+from mycelium.jobs.commands import Submit
 from mycelium.jobs.model import Request
 from mycelium.log import open_log
 from mycelium.log.retention import Keep
@@ -78,7 +80,7 @@ class Site:
         self.log = log
         self.now_ns = max(BEGIN_NS, log.last_time_ns)
         self.core = Core(log, self.now_ns, settings)
-        self.retention = LogKeeper(self.core, lambda: self.now_ns, folder, keep)
+        self.keeper = LogKeeper(self.core, lambda: self.now_ns, folder, keep)
         self.turn_ms_max = 0.0
         self._turn(AddAccount("root", Role.ADMIN, "r" * 64, "site"))
         has = Devices(NODE_CPUS * 1000, 256 * GIB)
@@ -99,11 +101,11 @@ class Site:
         if self.core.snapshot_due():
             taken = self.core.take_snapshot()
             self.log.save_snapshot(taken.seq, taken.version, taken.data)
-            await self.retention.look()
+            await self.keeper.look()
 
     def _turn(self, *commands: object) -> list:
         begun = time.perf_counter()
-        turn = self.core.turn(commands, self.now_ns)  # type: ignore[arg-type]
+        turn = self.core.turn([Asked(SITE, command) for command in commands], self.now_ns)
         self.turn_ms_max = max(self.turn_ms_max, (time.perf_counter() - begun) * 1000)
         problems = [answer.problem for answer in turn.answers if answer.problem]
         if problems:
@@ -140,7 +142,7 @@ def _seen(site: Site, folder: Path, jobs: int) -> Year:
     log = site.log
     snapshot = log.snapshot()
     files = list((folder / "log").glob("*.jsonl.gz"))
-    verdict = site.retention.whole.verify()
+    verdict = site.keeper.whole.verify()
     return Year(
         jobs=jobs,
         events=log.last_seq,

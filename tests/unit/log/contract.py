@@ -290,7 +290,7 @@ class LogContract:
 
     def test_pruned_events_are_about_nobody_any_more(self, reopen: Reopen, tmp_path: Path) -> None:
         log = reopen()
-        log.append(1, EVENTS, about=["job-1", "job-1", "job-1"])
+        log.append(1, EVENTS, about=[["job-1"], ["job-1"], ["job-2", "job-1"]])
         log.save_snapshot(3, 1, b"state")
         log.export(tmp_path / "two.jsonl", 2)
         log.prune(2)
