@@ -57,6 +57,7 @@ STAGES = r"""
 import json, sys, time
 from pathlib import Path
 import blake3
+from mycelium.base import framing
 from mycelium.base.ids import Digest
 from mycelium.carry import wire
 from mycelium.carry.carried import Carried
@@ -70,7 +71,7 @@ way = wire.read_way(way_file)
 def receive(digest, tell):
     line = wire.connect(way.head, way)
     wire.write(line, wire.Letter(way.key, wire.Want([(digest, 0)])))
-    (left,) = wire.SIZE.unpack(wire.read_exactly(line, wire.SIZE.size))
+    (left,) = wire.SIZE.unpack(framing.exactly(line, wire.SIZE.size))
     buffer = memoryview(bytearray(wire.PIECE_BYTES))
     while left:
         got = line.recv_into(buffer[: min(left, len(buffer))])

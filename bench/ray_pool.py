@@ -123,14 +123,14 @@ def gang(root: Path) -> Iterator[GangPool]:
     env |= {"MYC_GANG_PORT": str(port), "MYC_GANG_SECRET": SECRET}
     words = [sys.executable, "-m", "mycelium.programs"]
     pool = GangPool(1)
-    pool.listen("127.0.0.1", port, SECRET)
+    pool.others.listen("127.0.0.1", port, SECRET)
     ranks = [
         subprocess.Popen(words, env=env | {"MYC_NODE_RANK": str(rank), "MYC_NODE_NAME": f"n{rank}"}, cwd=root)
         for rank in range(1, max(2, WORKERS))
     ]
     try:
         pool.wait_ready()
-        while len(pool.ranks) < len(ranks):
+        while len(pool.others.seats()) < len(ranks):
             time.sleep(0.05)
         yield pool
     finally:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from mycelium.base import framing
 from mycelium.base.errors import Missing, Unavailable
 from mycelium.base.ids import Digest
 from mycelium.carry import wire
@@ -168,7 +169,7 @@ def test_who_has_not_the_key_gets_nothing(machine: Callable[[str], Machine]) -> 
     with wire.connect(head.keeper.address, wire.Way("wrong", "")) as line:
         wire.write(line, wire.Letter("wrong", wire.Want([(digest, 0)])))
         with pytest.raises(ConnectionError):
-            wire.read_exactly(line, 1)
+            framing.exactly(line, 1)
 
 
 @pytest.mark.parametrize(

@@ -21,10 +21,10 @@ import mycelium
 from mycelium.base.errors import Refused, Unavailable
 from mycelium.base.limits import POOL_DEATHS_MAX
 from mycelium.polymer import verbs as my
+from mycelium.polymer.define import program
 from mycelium.polymer.executor import Executor
 from mycelium.polymer.function import kernel
 from mycelium.polymer.here import execute
-from mycelium.polymer.program.define import program
 from mycelium.polymer.runtime.dataflow import run
 from mycelium.pools.local.pool import LocalPool
 
@@ -192,7 +192,7 @@ def test_workers_killed_from_outside_change_nothing(pool: LocalPool) -> None:
 
     def kill_now_and_then() -> None:
         while not stop.wait(0.1):
-            seats = list(pool.seats)
+            seats = pool.workers.seats()
             if all(seat.ready for seat in seats):
                 os.kill(seats[0].process.pid, signal.SIGKILL)
 

@@ -21,8 +21,8 @@ import pytest
 
 from mycelium.polymer import verbs as my
 from mycelium.polymer.compiler.compile import optimise
+from mycelium.polymer.define import program
 from mycelium.polymer.function import kernel
-from mycelium.polymer.program.define import program
 from mycelium.polymer.runtime.dataflow import run
 from mycelium.polymer.runtime.interpreter import interpret
 from mycelium.polymer.runtime.memo import MemoryMemo
@@ -59,12 +59,12 @@ def test_random_kills_change_no_result_and_leave_nothing(pool: LocalPool) -> Non
     chance = random.Random(7)
 
     def kill_one() -> None:
-        seats = [seat for seat in list(pool.seats) if seat.ready]
+        seats = [seat for seat in pool.workers.seats() if seat.ready]
         if seats:
             os.kill(chance.choice(seats).process.pid, signal.SIGKILL)
 
     descriptors = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
-    others = {child.pid for child in psutil.Process().children()} - {seat.process.pid for seat in pool.seats}
+    others = {child.pid for child in psutil.Process().children()} - {seat.process.pid for seat in pool.workers.seats()}
     for seed in range(KILLS):
         killers = [threading.Timer(chance.uniform(0.0, 0.2), kill_one) for _ in range(2)]
         for killer in killers:
@@ -76,7 +76,7 @@ def test_random_kills_change_no_result_and_leave_nothing(pool: LocalPool) -> Non
             killer.join()
     assert len(os.listdir("/proc/self/fd")) <= descriptors + 4  # noqa: PTH208
     ours = [child for child in psutil.Process().children() if child.pid not in others]
-    assert len(ours) <= 2 + len(pool.seats)
+    assert len(ours) <= 2 + len(pool.workers.seats())
 
 
 def test_a_straggler_is_copied_and_the_first_result_counts(pool: LocalPool, tmp_path: Path) -> None:
@@ -97,9 +97,9 @@ def test_a_straggler_is_copied_and_the_first_result_counts(pool: LocalPool, tmp_
     inputs = {"mark": str(tmp_path / "mark"), "xs": list(range(20))}
     assert run(stuck.module, inputs, pool) == list(range(20))
     limit = time.monotonic() + 30
-    while any(seat.held for seat in pool.seats) and time.monotonic() < limit:
+    while any(seat.held for seat in pool.workers.seats()) and time.monotonic() < limit:
         time.sleep(0.05)
-    assert not any(seat.held for seat in pool.seats), "the worker that slept for nobody was replaced"
+    assert not any(seat.held for seat in pool.workers.seats()), "the worker that slept for nobody was replaced"
 
 
 def test_both_sides_of_a_select_start_before_its_condition_is_known(pool: LocalPool, tmp_path: Path) -> None:
@@ -224,7 +224,7 @@ def test_a_caller_that_ends_leaves_no_process_behind(tmp_path: Path, how: signal
 
 
 def test_a_stopped_worker_does_not_stop_a_map(pool: LocalPool) -> None:
-    victim = psutil.Process(pool.seats[0].process.pid)
+    victim = psutil.Process(pool.workers.seats()[0].process.pid)
     victim.suspend()
     try:
         assert run(slow_total.module, {"xs": list(range(50))}, pool) == 3 * sum(range(50))

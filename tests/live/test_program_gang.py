@@ -81,7 +81,7 @@ class Gang:
             self.port = free.getsockname()[1]
         self.place = place
         self.pool = GangPool(1)
-        self.pool.listen("127.0.0.1", self.port, SECRET)
+        self.pool.others.listen("127.0.0.1", self.port, SECRET)
         self.processes: list[subprocess.Popen[bytes]] = []
 
     def rank(self, secret: str = SECRET) -> subprocess.Popen[bytes]:
@@ -94,7 +94,7 @@ class Gang:
         return process
 
     def met(self, count: int) -> None:
-        wait_for(lambda: len(self.pool.ranks) == count, f"{count} ranks")
+        wait_for(lambda: len(self.pool.others.seats()) == count, f"{count} ranks")
 
     def end(self) -> None:
         self.pool.close()
@@ -156,9 +156,9 @@ def test_all_ranks_may_go_and_new_ones_may_come(gang: Gang) -> None:
 def test_a_line_that_breaks_is_dialled_again(gang: Gang) -> None:
     gang.rank()
     gang.met(1)
-    first = gang.pool.ranks[0]
+    first = gang.pool.others.seats()[0]
     first.line.close()
-    wait_for(lambda: gang.pool.ranks and gang.pool.ranks[0] is not first, "the rank to dial again")
+    wait_for(lambda: gang.pool.others.seats() and gang.pool.others.seats()[0] is not first, "the rank to dial again")
     assert run(sealed(sum_of_squares), {"xs": list(range(50))}, gang.pool) == sum(x * x for x in range(50))
 
 
@@ -183,7 +183,7 @@ def test_arrays_and_shared_values_travel(gang: Gang) -> None:
 
 
 def test_whoever_does_not_know_the_secret_is_not_let_in(gang: Gang) -> None:
-    wait_for(lambda: gang.pool.listener is not None, "rank 0 to listen")
+    wait_for(lambda: gang.pool.others.listener is not None, "rank 0 to listen")
     with pytest.raises((Denied, EOFError, OSError)):
         dial("127.0.0.1", gang.port, "another")
     for noise in (b"", b"GET / HTTP/1.1\r\n\r\n" * 20, os.urandom(1000)):
@@ -192,7 +192,7 @@ def test_whoever_does_not_know_the_secret_is_not_let_in(gang: Gang) -> None:
     gang.rank("another")
     gang.rank()
     gang.met(1)
-    assert gang.pool.ranks[0].name == "n2"
+    assert gang.pool.others.seats()[0].name == "n2"
 
 
 def two_ends() -> tuple[Line, Line]:

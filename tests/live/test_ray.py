@@ -76,7 +76,7 @@ def test_a_machine_that_cannot_join_is_told_why_and_what_to_do(site: RigSite, wr
 
 
 def ask(site: RigSite, key: str, **more: object) -> dict:
-    from mycelium import __version__
+    from mycelium.base.version import __version__
     from mycelium.engine.orders import WIRE_VERSION
     from mycelium.engine.ray.host import versions
 

@@ -16,8 +16,9 @@ from typing import Any
 
 import pytest
 
-from mycelium.agent import pump, record
+from mycelium.agent import pump
 from mycelium.agent.launcher import Launcher
+from mycelium.base import files
 from mycelium.base.limits import LOG_SEGMENT_BYTES
 from mycelium.base.units import GIB, MIB
 from mycelium.engine import step_files
@@ -50,7 +51,7 @@ def prepare(directory: Path, script: str, *, cgroup: str | None = None, **more: 
         "path": "/usr/bin:/bin",
         "cgroup": cgroup,
     }
-    record.write_whole(str(directory / step_files.SPEC), json.dumps(spec).encode())
+    files.write(str(directory / step_files.SPEC), json.dumps(spec).encode())
     return directory
 
 
@@ -195,7 +196,7 @@ def test_an_order_to_stop_uses_the_grace_that_it_names(tmp_path: Path) -> None:
 
     def stop() -> None:
         wait_for(step / "work" / "here")
-        record.write_whole(str(step / step_files.STOP), b"100")
+        files.write(str(step / step_files.STOP), b"100")
         shim = process.read(str(step / step_files.PID))
         assert shim is not None
         assert shim.signal(signal.SIGTERM)

@@ -8,8 +8,8 @@ import random
 from typing import Any
 
 from mycelium.polymer import verbs as my
+from mycelium.polymer.define import ProgramFunction
 from mycelium.polymer.function import KernelFunction, kernel
-from mycelium.polymer.program.define import ProgramFunction
 from mycelium.polymer.program.graph import Module
 from mycelium.polymer.program.trace import Value, trace
 from mycelium.polymer.schema.types import INT, ListOf, Param

@@ -20,7 +20,7 @@ from mycelium.jobs.model import Cause
 from mycelium.log import MemoryLog
 from mycelium.nodes import plan as node_plan
 from mycelium.sim import askers, ending, promises
-from mycelium.sim.run import Outcome, simulate
+from mycelium.sim.run import Outcome, Simulation
 from mycelium.sim.world import World, load
 
 Patch = Callable[[pytest.MonkeyPatch], None]
@@ -28,7 +28,7 @@ Patch = Callable[[pytest.MonkeyPatch], None]
 
 def first_broken(world: World, seeds: int = 40) -> Outcome:
     for seed in range(1, seeds + 1):
-        outcome = simulate(world, seed)
+        outcome = Simulation(world, seed).run()
         if not outcome.ok:
             return outcome
     raise AssertionError(f"{seeds} runs of {world.name} broke nothing")
@@ -176,6 +176,6 @@ def test_a_head_that_crashes_by_a_fault_of_its_own_is_reported(monkeypatch: pyte
         raise KeyError("job-1")
 
     monkeypatch.setattr(Core, "_plan", fails)
-    outcome = simulate(load("calm"), 1)
+    outcome = Simulation(load("calm"), 1).run()
     assert outcome.broken == "the head does not crash"
     assert "KeyError" in outcome.what

@@ -8,29 +8,29 @@ import sys
 
 import pytest
 
-from mycelium.sim.run import simulate
+from mycelium.sim.run import Simulation
 from mycelium.sim.world import load
 
 RUN = """
-from mycelium.sim.run import simulate
+from mycelium.sim.run import Simulation
 from mycelium.sim.world import load
-print(simulate(load("storm"), 5).log_hash)
+print(Simulation(load("storm"), 5).run().log_hash)
 """
 
 
 @pytest.mark.parametrize("world", ["calm", "gangs", "flaky-network"])
 def test_the_same_seed_gives_the_same_log(world: str) -> None:
-    one, other = simulate(load(world), 11), simulate(load(world), 11)
+    one, other = Simulation(load(world), 11).run(), Simulation(load(world), 11).run()
     assert one.log_hash == other.log_hash
     assert (one.counts, one.turns, one.waits_ms) == (other.counts, other.turns, other.waits_ms)
 
 
 def test_another_seed_gives_another_log() -> None:
-    assert simulate(load("calm"), 11).log_hash != simulate(load("calm"), 12).log_hash
+    assert Simulation(load("calm"), 11).run().log_hash != Simulation(load("calm"), 12).run().log_hash
 
 
 def test_more_nodes_give_more_of_everything() -> None:
-    few, many = simulate(load("churn"), 3), simulate(load("churn"), 3, 18)
+    few, many = Simulation(load("churn"), 3).run(), Simulation(load("churn"), 3, 18).run()
     assert many.ok, many.what
     assert many.counts["submitted"] > 2 * few.counts["submitted"]
 

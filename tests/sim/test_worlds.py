@@ -9,7 +9,7 @@ from typing import ClassVar
 
 import pytest
 
-from mycelium.sim.run import Outcome, simulate
+from mycelium.sim.run import Outcome, Simulation
 from mycelium.sim.world import load, names
 
 CHUNKS, SEEDS = 6, 38  # of each world: 38 seeds in 6 chunks
@@ -28,7 +28,7 @@ class World:
     def test_every_promise_holds(self, chunk: int) -> None:
         world = load(self.name)
         for seed in range(1 + chunk, 1 + SEEDS, CHUNKS):
-            outcome = simulate(world, seed)
+            outcome = Simulation(world, seed).run()
             assert outcome.ok, told(outcome)
             assert outcome.counts["submitted"] > 5
             assert outcome.counts["done"] > 0
@@ -59,7 +59,7 @@ class TestModels(World):
 
     def test_replicas_come_for_many_go_to_none_and_come_again(self) -> None:
         for seed in range(1, 9):
-            outcome = simulate(load(self.name), seed)
+            outcome = Simulation(load(self.name), seed).run()
             assert outcome.counts["woken"] >= 2
             assert outcome.counts["answered"] > 200
             assert outcome.counts["ReplicaStarted"] >= 8

@@ -31,4 +31,5 @@ DOMAIN = Domain(
     kinds=tuple(Kind(kind, _apply, says, ("account",)) for kind, says in SENTENCES.items()),
     commands={AddAccount: Rule(_decide, ADMIN_OR_SITE), ReplaceToken: Rule(_decide, AN_ADMIN)},
     looks={"accounts": ANY_USER},
+    lifts={"ed9140f117bef009": lambda tables: tables},  # of 0.1, which had one role less
 )

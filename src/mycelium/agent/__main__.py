@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import fcntl
 import logging
 import os
 import signal
@@ -19,6 +18,7 @@ from mycelium.agent import probes, share
 from mycelium.agent.agent import Agent
 from mycelium.agent.link import Link
 from mycelium.agent.settings import Settings
+from mycelium.base import lock
 from mycelium.base.ids import NodeId, is_node
 from mycelium.nodes.model import Devices
 from mycelium.sandbox import etc, process
@@ -31,8 +31,9 @@ def main() -> int:
     options = _options()
     settings = _settings(options)
     settings.steps.mkdir(mode=0o700, parents=True, exist_ok=True)
-    lock_fd = _lock(settings.directory / "agent.pid")
-    if lock_fd is None:
+    try:
+        lock.take(settings.files.agent_pid, process.this(time.time_ns()).encode())  # for life
+    except lock.Busy:
         print(f"another agent has {settings.node}", file=sys.stderr)
         return ALREADY
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.INFO)
@@ -89,22 +90,9 @@ def _settings(options: argparse.Namespace) -> Settings:
     )
 
 
-def _lock(path: Path) -> int | None:
-    """Hold this node's directory for life, and say who holds it; None when another agent does."""
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(fd)
-        return None
-    os.ftruncate(fd, 0)
-    os.write(fd, process.this(time.time_ns()).encode())
-    return fd
-
-
 def _offer(settings: Settings, etc_directory: Path) -> Offer:
     """Tried before there are threads, because the trial forks."""
-    empty = settings.directory / "empty"
+    empty = settings.files.empty
     try:
         etc.make(etc_directory)
         empty.mkdir(exist_ok=True)

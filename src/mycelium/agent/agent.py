@@ -22,7 +22,6 @@ from typing import Any
 
 import msgspec
 
-from mycelium import __version__
 from mycelium.agent import finish, prepare, probes, record, tail
 from mycelium.agent.held import Held, Phase
 from mycelium.agent.launcher import Launcher
@@ -32,9 +31,11 @@ from mycelium.agent.plan import SYSTEM_PATH
 from mycelium.agent.ports import Ports
 from mycelium.agent.settings import Settings
 from mycelium.agent.share import Share
+from mycelium.base import files
 from mycelium.base.errors import Problem, Unavailable
 from mycelium.base.ids import StepId, split_step
 from mycelium.base.limits import BEAT_MS, DISK_RESERVE_BYTES, FOLLOWERS_MAX, STEP_DISK_BYTES
+from mycelium.base.version import __version__
 from mycelium.carry.carried import Carried, forget_other_boots
 from mycelium.engine import step_files
 from mycelium.engine.orders import (
@@ -90,9 +91,9 @@ class Agent:
             self.objects = Carried(self.local, settings.way, settings.porter)
         self.share = Share(settings.cores, settings.gpus)
         # Only another machine can be in doubt about this one.
-        self.life = Life(settings.directory / "life.port", settings.address) if settings.way is not None else None
+        self.life = Life(settings.files.life_port, settings.address) if settings.way is not None else None
         self.launcher = Launcher(self.life.fd if self.life is not None else -1)
-        self.ports = Ports(settings.directory / "ports.json")
+        self.ports = Ports(settings.files.ports)
         self.held: dict[StepId, Held] = {}
         self.tails: dict[int, asyncio.Task[None]] = {}
         self._forgotten: OrderedDict[StepId, None] = OrderedDict()
@@ -379,7 +380,7 @@ class Agent:
 
     def _signal_stop(self, held: Held, grace_ms: int) -> None:
         with contextlib.suppress(OSError):  # on a full disk the shim goes by the grace that the spec gives
-            record.write_whole(str(held.directory / step_files.STOP), str(grace_ms).encode())
+            files.write(str(held.directory / step_files.STOP), str(grace_ms).encode())
         with contextlib.suppress(OSError):
             signal.pidfd_send_signal(held.pid_fd, signal.SIGTERM)
 

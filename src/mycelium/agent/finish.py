@@ -8,7 +8,8 @@ from typing import Any
 
 import msgspec
 
-from mycelium.agent import pump, record
+from mycelium.agent import pump
+from mycelium.base import files
 from mycelium.base.errors import Problem
 from mycelium.base.ids import Digest
 from mycelium.base.limits import LOG_BYTES_MAX, OUTPUT_BYTES_MAX
@@ -106,7 +107,7 @@ def _keep_log(directory: Path, stream: str, objects: Objects) -> tuple[Digest | 
 
 
 def write_ended(ended: Ended, directory: Path) -> None:
-    record.write_whole(str(directory / step_files.ENDED), msgspec.json.encode(ended))
+    files.write(str(directory / step_files.ENDED), msgspec.json.encode(ended))
 
 
 def read_ended(directory: Path) -> Ended | None:

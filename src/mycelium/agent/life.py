@@ -11,6 +11,8 @@ import contextlib
 import socket
 from pathlib import Path
 
+from mycelium.base import files
+
 WAITING_CONNECTIONS = 64  # that nobody takes while the agent is away; beyond them the node is out of reach, not dead
 
 
@@ -22,7 +24,7 @@ class Life:
         self._socket = made
         self.port: int = made.getsockname()[1] if made is not None else 0
         with contextlib.suppress(OSError):  # on a full disk the next life has another port, and less can be told
-            file.write_text(str(self.port))
+            files.write(file, str(self.port))
 
     @property
     def fd(self) -> int:

@@ -8,6 +8,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+from mycelium.base import framing
 from mycelium.base.errors import Problem, Unavailable
 from mycelium.base.limits import FRAME_BYTES_MAX
 from mycelium.engine import frames
@@ -79,7 +80,7 @@ class Link:
 
     async def _read(self, reader: asyncio.StreamReader, handle: Callable[[Order], Awaitable[None]]) -> None:
         try:
-            while (body := await frames.read_frame(reader)) is not None:
+            while (body := await framing.read(reader)) is not None:
                 try:
                     order = frames.unpack_order(body)
                 except Problem as error:

@@ -13,6 +13,7 @@ import socket
 from collections.abc import Collection
 from pathlib import Path
 
+from mycelium.base import files
 from mycelium.base.limits import GANG_PORT_FIRST, GANG_PORTS, GANG_PORTS_HELD
 
 TRIES_MAX = 10 * GANG_PORTS_HELD  # on a machine that has so many taken, fewer must do
@@ -40,7 +41,7 @@ class Ports:
                 found.append(port)
         self.numbers = tuple(sorted(found))
         with contextlib.suppress(OSError):  # on a full disk the next life holds others
-            self._file.write_text(json.dumps(self.numbers))
+            files.write(self._file, json.dumps(self.numbers))
 
     def lend(self, port: int) -> None:
         """Free this one: a step that begins now listens there."""

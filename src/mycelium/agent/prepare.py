@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from mycelium.agent import record
+from mycelium.base import files
 from mycelium.base.errors import Refused, Unavailable
 from mycelium.base.ids import StepId
 from mycelium.engine import step_files
@@ -55,7 +55,7 @@ def _make_below(work: Path, path: str, uid: int | None) -> Path:
 
 
 def write_spec(spec: dict[str, Any], directory: Path) -> None:
-    record.write_whole(str(directory / step_files.SPEC), json.dumps(spec).encode())
+    files.write(str(directory / step_files.SPEC), json.dumps(spec).encode())
 
 
 def read_step(directory: Path) -> tuple[Step, dict[str, Any]] | None:

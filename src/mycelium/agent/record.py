@@ -14,7 +14,7 @@ Standard library only: the shim uses it too.
 
 
 # Paths are strings here, because this runs at the start of every step.
-# ruff: noqa: PTH104, PTH108, PTH118
+# ruff: noqa: PTH104, PTH118
 
 from __future__ import annotations
 
@@ -23,22 +23,12 @@ import json
 import os
 from typing import Any
 
+from mycelium.base import files
 from mycelium.engine.step_files import PID, STATUS, STOP
 from mycelium.sandbox import process
 
 RESERVED = "status.reserved"  # real blocks on the disk, so that the status can be written when the disk is full
 RESERVED_BYTES = 4096
-
-
-def write_whole(path: str, data: bytes) -> None:
-    """Write and rename: a reader sees all of it or nothing. Not forced to the disk."""
-    fresh = f"{path}.new"
-    fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    try:
-        _write_all(fd, data)
-    finally:
-        os.close(fd)
-    os.rename(fresh, path)
 
 
 def claim(directory: str, started_ns: int) -> bool:
@@ -54,14 +44,11 @@ def fence(directory: str) -> process.Process | None:
 
 
 def _enter(directory: str, who: process.Process) -> bool:
-    draft = os.path.join(directory, f"{PID}.{os.getpid()}")
-    write_whole(draft, who.encode())
     try:
-        os.link(draft, os.path.join(directory, PID))
+        with files.whole(os.path.join(directory, PID), once=True) as file:
+            file.write(who.encode())
     except FileExistsError:
         return False
-    finally:
-        os.unlink(draft)
     return True
 
 

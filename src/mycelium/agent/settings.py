@@ -6,6 +6,7 @@ from pathlib import Path
 
 from msgspec import Struct, field
 
+from mycelium.base.home import Home, NodeFiles
 from mycelium.base.ids import NodeId
 from mycelium.nodes.model import Devices
 
@@ -23,18 +24,22 @@ class Settings(Struct, frozen=True):
     porter: str = ""  # this machine's own porter
 
     @property
+    def files(self) -> NodeFiles:
+        return Home(self.home).node(self.node)
+
+    @property
     def directory(self) -> Path:
-        return self.home / "nodes" / self.node
+        return self.files.path
 
     @property
     def steps(self) -> Path:
-        return self.directory / "steps"
+        return self.files.steps
 
     @property
     def pool(self) -> Path:
         """Where the engine says how the pool that it has itself is reached, if it has one."""
-        return self.home / "pool.json"
+        return Home(self.home).pool
 
     @property
     def objects(self) -> Path:
-        return self.home / "objects"
+        return Home(self.home).objects

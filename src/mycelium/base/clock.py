@@ -14,9 +14,7 @@ class Clock:
     """Nanoseconds since 1970, UTC, strictly steady."""
 
     def __init__(self, not_before_ns: int = 0) -> None:
-        wall_ns = time.time_ns()
-        self.behind_ns = max(0, not_before_ns - wall_ns)
-        self._offset_ns = max(wall_ns, not_before_ns) - time.monotonic_ns()
+        self._offset_ns = max(time.time_ns(), not_before_ns) - time.monotonic_ns()
 
     def now_ns(self) -> int:
         return time.monotonic_ns() + self._offset_ns

@@ -59,6 +59,7 @@ DISK_RESERVE_BYTES = 256 * MIB  # a node starts nothing, and the head accepts no
 
 # Head, engine and log.
 FRAME_BYTES_MAX = 16 * MIB  # one message between head and agent
+BRIDGE_BYTES_MAX = 17 * MIB  # the same on its way through Ray: with what says whose it is
 INBOX_COMMANDS_MAX = 10_000  # commands waiting for the head; more are answered `exhausted`
 BATCH_COMMANDS_MAX = 1_000  # commands in one transaction of the log
 BEAT_MS = 1_000
@@ -96,7 +97,6 @@ PROGRAM_OPS_MAX = 100_000  # operations of one graph: about 40 MB while it is bu
 PROGRAM_KERNELS_MAX = 4_096
 FUSED_STEPS_MAX = 256  # calls in one fused kernel: compiling grows faster than their number
 TYPE_DEPTH_MAX = 32
-TYPE_TEXT_MAX = 64 * KIB
 CONTAINER_BYTES_MAX = 256 * MIB  # a .pmr as it lies on disk, and what it may unpack to
 CONTAINER_PARTS_MAX = 8_192
 CONTAINER_SIGNATURES_MAX = 16

@@ -16,7 +16,7 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from mycelium.base import limits
+from mycelium.base import files, framing, limits
 from mycelium.base.errors import Problem, Refused, Unavailable
 from mycelium.base.ids import Digest
 from mycelium.carry import wire
@@ -149,7 +149,7 @@ class Carried:
         lacking: list[Digest] = []
         buffer = memoryview(bytearray(PIECE_BYTES))
         for digest in digests:
-            (size_bytes,) = SIZE.unpack(wire.read_exactly(line, SIZE.size))
+            (size_bytes,) = SIZE.unpack(framing.exactly(line, SIZE.size))
             if size_bytes < 0:
                 lacking.append(digest)
                 continue
@@ -208,7 +208,7 @@ class Carried:
             with closing(self.local.open(digest)) as source:
                 while piece := source.read(CHUNK_BYTES):
                     line.sendall(piece)
-        wire.read_frame(line)
+        framing.receive(line)
 
 
 def forget_other_boots(local: DirectoryObjects) -> None:
@@ -218,7 +218,7 @@ def forget_other_boots(local: DirectoryObjects) -> None:
         return
     local.sweep(frozenset(), 0, time.time_ns())
     with suppress(OSError):  # on a full disk they are dropped once more
-        mark.write_text(boot)
+        files.write(mark, boot)
 
 
 @contextmanager

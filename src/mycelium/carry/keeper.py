@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-import os
 import socket
 import subprocess
 import sys
 from pathlib import Path
 
+from mycelium.base import files
 from mycelium.base.appended import appended
 from mycelium.base.errors import Unavailable
+from mycelium.base.home import Home
 from mycelium.carry.wire import Site
 
 RETRY_S = 0.5
@@ -28,7 +29,7 @@ class PorterKeeper:
     """`copies`: the objects of this machine can be had elsewhere, and old ones may go."""
 
     def __init__(self, home: Path, address: str, *, copies: bool, site: Site | None = None) -> None:
-        self._home = home
+        self._home = Home(home)
         self._copies = copies
         self._site = site
         self._child: subprocess.Popen[bytes] | None = None
@@ -44,21 +45,20 @@ class PorterKeeper:
         port: int = self._listener.getsockname()[1]
         self.address = f"{address}:{port}"
         with contextlib.suppress(OSError):
-            (home / "porter.port").write_text(str(port))
+            files.write(self._home.porter_port, str(port))
 
     def _bind(self, address: str) -> None:
         """Where it was, if that can be had: an agent that lives on tells others of the porter that it was told of."""
         self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         with contextlib.suppress(OSError, ValueError):
-            self._listener.bind((address, int((self._home / "porter.port").read_text())))
+            self._listener.bind((address, int(self._home.porter_port.read_text())))
             return
         self._listener.bind((address, 0))
 
     async def keep(self, key: str) -> None:
         """Until cancelled."""
-        path = self._home / "porter.key"
-        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-            file.write(key)
+        path = self._home.porter_key
+        files.write(path, key)
         try:
             while True:
                 self._child = await asyncio.to_thread(self._start, path)
@@ -72,12 +72,12 @@ class PorterKeeper:
 
     def _start(self, key: Path) -> subprocess.Popen[bytes]:
         fd = self._listener.fileno()
-        words = ["--objects", str(self._home / "objects"), "--key-file", str(key), "--fd", str(fd)]
+        words = ["--objects", str(self._home.objects), "--key-file", str(key), "--fd", str(fd)]
         if self._copies:
             words.append("--copies")
         if self._site is not None:
             words += ["--certificate", str(self._site.certificate), "--certificate-key", str(self._site.key)]
-        with appended(self._home / "porter.log") as output:
+        with appended(self._home.porter_log) as output:
             return subprocess.Popen(
                 [sys.executable, "-P", "-m", "mycelium.carry.porter", *words],
                 stdin=subprocess.DEVNULL,

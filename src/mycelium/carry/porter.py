@@ -21,6 +21,7 @@ import time
 from collections import OrderedDict
 from pathlib import Path
 
+from mycelium.base import framing
 from mycelium.base.errors import Problem, Refused
 from mycelium.base.ids import Digest, parse_digest
 from mycelium.base.limits import TREE_ENTRIES_MAX
@@ -102,11 +103,11 @@ class Porter:
             raise Refused(f"{count} objects at once; at most {TREE_ENTRIES_MAX} are taken")
         with self._objects.batch() as batch:
             for _ in range(count):
-                digest = parse_digest(wire.read_exactly(of, 64).decode(errors="replace"))
-                (left_bytes,) = SIZE.unpack(wire.read_exactly(of, SIZE.size))
+                digest = parse_digest(framing.exactly(of, 64).decode(errors="replace"))
+                (left_bytes,) = SIZE.unpack(framing.exactly(of, SIZE.size))
                 with batch.begin(digest) as writing:
                     while left_bytes > 0:
-                        piece = wire.read_exactly(of, min(left_bytes, PIECE_BYTES))
+                        piece = framing.exactly(of, min(left_bytes, PIECE_BYTES))
                         writing.write(piece)
                         left_bytes -= len(piece)
                     writing.commit()

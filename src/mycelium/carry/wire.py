@@ -1,4 +1,4 @@
-"""What porters are asked and what they answer: a four-byte length and MessagePack, then plain bytes.
+"""What porters are asked and what they answer: MessagePack in frames, then plain bytes.
 
 After `Want`, the porter sends for each object eight bytes (how many follow, or -1 when it is not here) and the bytes.
 After `Take`, the asker sends for each object its digest, eight bytes and the bytes; the porter answers when they are
@@ -8,7 +8,6 @@ durable.
 from __future__ import annotations
 
 import hmac
-import os
 import socket
 import ssl
 import struct
@@ -18,11 +17,10 @@ from typing import TypeVar
 import msgspec
 from msgspec import Struct
 
+from mycelium.base import files, framing
 from mycelium.base.errors import Refused, Unavailable
 from mycelium.base.ids import Digest
-from mycelium.base.limits import FRAME_BYTES_MAX
 
-LENGTH = struct.Struct("!I")
 SIZE = struct.Struct("!q")
 CONNECT_S = 5.0
 SILENCE_S = 20.0  # no byte for this long: the other end is gone
@@ -109,33 +107,13 @@ def connect(address: str, way: Way) -> socket.socket:
 
 
 def write(to: socket.socket, message: object) -> None:
-    body = _encoder.encode(message)
-    to.sendall(LENGTH.pack(len(body)) + body)
-
-
-def read_exactly(of: socket.socket, size_bytes: int) -> bytes:
-    """Errors: `ConnectionError` when the other end closes before."""
-    data = bytearray(size_bytes)
-    view, got = memoryview(data), 0
-    while got < size_bytes:
-        more = of.recv_into(view[got:])
-        if not more:
-            raise ConnectionError("closed in the middle")
-        got += more
-    return bytes(data)
-
-
-def read_frame(of: socket.socket) -> bytes:
-    (size_bytes,) = LENGTH.unpack(read_exactly(of, LENGTH.size))
-    if size_bytes > FRAME_BYTES_MAX:
-        raise Refused(f"frame of {size_bytes} bytes; at most {FRAME_BYTES_MAX} are read")
-    return read_exactly(of, size_bytes)
+    to.sendall(framing.pack(_encoder.encode(message)))
 
 
 def read_question(of: socket.socket, key: str) -> Question:
     """Errors: `Refused` for a wrong key, and for what is no question."""
     try:
-        letter = _letters.decode(read_frame(of))
+        letter = _letters.decode(framing.receive(of))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Refused(f"question cannot be read: {error}") from None
     if not hmac.compare_digest(letter.key.encode(), key.encode()):
@@ -145,12 +123,12 @@ def read_question(of: socket.socket, key: str) -> Question:
 
 def ask_list(of: socket.socket, way: Way, question: Question) -> list[str]:
     write(of, Letter(way.key, question))
-    return _lists.decode(read_frame(of))
+    return _lists.decode(framing.receive(of))
 
 
 def ask_many(of: socket.socket, way: Way, question: Question) -> list[list[str]]:
     write(of, Letter(way.key, question))
-    return _many.decode(read_frame(of))
+    return _many.decode(framing.receive(of))
 
 
 def keep_way(path: Path, way: Way) -> None:
@@ -161,10 +139,7 @@ def keep_way(path: Path, way: Way) -> None:
             return
     except OSError:
         pass
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-        file.write(body)
-    fresh.replace(path)
+    files.write(path, body)
 
 
 def read_way(path: Path) -> Way:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from pathlib import Path
 
+from mycelium.base import files
 from mycelium.base.errors import Missing, Refused
 from mycelium.base.limits import CONTAINER_BYTES_MAX
 
@@ -23,18 +22,8 @@ def read_bytes(path: Path) -> bytes:
         raise Refused(f"{path} is a directory; a file is wanted") from None
 
 
-def write_bytes(path: Path, data: bytes, mode: int = 0o644) -> None:
+def write_bytes(path: Path, data: bytes, mode: int = files.PUBLIC) -> None:
     """All or nothing, so that a full disk leaves no half file."""
     if not path.parent.is_dir():
         raise Missing(f"there is no directory {path.parent}", hint="make it first")
-    held, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with open(held, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).chmod(mode)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    files.write(path, data, mode=mode, durable=True)

@@ -16,6 +16,7 @@ from typer.main import get_command
 
 from mycelium.base.errors import Problem, Unavailable
 from mycelium.cli.coerce import HELP, lighten
+from mycelium.cli.flags import takes_settings
 from mycelium.cli.lazy import Lazy
 from mycelium.client import settings, show
 
@@ -32,16 +33,14 @@ def build() -> Any:
 
 def _print_version(on: bool) -> None:
     if on:
-        from mycelium import __version__
+        from mycelium.base.version import __version__
 
         print(f"myc {__version__}")
         raise typer.Exit
 
 
+@takes_settings("")
 def shared(
-    url: Annotated[str, typer.Option(metavar="URL", help="The site to talk to.", show_envvar=False)] = "",
-    token: Annotated[str, typer.Option(metavar="TOKEN", help="Who is asking; better kept in MYC_TOKEN.")] = "",
-    home: Annotated[str, typer.Option(metavar="DIR", help="Where a site on this machine keeps its state.")] = "",
     version: Annotated[
         bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_print_version)
     ] = False,
@@ -50,7 +49,6 @@ def shared(
 
     Starts a site, runs jobs on its nodes, and says why what happens happens.
     """
-    settings.told(url=url, token=token, home=home)
 
 
 def main() -> None:
@@ -61,6 +59,7 @@ def main() -> None:
 def run(args: list[str]) -> int:
     """Run one command line; the exit code. Errors: none, all of them are printed."""
     try:
+        settings.told()
         code = build().main(args, prog_name="myc", standalone_mode=False)
         sys.stdout.flush()
         return code if isinstance(code, int) else 0
@@ -80,11 +79,18 @@ def run(args: list[str]) -> int:
         show.problem(problem)
         return problem.exit
     except Exception as error:  # the top of the process
-        if os.environ.get("MYC_TRACEBACK"):
+        if _wants_traceback():
             raise
         show.line(f"myc: this is a fault in myc: {type(error).__name__}: {error}")
         show.line("  hint: MYC_TRACEBACK=1 shows where; please report it")
         return BROKEN
+
+
+def _wants_traceback() -> bool:
+    try:
+        return bool(settings.get("traceback"))
+    except Problem:  # the fault is what has to be said, and not how it should have been shown
+        return False
 
 
 if __name__ == "__main__":

@@ -16,7 +16,8 @@ from mycelium.cli.commands import COMMANDS, HEADINGS, Command
 from mycelium.cli.lazy import load
 from mycelium.cli.main import build
 from mycelium.client import settings
-from mycelium.jobs.request import KEYS
+from mycelium.client.table import SETTINGS, TRUTHS, Setting
+from mycelium.jobs.keys import KEYS
 
 TITLE = """\
 # Reference
@@ -24,6 +25,8 @@ TITLE = """\
 Made from the code by `python -m mycelium.cli.reference > docs/reference.md`, and held against it by a test.
 The HTTP API documents itself: a site serves it at `/docs`, and as OpenAPI at `/openapi.json`.
 """
+
+TRUTHS_SAID = f"What is true or false is said as one of: {', '.join(TRUTHS)}."
 
 VARIABLES = {
     "MYC_JOB_ID": "the job, such as `job-7`",
@@ -109,9 +112,9 @@ def _paragraphs(text: str | None) -> str:
 
 
 def _keys() -> str:
-    rows = [f"| `{key}` | {_cell(rule.says)} |" for key, rule in KEYS.items()]
+    rows = [f"| `{name}` | {_cell(key.says)} | {key.unsaid} |" for name, key in KEYS.items()]
     intro = "In a job file, in the body of `POST /jobs`, and (but for `command`) as options of `myc run`."
-    return "\n".join(["## Keys of a job", "", intro, "", "| key | |", "|---|---|", *rows])
+    return "\n".join(["## Keys of a job", "", intro, "", "| key | | by default |", "|---|---|---|", *rows])
 
 
 def _variables() -> str:
@@ -120,7 +123,16 @@ def _variables() -> str:
 
 
 def _settings() -> str:
-    return "## Settings\n\n" + inspect.cleandoc(settings.__doc__ or "")
+    intro, who, *_ = inspect.cleandoc(settings.__doc__ or "").split("\n\n")
+    head = ["| | in config.toml | in the environment | as a flag |", "|---|---|---|---|"]
+    rows = [_setting(setting) for setting in SETTINGS.values()]
+    return "\n".join(["## Settings", "", intro, "", *head, *rows, "", TRUTHS_SAID, "", who])
+
+
+def _setting(setting: Setting) -> str:
+    flags = ", ".join(f"`{f'myc {command}'.strip()} {setting.flags}`" for command in setting.flag_of)
+    key = f"`{setting.name}`" if setting.file else ""
+    return f"| {_cell(setting.help('up'))} | {key} | `{setting.variable}` | {flags} |"
 
 
 def _codes() -> str:

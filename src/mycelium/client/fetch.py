@@ -18,7 +18,6 @@ from mycelium.client import hub
 from mycelium.inference.catalogue import HubFile, LocalFile, Source, Wheel, WheelBert
 
 PIECE_BYTES = 1 << 20
-WHEEL_S = 900.0
 Tell = Callable[[int, int], None]  # bytes so far, bytes in all (0: not known)
 
 

@@ -31,7 +31,7 @@ def run_module(module: Module, inputs: dict[str, Any], url: str, token: str, ask
     """The result of a program of this process. `asked` are keys of a job, such as cpus and nodes."""
     from mycelium.polymer.container import pmr
     from mycelium.polymer.forms.seal import seal
-    from mycelium.polymer.program.define import check_inputs
+    from mycelium.polymer.program.inputs import check_inputs
 
     check_inputs(module, inputs)
     place = settings.place(url, token)

@@ -1,21 +1,8 @@
 """What `myc` was told: the configuration file, then the environment, then flags; the later is the stronger.
 
-| key | in config.toml | in the environment | as a flag |
-|---|---|---|---|
-| where a site on this machine keeps its state | `home` | `MYC_HOME` | `--home` |
-| the site to talk to | `url` | `MYC_URL` | `--url` |
-| who is asking | `token` | `MYC_TOKEN` | `--token` |
-| where the site listens | `port` | `MYC_PORT` | `myc up --port` |
-| virtual nodes of the site | `nodes` | `MYC_NODES` | `myc up --nodes` |
-| the address of the site | `host` | `MYC_HOST` | `myc up --host` |
-| a database for the log | `log_url` | `MYC_LOG_URL` | `myc up --log-url` |
-| days that events stay in the log, or `forever` | `log_keep` | `MYC_LOG_KEEP` | `myc up --log-keep` |
-| what the site is called | `name` | `MYC_NAME` | `myc up --name` |
-| one machine, or many on Ray | `engine` | `MYC_ENGINE` | `myc up --engine` |
-| where other machines reach this one | `address` | `MYC_ADDRESS` | `myc up --address` |
-| whether the site speaks TLS | `tls` | `MYC_TLS` | `myc up --tls` |
-
 Who says neither a URL nor a token talks to the site of the last `myc login`, or else to the one on this machine.
+
+What can be told is listed in table.py.
 """
 
 from __future__ import annotations
@@ -26,16 +13,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
+from mycelium.base import files
 from mycelium.base.errors import Fault, Refused, Unavailable, Unknown, refuse
+from mycelium.base.home import Home
 from mycelium.base.limits import DISK_RESERVE_BYTES
 from mycelium.base.units import format_size
+from mycelium.client import table
 from mycelium.client.lines import line_of
+from mycelium.client.table import SETTINGS
 
-KEYS = ("home", "url", "token", "port", "nodes", "host", "log_url", "log_keep", "name", "engine", "address", "tls")
-
-NUMBERS = ("port", "nodes")
-
-_flags: dict[str, str] = {}
+_flags: dict[str, Any] = {}
 
 
 class Place(NamedTuple):
@@ -45,35 +32,37 @@ class Place(NamedTuple):
     token: str
 
 
-def told(**flags: str) -> None:
-    """Remember the flags of this command line. Empty ones were not given."""
+def told(**flags: Any) -> None:
+    """Remember the flags of this command line. Those that are None or empty were not given."""
     _flags.clear()
-    _flags.update({key: value for key, value in flags.items() if value})
+    also_told(**flags)
 
 
-def also_told(**flags: str) -> None:
+def also_told(**flags: Any) -> None:
     """A command's own flags that are settings as well, such as `myc up --home`."""
-    _flags.update({key: value for key, value in flags.items() if value})
+    _flags.update({name: value for name, value in flags.items() if value not in (None, "")})
 
 
 def config_dir() -> Path:
     return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "mycelium"
 
 
-def get(key: str) -> str:
-    """The strongest word on `key`; empty when nobody said anything."""
-    written = _flags.get(key) or os.environ.get(f"MYC_{key.upper()}") or _configured().get(key, "")
-    return str(written)
+def get(name: str) -> Any:
+    """The value of the strongest word on a setting; None when nobody said anything. Errors: `Refused`."""
+    setting = SETTINGS[name]
+    if name in _flags:
+        return _flags[name]
+    if word := os.environ.get(setting.variable):
+        try:
+            return setting.read(word)
+        except ValueError as error:
+            raise Refused(f"{setting.variable}: {error}") from None
+    return _configured().get(name) if setting.file else None
 
 
-def number(key: str, flag: int | None) -> int | None:
-    """The strongest word on a key that is a number. Errors: `Refused`."""
-    said = str(flag) if flag is not None else get(key)
-    if not said:
-        return None
-    if not said.isdigit():
-        raise Refused(f"{key} is {said!r}; it must be a whole number", hint=f"see MYC_{key.upper()} and config.toml")
-    return int(said)
+def of_command(command: str) -> dict[str, Any]:
+    """What was said, anywhere, on each setting that is a flag of this command."""
+    return {setting.name: get(setting.name) for setting in table.of_command(command)}
 
 
 def home() -> Path:
@@ -104,17 +93,19 @@ def _configured() -> dict[str, Any]:
     refuse(
         [Fault(f"{path}:{line}: {f.where}" if line else f"{path}: {f.where}", f.message, f.hint) for line, f in faults]
     )
-    return found
+    return {key: SETTINGS[key].read(value) for key, value in found.items() if value != ""}
 
 
 def _fault(key: str, value: Any) -> Fault | None:
     """What is wrong with one key of the configuration file."""
-    if key not in KEYS:
-        return Fault(key, "is no key", hint=f"the keys are: {', '.join(KEYS)}")
-    if key in NUMBERS and (isinstance(value, bool) or not str(value).isdigit()):
-        return Fault(key, "must be a whole number")
-    if not isinstance(value, str | int):
-        return Fault(key, "must be a text")
+    keys = [name for name, setting in SETTINGS.items() if setting.file]
+    if key not in keys:
+        return Fault(key, "is no key", hint=f"the keys are: {', '.join(keys)}")
+    try:
+        if value != "":
+            SETTINGS[key].read(value)
+    except ValueError as error:
+        return Fault(key, str(error))
     return None
 
 
@@ -153,7 +144,7 @@ def check_token(token: str) -> str:
 
 def _home_was_told() -> bool:
     """Who names a home means the site that lives there, and not the one of the last login."""
-    return bool(_flags.get("home") or os.environ.get("MYC_HOME"))
+    return bool(_flags.get("home") or os.environ.get(SETTINGS["home"].variable))
 
 
 def running() -> dict[str, Any]:
@@ -170,7 +161,7 @@ def was_running() -> bool:
 def _site_file() -> dict[str, Any]:
     """Left behind by a site that was killed: then its process is gone."""
     try:
-        found = json.loads((home() / "site.json").read_text())
+        found = json.loads(Home(home()).site.read_text())
         return found if {"url", "pid"} <= set(found) else {}
     except (OSError, ValueError, TypeError):
         return {}
@@ -198,7 +189,7 @@ def local_url() -> str:
 def _last_word() -> str:
     """What the head said of its end (serve/last_word.py), if it could."""
     try:
-        said = (home() / "last-word").read_text(errors="replace").strip()
+        said = Home(home()).last_word.read_text(errors="replace").strip()
     except OSError:
         said = ""
     return f"it ended because {said}" if said else "it ended without a word"
@@ -228,7 +219,7 @@ def local_token(url: str) -> str:
 
 
 def token_path() -> Path:
-    return home() / "tokens" / "admin"
+    return Home(home()).admin_token
 
 
 # What `myc login` keeps.
@@ -254,7 +245,4 @@ def keep_login(url: str, token: str) -> None:
     logins = read_logins()
     document = {"current": url, "sites": {**logins.get("sites", {}), url: token}}
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    fresh = path.with_suffix(f".{os.getpid()}")
-    with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        json.dump(document, file, indent=1)
-    fresh.replace(path)
+    files.write(path, json.dumps(document, indent=1), durable=True)

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode, urlsplit
 
 from mycelium.base.errors import KINDS, Problem, Refused, Unavailable, Unknown
+from mycelium.base.home import Home
 from mycelium.client import settings
 
 CONNECT_S = 10.0
@@ -38,8 +39,10 @@ ABSENT_HINT = "`myc up --detach` starts one here; `myc login URL` uses another"
 class Client:
     """One connection to one site."""
 
-    def __init__(self, url: str, token: str = "", *, absent_hint: str = ABSENT_HINT) -> None:
+    def __init__(self, url: str, token: str = "", *, absent_hint: str = ABSENT_HINT, ca: str = "") -> None:
+        """`ca`: the certificate to trust instead of those that lie here."""
         self.url = url
+        self._ca = ca
         self._absent_hint = absent_hint
         self.token = token
         parts = urlsplit(url)
@@ -161,7 +164,7 @@ class Client:
     def _new_connection(self) -> http.client.HTTPConnection:
         if not self._https:
             return http.client.HTTPConnection(self._host, self._port, timeout=CONNECT_S)
-        return http.client.HTTPSConnection(self._host, self._port, timeout=CONNECT_S, context=trusted())
+        return http.client.HTTPSConnection(self._host, self._port, timeout=CONNECT_S, context=trusted(self._ca))
 
     def _absent(self, error: Exception | None = None) -> Problem:
         if isinstance(error, http.client.HTTPException) and not isinstance(error, http.client.RemoteDisconnected):
@@ -227,13 +230,16 @@ def _events(response: http.client.HTTPResponse) -> Iterator[Event]:
             data.append(value)
 
 
-def trusted() -> Any:
+def trusted(pem: str = "") -> Any:
     """Whom TLS trusts: the CA of the site of this home beside the system's. The module is imported only where it is
     needed, because it takes longer than most commands."""
     import ssl
 
     context = ssl.create_default_context()
-    ca = settings.home() / "tls" / "ca.pem"
+    if pem:
+        context.load_verify_locations(cadata=pem)
+        return context
+    ca = Home(settings.home()).tls.ca
     if ca.exists():
         context.load_verify_locations(ca)
     return context

@@ -21,6 +21,7 @@ import msgspec
 from msgspec import Struct
 
 from mycelium.base.errors import Problem, Refused, Unavailable
+from mycelium.base.home import Home
 from mycelium.base.ids import NodeId, StepId, is_node, split_step
 from mycelium.base.limits import PASSAGES_MAX
 from mycelium.carry.wire import Site
@@ -158,7 +159,7 @@ class Passage:
         if not is_node(wish.node):
             raise Refused("this is not the name of a node")
         split_step(wish.step)
-        directory = self._home / "nodes" / wish.node / "steps" / wish.step
+        directory = Home(self._home).node(wish.node).step(wish.step)
         spec = step_files.read_json(str(directory / step_files.SPEC)) or {}
         if spec.get("step", {}).get("time_ms") != 0:  # every job but a service has a time limit
             raise Refused(f"{wish.step} is no service of this machine")

@@ -11,7 +11,12 @@ from typing import Any
 from msgspec import inspect
 
 # What 0.1 wrote into its snapshots, which did not say so themselves.
-FIRST_SCHEMAS: dict[str, str] = {}
+FIRST_SCHEMAS = {
+    "nodes": "23cb780303305770",
+    "accounts": "ed9140f117bef009",
+    "jobs": "12c8dccb5e187a2b",
+    "inference": "7d36d71b13d9c68c",
+}
 
 
 def fingerprint(tables: type) -> str:

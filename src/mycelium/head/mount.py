@@ -26,13 +26,13 @@ class Mounted:
 
     def __init__(self, domains: Sequence[Domain], looks: Mapping[str, Guard]) -> None:
         self.domains = tuple(domains)
+        self.State = _state_type(domains)
         self.kinds: dict[type, Kind] = _merged(domains, "the event", lambda d: {kind.type: kind for kind in d.kinds})
         self.rules: dict[type, Rule] = _merged(domains, "the command", lambda d: d.commands)
         self.shows: dict[str, Show] = _merged(domains, "the view", lambda d: d.shows)
         self.looks: dict[str, Guard] = {**looks, **_merged(domains, "the look", lambda d: d.looks)}
         self.reacts: dict[type, tuple[React, ...]] = _listed(domains, lambda d: d.reacts)
         self.follows: dict[type, tuple[Apply, ...]] = _listed(domains, lambda d: d.follows)
-        self.State = _state_type(domains)
         _check_names(self.kinds, "event")
         _check_names(self.rules, "command")
         _check_reactions(domains, self)

@@ -20,7 +20,6 @@ from mycelium.base.units import HOUR_S
 from mycelium.head.core import Core
 from mycelium.log import Log
 from mycelium.log.retention import Keep, Stock, file_name, next_piece, surplus_seq
-from mycelium.log.segment import PART
 from mycelium.log.whole import WholeLog
 
 LOOK_S = 300.0  # between two looks: a busy site makes some hundred events in it
@@ -147,7 +146,7 @@ class LogKeeper:
 
     def _clear_up(self) -> None:
         """What a killed head was writing is no file yet."""
-        for part in self.folder.glob(f".events-*{PART}"):
+        for part in self.folder.glob(".*.part"):
             with suppress(OSError):
                 part.unlink()
 

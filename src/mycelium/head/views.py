@@ -10,11 +10,12 @@ from typing import Any
 import msgspec
 
 from mycelium.base.ids import NodeId
-from mycelium.base.units import S_NS, format_cpus
+from mycelium.base.units import S_NS
 from mycelium.head.core import Core
 from mycelium.head.steps import step_name
+from mycelium.jobs import keys
 from mycelium.jobs.domain import index_of
-from mycelium.jobs.model import ENDED, LEASED, Job, JobState, Request, Site, Task, TaskState
+from mycelium.jobs.model import ENDED, LEASED, Job, JobState, Site, Task, TaskState
 from mycelium.jobs.why import reason
 from mycelium.nodes.model import Devices, Node, NodeState
 
@@ -55,7 +56,7 @@ def job_view(core: Core, job: Job, now_ns: int) -> Document:
         "message": job.message,
         "command": list(job.request.command),
         "counts": task_counts(job),
-        "request": request_view(job.request),
+        "request": keys.shown(job.request),
     }
 
 
@@ -71,35 +72,6 @@ def task_counts(job: Job) -> Document:
     if job.state in ENDED:  # a cancelled job's tasks that never started are no records, and cancelled all the same
         counts[TaskState.CANCELLED.value] += job.size - job.ended
     return counts
-
-
-def request_view(request: Request) -> Document:
-    """The request in the words of a job file."""
-    array = request.array
-    view: Document = {
-        "cpus": format_cpus(request.needs.cpu_m),
-        "memory": request.needs.memory_bytes,
-        "gpus": request.needs.gpus,
-        "nodes": request.nodes,
-        "time": request.time_ms / 1000,
-        "array": None,
-        "after": list(request.after),
-        "inputs": list(request.inputs),
-        "priority": request.priority.name.lower(),
-        "on": ",".join(request.on),
-        "retries": request.retries,
-        "env": request.env,
-        "net": request.net,
-        "outputs": list(request.outputs),
-        "sandbox": request.sandbox.value,
-        "workdir": request.workdir,
-        "program": request.program,
-        "input": request.input,
-    }
-    if array is not None:
-        step = f":{array.step}" if array.step != 1 else ""
-        view["array"] = f"{array.start}-{array.stop}{step}" + (f"%{array.throttle}" if array.throttle else "")
-    return view
 
 
 def task_view(job: Job, task: Task) -> Document:

@@ -210,17 +210,6 @@ class Job(Struct, frozen=True):
     def index_at(self, position: int) -> int:
         return self.request.array.indices[position] if self.request.array else 0
 
-    def next_indices(self, count: int) -> list[int]:
-        """The indices of the next tasks to place, oldest first."""
-        chosen = list(self.again[:count])
-        position = self.cursor
-        while len(chosen) < count and position < self.size:
-            index = self.index_at(position)
-            if index not in self.tasks:
-                chosen.append(index)
-            position += 1
-        return chosen
-
     def task_name(self, index: int) -> TaskId:
         return task_id(self.id, index if self.request.array else None)
 

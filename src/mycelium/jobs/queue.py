@@ -72,10 +72,6 @@ class Line:
         else:
             del self.numbers[bisect_left(self.numbers, number, self.start)]
 
-    def ahead_of(self, number: int) -> int:
-        """How many stand before this number."""
-        return bisect_left(self.numbers, number, self.start) - self.start
-
     def waiting(self) -> list[int]:
         return self.numbers[self.start :]
 

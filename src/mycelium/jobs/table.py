@@ -22,10 +22,6 @@ def row_of(devices: Devices) -> Ints:
     return np.array((devices.cpu_m, devices.memory_bytes, devices.gpus), dtype=np.int64)
 
 
-def devices_of(row: Ints) -> Devices:
-    return Devices(int(row[0]), int(row[1]), int(row[2]))
-
-
 class Table:
     """One column a node. `total - used` is free; it is negative where a node has shrunk below what it runs."""
 

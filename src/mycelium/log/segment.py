@@ -15,19 +15,19 @@ import gzip
 import os
 import zlib
 from collections.abc import Iterable, Iterator
-from contextlib import closing, suppress
+from contextlib import closing
 from pathlib import Path
 from typing import IO
 
 import msgspec
 from msgspec import Struct
 
+from mycelium.base import files
 from mycelium.base.errors import Conflict, Missing, Refused, Unavailable
 from mycelium.base.limits import EVENT_BYTES_MAX
 from mycelium.log.entry import Entry, Mark, Torn, follow
 
 FORMAT = 1
-PART = ".part"  # ends the name of a file that is being written
 _LINE_BYTES_MAX = 8 * EVENT_BYTES_MAX  # JSON writes a control character as six
 
 
@@ -67,26 +67,16 @@ def write_segment(path: Path, after: Mark, last: Mark, entries: Iterable[Entry])
     """
     if path.exists():
         return _found(path, after, last)
-    part = path.with_name(f".{path.name}.{os.getpid()}{PART}")
     count = 0
     try:
-        with open(part, "xb") as file:
-            os.fchmod(file.fileno(), 0o600)
-            with closing(_packed(file, path)) as packed:
-                for line in lines_of(after, last, entries):
-                    packed.write(line)
-                    count += 1
-            file.flush()
-            os.fsync(file.fileno())
-        os.link(part, path)  # unlike rename, refuses a file that has appeared meanwhile
-        sync_folder(path.parent)
+        with files.whole(path, durable=True, once=True) as file, closing(_packed(file, path)) as packed:
+            for line in lines_of(after, last, entries):
+                packed.write(line)
+                count += 1
     except OSError as error:
         raise Unavailable(
             f"cannot write {path}: {(error.strerror or str(error)).lower()}", hint="make room, or name another place"
         ) from None
-    finally:
-        with suppress(OSError):
-            part.unlink()
     return count - 1
 
 
@@ -135,15 +125,6 @@ def check_segment(path: Path, after: Mark, last: Mark) -> None:
         pass
     if (begins.hash, ends.hash) != (after.hash, last.hash):
         raise Refused(f"{path} does not hold events {after.seq + 1} to {last.seq} of this log")
-
-
-def sync_folder(folder: Path) -> None:
-    """Make a new name in a directory survive a power cut."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _found(path: Path, after: Mark, last: Mark) -> int:

@@ -7,7 +7,6 @@ Never: writes to a file before it is known to be a log or to be empty.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import sqlite3
 from contextlib import suppress
@@ -18,9 +17,10 @@ from urllib.parse import quote
 from sqlalchemy import Connection, Engine, NullPool, QueuePool, create_engine, event
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
+from mycelium.base import lock
 from mycelium.base.errors import Conflict, Missing, Problem, Refused, Unavailable
+from mycelium.base.files import sync_directory
 from mycelium.base.units import MIB, format_size
-from mycelium.log.segment import sync_folder
 
 WAL_BYTES = 8 * MIB  # what the write-ahead file is cut back to; it grows to half of this between checkpoints
 SPARE_SHARE = 4  # one page in so many may be empty: steady pruning and appending takes and leaves about as much
@@ -49,19 +49,14 @@ class Sqlite:
 
     def lock(self) -> None:
         try:
-            handle = os.open(self._lock_path, os.O_RDWR | os.O_CREAT, 0o600)
-        except OSError as error:
-            raise self.explain(error) from None
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            holder = os.pread(handle, 20, 0).decode(errors="replace").split()
-            os.close(handle)
-            who = f"process {holder[0]}" if holder else "another process"
+            self._lock = lock.take(self._lock_path)  # which says more than who has it: see `_witness`
+        except lock.Busy as busy:
+            who = f"process {busy.who.split()[0]}" if busy.who else "another process"
             raise Conflict(
                 f"the log {self.name} is in use by {who}", hint="a log has one head: stop that one first (myc down)"
             ) from None
-        self._lock = handle
+        except OSError as error:
+            raise self.explain(error) from None
         known = self.remembered()
         self.remember(*known) if known else self._witness("")
         if not self.path.exists():
@@ -137,7 +132,7 @@ class Sqlite:
     def _create(self) -> None:
         try:
             os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
-            sync_folder(self.path.parent)
+            sync_directory(self.path.parent)
         except OSError as error:
             raise self.explain(error) from None
 

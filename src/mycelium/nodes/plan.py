@@ -113,14 +113,3 @@ def _evictions_left(nodes: Nodes, now_ns: int) -> int:
     allowed = max(EVICTIONS_PER_MINUTE, len(nodes.by_id) // 10)
     recent = sum(1 for at_ns in nodes.evicted_ns if now_ns - at_ns < MINUTE_NS)
     return max(0, allowed - recent)
-
-
-def next_due_ns(nodes: Nodes, heard: Mapping[NodeId, Heard], patience: Patience) -> int | None:
-    """When silence alone would change something; None when nothing is running out."""
-    moments = [
-        voice.last_ns + (patience.lost_ns if node.state is NodeState.SUSPECT else patience.suspect_ns)
-        for node in nodes.by_id.values()
-        if node.state in (NodeState.UP, NodeState.SUSPECT, NodeState.DRAINING, NodeState.DRAINED)
-        and (voice := heard.get(node.id))
-    ]
-    return min(moments, default=None)

@@ -13,8 +13,9 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, ParamSpec, TypeVar
 
 from mycelium.base.limits import POOL_DEATHS_MAX
+from mycelium.polymer import outside
 from mycelium.polymer.function import as_kernel
-from mycelium.polymer.here import chosen, make_pool
+from mycelium.polymer.here import chosen
 from mycelium.polymer.kernel import Kernel
 from mycelium.polymer.program.trace import Trace, map_
 from mycelium.polymer.runtime.bundle import Many
@@ -107,7 +108,7 @@ class Executor(concurrent.futures.Executor):
     def __init__(self, max_workers: int | None = None, *, pool: Any = None) -> None:
         pool = chosen() if pool is None and max_workers is None else pool
         self.own = pool is None
-        self.pool = make_pool(max_workers) if pool is None else pool
+        self.pool = outside.local_pool(max_workers) if pool is None else pool
         self.calls = _Calls(self.pool)
         self.closed = False
 
@@ -160,7 +161,7 @@ class _Results:
         trace = Trace("map")
         names = [f"x{number}" for number in range(len(columns))]
         inputs = [trace.input(Param(name, ListOf(ANY))) for name in names]
-        module = trace.finish(map_(trace, as_kernel(fn), inputs))
+        module = trace.finish(map_(trace, as_kernel(fn).kernel, inputs))
         self.pool, self.end = pool, end
         self.changed = threading.Condition(pool.lock)
         given = dict(zip(names, columns, strict=True))

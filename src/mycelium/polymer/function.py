@@ -16,6 +16,7 @@ from mycelium.base.limits import (
     WASM_MEMORY_BYTES_MAX,
 )
 from mycelium.polymer.kernel import Form, Kernel, LivePython, LiveXla, WasmForm
+from mycelium.polymer.program.trace import call, current, traced
 from mycelium.polymer.schema.infer import signature as infer_signature
 from mycelium.polymer.schema.types import Signature
 
@@ -58,10 +59,8 @@ class KernelFunction(Generic[P, R]):
         return self.kernel.signature
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        from mycelium.polymer.program.trace import call, current, traced
-
         if current() is not None or traced(args) or (kwargs and traced(kwargs.values())):
-            return call(self, args, kwargs)
+            return call(self.kernel, args, kwargs)  # type: ignore[return-value]
         if not any(isinstance(form, LivePython | LiveXla) for form in self.kernel.forms):
             from mycelium.polymer.forms.resolve import resolve
 

@@ -1,6 +1,6 @@
 """Running programs in this process's surroundings: on the pool of this machine, which all of them share.
 
-The one place that remembers a pool between calls. Never: makes a pool by itself; the package's top says how.
+The one place that remembers a pool between calls. Never: makes a pool by itself; see `outside`.
 """
 
 from __future__ import annotations
@@ -9,15 +9,15 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
-import mycelium
+from mycelium.polymer import outside
 from mycelium.polymer.compiler.compile import optimise
-from mycelium.polymer.program.define import check_inputs
 from mycelium.polymer.program.graph import Module
+from mycelium.polymer.program.inputs import check_inputs
 from mycelium.polymer.runtime.costs import Cost
 from mycelium.polymer.runtime.dataflow import run
 from mycelium.polymer.runtime.interpreter import interpret
@@ -30,9 +30,8 @@ IN_WORKER = "MYC_POOL_WORKER"  # set in a worker's environment: a map inside a k
 
 
 class _Here:
-    """What this process knows: how a pool is made, and the one that is shared, with the process that made it."""
+    """What this process remembers: the pool that is shared, with the process that made it, and the kept results."""
 
-    make: Callable[[int | None], Any] = mycelium.local_pool
     pool: Any = None
     pid = 0
     memo: Any = None
@@ -40,15 +39,6 @@ class _Here:
 
 _lock = threading.Lock()
 _chosen: ContextVar[Any] = ContextVar("chosen", default=None)  # by `on`, for this thread or task
-
-
-def offer(make: Callable[[int | None], Any]) -> None:
-    """Say how a pool of this machine is made, given the number of workers or None for all cores."""
-    _Here.make = staticmethod(make)
-
-
-def make_pool(workers: int | None = None) -> Any:
-    return _Here.make(workers)
 
 
 @contextmanager
@@ -73,7 +63,7 @@ def pool() -> Pool:
         return held
     with _lock:
         if _Here.pid != os.getpid() or _Here.pool.closing:
-            _Here.pool, _Here.pid = _Here.make(None), os.getpid()
+            _Here.pool, _Here.pid = outside.local_pool(None), os.getpid()
         return _Here.pool
 
 
@@ -83,7 +73,7 @@ def memo(module: Module) -> Memo | None:
         return None
     with _lock:
         if _Here.memo is None:
-            _Here.memo = mycelium.local_memo()
+            _Here.memo = outside.local_memo()
         return _Here.memo
 
 

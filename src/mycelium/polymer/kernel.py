@@ -84,6 +84,10 @@ class Kernel(Struct, frozen=True):
         return tuple(form_name(form) for form in self.forms)
 
 
+# form: (what it imports, the extra that installs it)
+EXTRAS = {"xla": ("jax", "xla"), "wasm": ("wasmtime", "wasm")}
+
+
 def form_name(form: Form) -> str:
     match form:
         case LivePython() | PythonForm():

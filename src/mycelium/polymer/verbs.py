@@ -9,7 +9,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from mycelium.base.errors import Refused
+from mycelium.polymer.define import ProgramFunction
 from mycelium.polymer.function import as_kernel
+from mycelium.polymer.here import execute
 from mycelium.polymer.program import trace as tracing
 from mycelium.polymer.program.graph import Module
 from mycelium.polymer.program.trace import Ref, Trace, Value, current, trace_of, traced
@@ -29,7 +31,8 @@ def map(function: Callable[..., Any], *sequences: Any) -> list[Any]:
     """
     if not sequences:
         raise Refused("map needs at least one list or array")
-    return _do(lambda trace, *given: tracing.map_(trace, function, given), sequences, "map")
+    kernel = as_kernel(function).kernel
+    return _do(lambda trace, *given: tracing.map_(trace, kernel, given), sequences, "map")
 
 
 def zip(*sequences: Any) -> list[tuple[Any, ...]]:
@@ -53,8 +56,9 @@ def scan(function: Callable[..., Any], sequence: Any, init: Any = _NOTHING, *, a
 
 
 def _fold(verb: str, function: Any, sequence: Any, init: Any, associative: bool) -> Any:
+    kernel = as_kernel(function).kernel
     given = (sequence,) if init is _NOTHING else (sequence, init)
-    return _do(lambda trace, xs, *start: tracing.fold(trace, verb, function, xs, start, associative), given, verb)
+    return _do(lambda trace, xs, *start: tracing.fold(trace, verb, kernel, xs, start, associative), given, verb)
 
 
 def select(condition: Any, first: Any, second: Any) -> Any:
@@ -66,7 +70,9 @@ def select(condition: Any, first: Any, second: Any) -> Any:
 
 def loop(test: Callable[..., Any], body: Callable[..., Any], init: Any) -> Any:
     """`state = body(state)` while `test(state)`; `body` is a kernel or a program of one input."""
-    return _do(lambda trace, state: tracing.loop_(trace, test, body, state), (init,), "loop")
+    tester = as_kernel(test).kernel
+    repeated = body.module if isinstance(body, ProgramFunction) else as_kernel(body).kernel
+    return _do(lambda trace, state: tracing.loop_(trace, tester, repeated, state), (init,), "loop")
 
 
 def _do(build: Callable[..., Value], given: Sequence[Any], verb: str) -> Any:
@@ -87,8 +93,6 @@ def _is_loose(value: Any) -> bool:
 
 def _now(build: Callable[..., Value], given: Sequence[Any], verb: str) -> Any:
     """A program of one operation, run at once."""
-    from mycelium.polymer.here import execute
-
     trace = Trace(verb)
     inputs: dict[str, Any] = {}
     values: list[Any] = []

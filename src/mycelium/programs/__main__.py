@@ -15,12 +15,13 @@ from typing import Any
 from mycelium.jobs.program import INPUT_FILE, PROGRAM_FILE, RESULT_FILE
 from mycelium.polymer.compiler.compile import optimise
 from mycelium.polymer.container import pmr, values
-from mycelium.polymer.program.define import check_inputs
+from mycelium.polymer.program.inputs import check_inputs
 from mycelium.polymer.runtime.costs import Cost
 from mycelium.polymer.runtime.dataflow import Run, run
 from mycelium.pools.gang.driver import GangPool
 from mycelium.pools.gang.worker import work_for
 from mycelium.pools.local.pool import LocalPool
+from mycelium.pools.pool import CrewedPool
 from mycelium.programs.pages import PagedMemo, directory
 from mycelium.programs.report import VERBOSE, cost_lines, say_failure, say_progress
 
@@ -42,18 +43,18 @@ def main() -> int:
     return 0
 
 
-def _driving() -> LocalPool:
+def _driving() -> CrewedPool:
     if int(os.environ.get("MYC_NODE_COUNT", "1")) == 1:
         return LocalPool(workers())
     offer = Path(os.environ.get("MYC_POOL", ""))
     if offer.is_file():
         return _offered(offer)
     pool = GangPool(workers())
-    pool.listen(*_gang())
+    pool.others.listen(*_gang())
     return pool
 
 
-def _offered(offer: Path) -> LocalPool:
+def _offered(offer: Path) -> CrewedPool:
     """The engine's own pool on the other nodes of the lease, and our own workers here, which work while it comes.
 
     The other ranks only hold their lease, and dial in vain.
@@ -77,14 +78,14 @@ def workers() -> int:
     return max(1, round(float(os.environ.get("MYC_CPUS", "1"))))
 
 
-def _result(pool: LocalPool) -> Any:
+def _result(pool: CrewedPool) -> Any:
     module = pmr.read(Path(PROGRAM_FILE).read_bytes()).module
     inputs = values.read(Path(INPUT_FILE).read_bytes())
     check_inputs(module, inputs)
     memo = PagedMemo(directory()) if any(kernel.cache for kernel in module.kernels.values()) else None
     costs: dict[str, Cost] = {}
     result = run(optimise(module), inputs, pool, watch=_Teller(), memo=memo, costs=costs)
-    if os.environ.get(VERBOSE):
+    if os.environ.get(VERBOSE) == "1":
         sys.stderr.write("".join(f"{line}\n" for line in cost_lines(costs)))
     if memo is not None:
         memo.save()

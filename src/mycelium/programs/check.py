@@ -19,7 +19,7 @@ from mycelium.base.errors import Denied, Problem, Refused
 from mycelium.base.limits import PROGRAM_CHECK_S, VERIFY_MEMORY_BYTES
 from mycelium.polymer.container import pmr, signing, values
 from mycelium.polymer.forms.verify import needs_trust, verify
-from mycelium.polymer.program.define import check_inputs
+from mycelium.polymer.program.inputs import check_inputs
 from mycelium.polymer.runtime.memo import kernel_key
 
 

@@ -22,7 +22,7 @@ from mycelium.polymer.runtime.failure import RemoteTraceback
 
 PROGRESS = "polymer: progress "
 FAILURE = "polymer: failure "
-VERBOSE = "POLYMER_VERBOSE"  # in the environment of a driver: say what calls took
+VERBOSE = "POLYMER_VERBOSE"  # in the environment of a driver: 1: say what calls took
 _ARGUMENTS_MAX = 4_096  # characters
 
 

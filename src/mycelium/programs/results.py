@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mycelium.base.errors import Problem, Refused
+from mycelium.base.home import Home
 from mycelium.base.ids import Digest
 from mycelium.base.limits import MEMO_BYTES_MAX, PAGE_RESULTS_MAX, RESULT_PAGES_MAX, RESULTS_BYTES_MAX
 from mycelium.base.units import MIB
@@ -48,7 +49,7 @@ def home() -> Path:
     """Where this person's results are."""
     said = os.environ.get("MYC_HOME")
     if said:
-        return Path(said).expanduser() / "results"
+        return Home(Path(said).expanduser()).results
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mycelium" / "results"
 
 

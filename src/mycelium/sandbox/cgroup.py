@@ -93,9 +93,6 @@ class Group:
     def killed_for_memory(self) -> bool:
         return self._pairs("memory.events").get("oom_kill", 0) > 0
 
-    def populated(self) -> bool:
-        return self._pairs("cgroup.events").get("populated", 0) > 0
-
     def remove(self) -> bool:
         """End what is left in it, then the group itself."""
         for _ in range(REMOVE_TRIES):

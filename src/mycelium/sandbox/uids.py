@@ -6,11 +6,10 @@ with the last process that has the descriptor.
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import os
 from pathlib import Path
 
+from mycelium.base import lock
 from mycelium.base.errors import Exhausted, Unavailable
 
 DIRECTORY = Path("/run/mycelium/uids")
@@ -36,13 +35,8 @@ def lease(directory: Path = DIRECTORY, *, first: int | None = None) -> tuple[int
     start = os.getpid() * 61 % COUNT  # agents begin at different places, so that they seldom meet
     for step in range(COUNT):
         uid = first + (start + step) % COUNT
-        fd = os.open(directory / str(uid), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            os.close(fd)
-            if error.errno not in (errno.EWOULDBLOCK, errno.EINTR):
-                raise
+            return uid, lock.take(directory / str(uid))
+        except lock.Busy:
             continue
-        return uid, fd
     raise Exhausted(f"all {COUNT} user ids for steps are in use on this machine")

@@ -7,21 +7,24 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import secrets
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from msgspec import Struct
 
+from mycelium.base import files
 from mycelium.base.appended import appended
+from mycelium.base.home import Home
 from mycelium.engine.local.keeper import wait_end
 from mycelium.head.core import Core
 from mycelium.sandbox.process import Process
-from mycelium.serve.gateway.paths import living, numbers, path_of
+from mycelium.serve.gateway.paths import living, numbers
+from mycelium.serve.upstream_keys import UpstreamKeys
 
 LOOK_S = 0.1
 RETRY_S_MIN, RETRY_S_MAX = 0.2, 5.0
@@ -36,11 +39,12 @@ class Access(Struct, frozen=True):
 
     token: str
     home: Path
+    upstream_keys: UpstreamKeys
 
 
-def access(home: Path) -> Access:
-    """The token that lies in the home, made when it is not there."""
-    path = home / "tokens" / "gateway"
+def access(home: Path, upstreams: Mapping[str, str]) -> Access:
+    """The token that lies in the home, made when it is not there. `upstreams`: of each deployment, by name."""
+    path = Home(home).gateway_token
     path.parent.mkdir(mode=0o700, exist_ok=True)
     try:
         token = path.read_text().strip()
@@ -48,11 +52,8 @@ def access(home: Path) -> Access:
         token = ""
     if not token:
         token = secrets.token_urlsafe(32)
-        fresh = path.with_name(f".gateway.{os.getpid()}")
-        with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-            file.write(token + "\n")
-        fresh.replace(path)
-    return Access(token, home)
+        files.write(path, token + "\n", durable=True)
+    return Access(token, home, UpstreamKeys(home, upstreams))
 
 
 class GatewayKeeper:
@@ -103,8 +104,7 @@ class GatewayKeeper:
 
     def _start(self, number: int) -> subprocess.Popen[bytes]:
         port = self._port + number - 1 if self._port else 0
-        path = path_of(self._home, number, "log")
-        with appended(path) as output:
+        with appended(Home(self._home).gateway(number).log) as output:
             return subprocess.Popen(
                 [
                     *(sys.executable, "-P", "-m", "mycelium.serve.gateway", "--home", str(self._home)),

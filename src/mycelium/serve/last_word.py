@@ -11,8 +11,8 @@ import os
 from pathlib import Path
 
 from mycelium.base.errors import Problem
+from mycelium.base.home import Home
 
-LAST_WORD = "last-word"
 ROOM_BYTES = 1024  # a message with its path
 
 
@@ -20,7 +20,7 @@ class LastWord:
     """The file, open and as long as it will ever be."""
 
     def __init__(self, home: Path) -> None:
-        self._fd = os.open(home / LAST_WORD, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._fd = os.open(Home(home).last_word, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         with contextlib.suppress(OSError):  # no room: then there is none for a last word either
             self._write("")
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import fcntl
 import gc
 import os
 import shutil
@@ -17,14 +16,16 @@ from pathlib import Path
 import msgspec
 import uvicorn
 
-import mycelium
 from mycelium.accounts.model import Role
 from mycelium.accounts.rules import AddAccount
+from mycelium.base import files, lock
 from mycelium.base.clock import Clock
 from mycelium.base.errors import Conflict, Refused, Unavailable
+from mycelium.base.home import Home
 from mycelium.base.limits import DISK_RESERVE_BYTES
 from mycelium.base.subject import SITE
 from mycelium.base.units import S_NS, format_size
+from mycelium.base.version import __version__
 from mycelium.engine.seam import Engine
 from mycelium.head.core import Core, Settings, Tick
 from mycelium.head.loop import Head
@@ -37,7 +38,7 @@ from mycelium.jobs.domain import Retention
 from mycelium.log import Log, open_log
 from mycelium.log.retention import parse_keep
 from mycelium.nodes.plan import Patience
-from mycelium.serve.engines import make_authority, make_engine, open_entrance
+from mycelium.serve.engines import check_nodes, check_settings, make_authority, make_engine, open_entrance
 from mycelium.serve.http.app import build_app
 from mycelium.serve.http.auth import hash_token, new_token
 from mycelium.serve.keeper import GatewayKeeper, access
@@ -61,31 +62,36 @@ def run(settings: SiteSettings, ready: Callable[[str], None] = lambda url: None)
     Errors: `Conflict` when another head has this home, `Unavailable` when the log or the port cannot be had, `Refused`
     when a newer Mycelium wrote the log.
     """
+    check_settings(settings)
     with _home(settings.home) as home:
         try:
             last_word = LastWord(home)
         except OSError as error:
             raise unusable_home(home, error) from None
-        log = open_log(settings.log_url or str(home / "site.db"))
+        # The door comes first: an address or a port that cannot be had leaves the home as it was.
         try:
-            asyncio.run(_serve(settings, home, log, ready))
+            with _listen(settings.host, settings.port) as door:
+                log = open_log(settings.log_url or str(Home(home).log))
+                with contextlib.closing(log):
+                    asyncio.run(_serve(settings, home, log, door, ready))
         except Exception as error:
             last_word.say(error)
             raise
         finally:
-            log.close()
             last_word.close()
 
 
-async def _serve(settings: SiteSettings, home: Path, log: Log, ready: Callable[[str], None]) -> None:
+async def _serve(
+    settings: SiteSettings, home: Path, log: Log, door: socket.socket, ready: Callable[[str], None]
+) -> None:
     clock = Clock(not_before_ns=log.last_time_ns)
     core = _restored(log, clock, _settings(settings))
-    objects = DirectoryObjects(home / "objects")
+    objects = DirectoryObjects(Home(home).objects)
+    check_nodes(settings, core.site.nodes)
     authority = make_authority(settings, home)
-    engine = make_engine(settings, home, core.site.nodes, authority)
+    engine = make_engine(settings, home, authority)
     head = Head(core, engine, clock, refusing=lambda: _disk_full(home))
-    sockets = [_listen(settings.host, settings.port)]
-    url = f"{'https' if authority else 'http'}://{settings.host}:{sockets[0].getsockname()[1]}"
+    url = f"{'https' if authority else 'http'}://{settings.host}:{door.getsockname()[1]}"
     goes_down: asyncio.Future[tuple[str, int]] = asyncio.get_running_loop().create_future()
 
     def down(by: str, grace_ms: int) -> None:
@@ -94,16 +100,17 @@ async def _serve(settings: SiteSettings, home: Path, log: Log, ready: Callable[[
 
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, down, "a signal", settings.grace_ms)
-    about = {"site": settings.name, "version": mycelium.__version__, "url": url, "started": time_view(clock.now_ns())}
-    app = build_app(head, objects, about, down, access(home))
-    app.state.checks.authority = home / "ca"
+    about = {"site": settings.name, "version": __version__, "url": url, "started": time_view(clock.now_ns())}
+    upstreams = {name: known.serving.upstream for name, known in core.site.inference.deployments.items()}
+    app = build_app(head, objects, about, down, access(home, upstreams))
+    app.state.checks.authority = Home(home).ca
     keeper = app.state.log_keeper = LogKeeper(core, clock.now_ns, home / "log", parse_keep(settings.log_keep))
     tls = authority.for_uvicorn(settings.host) if authority else {}
     server = _Server(uvicorn.Config(app, log_level="warning", lifespan="off", **tls))
     gateway = GatewayKeeper(home, core, settings.host, settings.gateway_port, settings.gateways)
     open_entrance(app, engine, home, authority)
     await head.start()
-    serving = asyncio.create_task(server.serve(sockets))
+    serving = asyncio.create_task(server.serve([door]))
     beside = [
         asyncio.create_task(sweep_for_ever(core, objects, clock)),
         asyncio.create_task(keeper.keep_for_ever()),
@@ -112,7 +119,7 @@ async def _serve(settings: SiteSettings, home: Path, log: Log, ready: Callable[[
     try:
         await _make_admin(head, home)
         await server.listens.wait()
-        _write_site_file(home, SiteFile(url, os.getpid(), mycelium.__version__))
+        files.write(Home(home).site, msgspec.json.encode(SiteFile(url, os.getpid(), __version__)))
         ready(url)
         await asyncio.wait([goes_down, head.failed, serving], return_when=asyncio.FIRST_COMPLETED)
         if goes_down.done():
@@ -121,7 +128,7 @@ async def _serve(settings: SiteSettings, home: Path, log: Log, ready: Callable[[
             await _wind_down(head, engine, *goes_down.result())
     finally:
         if goes_down.done():  # otherwise it stays, and says that here was a site that nobody stopped
-            (home / "site.json").unlink(missing_ok=True)
+            Home(home).site.unlink(missing_ok=True)
         server.should_exit = True
         server.force_exit = True
         for task in beside:
@@ -182,22 +189,17 @@ def _home(path: Path) -> Iterator[Path]:
     try:
         home.mkdir(parents=True, exist_ok=True, mode=0o700)
         home.chmod(0o700)
-        lock = os.open(home / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        held = lock.take(Home(home).lock, lock.this_process())
+    except lock.Busy as busy:
+        raise Conflict(
+            f"another head (pid {busy.who or 'unknown'}) has {home}", hint="`myc status` shows it, `myc down` stops it"
+        ) from None
     except OSError as error:
         raise unusable_home(home, error) from None
     try:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.pread(lock, 32, 0).decode(errors="replace").strip() or "unknown"
-            raise Conflict(
-                f"another head (pid {holder}) has {home}", hint="`myc status` shows it, `myc down` stops it"
-            ) from None
-        os.ftruncate(lock, 0)
-        os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
         yield home
     finally:
-        os.close(lock)
+        os.close(held)
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -232,20 +234,8 @@ async def _make_admin(head: Head, home: Path) -> None:
     if head.core.site.accounts.by_id:
         return
     token = new_token()
-    path = home / "tokens" / "admin"
+    path = Home(home).admin_token
     path.parent.mkdir(mode=0o700, exist_ok=True)
-    _write_private(path, token + "\n")  # before it is valid: a crash between the two leaves a token that is made anew
+    # Before it is valid: a crash between the two leaves a token that is made anew.
+    files.write(path, token + "\n", durable=True)
     await head.ask(AddAccount("admin", Role.ADMIN, hash_token(token), SITE.name), SITE)
-
-
-def _write_private(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-
-
-def _write_site_file(home: Path, site: SiteFile) -> None:
-    _write_private(home / "site.json", msgspec.json.encode(site).decode())

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Protocol
 
+from mycelium.base.ids import NodeId
 from mycelium.head.core import Core
 from mycelium.head.replay import replay, restore
 from mycelium.jobs.domain import index_of
 from mycelium.jobs.index import Index
+from mycelium.log import MemoryLog
 from mycelium.nodes.model import NodeState
-from mycelium.sim.promises import CAPACITY, LOST, REPLAY, TWICE, difference
+from mycelium.sim.askers import Askers
+from mycelium.sim.head import Head
+from mycelium.sim.machine import Machine
+from mycelium.sim.people import People
+from mycelium.sim.promises import CAPACITY, LOST, REPLAY, TWICE, Promises, difference
 from mycelium.sim.trace import Violation
-
-if TYPE_CHECKING:
-    from mycelium.sim.run import Simulation
 
 STUCK = "every job that can run does"
 BALANCE = "usage accounts balance"
@@ -21,7 +24,18 @@ CHAIN = "the chain of the log is whole"
 STRAY = "nothing runs that nobody asked for"
 
 
-def check(sim: Simulation) -> None:
+class Over(Protocol):
+    """A simulation whose time has run out, as far as it is judged."""
+
+    log: MemoryLog
+    promises: Promises
+    head: Head
+    machines: dict[NodeId, Machine]
+    people: People
+    askers: Askers
+
+
+def check(sim: Over) -> None:
     core = sim.head.core
     if core is None:
         raise Violation(STUCK, "the head is not there")
@@ -33,7 +47,7 @@ def check(sim: Simulation) -> None:
     _replay(sim, core)
 
 
-def _accepted(sim: Simulation, core: Core) -> None:
+def _accepted(sim: Over, core: Core) -> None:
     """What was answered exists once, and what was refused does not."""
     written = sim.promises.by_key
     for key, jobs in sim.people.answered.items():
@@ -46,7 +60,7 @@ def _accepted(sim: Simulation, core: Core) -> None:
         raise Violation(TWICE, f"{key} was refused ({sim.people.refused[key]}) and written: {written[key]}")
 
 
-def _ended(sim: Simulation, core: Core) -> None:
+def _ended(sim: Over, core: Core) -> None:
     stuck = [job for job, book in sim.promises.jobs.items() if book.ended is None]
     if stuck:
         job = core.site.jobs.by_id[stuck[0]]
@@ -58,7 +72,7 @@ def _ended(sim: Simulation, core: Core) -> None:
         raise Violation(STUCK, f"{sim.people.waiting} submits have no answer")
 
 
-def _served(sim: Simulation, core: Core) -> None:
+def _served(sim: Over, core: Core) -> None:
     """Nobody asks any more and nothing is to be served: no replica is left."""
     inference = core.site.inference
     if not sim.askers.over or inference.deployments or inference.replicas:
@@ -68,7 +82,7 @@ def _served(sim: Simulation, core: Core) -> None:
         raise Violation(STUCK, what, tuple(inference.replicas))
 
 
-def _machines(sim: Simulation, core: Core) -> None:
+def _machines(sim: Over, core: Core) -> None:
     for machine in sim.machines.values():
         state = core.site.nodes.by_id[machine.node].state
         if state is not NodeState.UP:
@@ -88,7 +102,7 @@ def _accounts(core: Core) -> None:
             raise Violation(BALANCE, f"{account.name} holds {account.usage.rate_m} milli-cpus, and nothing runs")
 
 
-def _replay(sim: Simulation, core: Core) -> None:
+def _replay(sim: Over, core: Core) -> None:
     verdict = sim.log.verify()
     if not verdict.ok:
         raise Violation(CHAIN, verdict.why)

@@ -243,7 +243,7 @@ class Machine:
         held.phase = Phase.RUNNING
         held.started_ns = self.timeline.now_ns + self.clock_off_ns
         self.busy = self.busy + step.devices
-        self.promises.process_began(self, step)
+        self.promises.process_began(self.node, self.devices, self.busy, self.running)
         if held.serves:
             self._report(Started(self.node, step.id, held.started_ns))
             return  # until it is stopped

@@ -7,11 +7,10 @@ run and from what callers were told. It shares no code with the rules that it ju
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mycelium.base.ids import JobId, NodeId, StepId, TaskId, step_id, task_id
 from mycelium.base.limits import EVICTIONS_PER_MINUTE
-from mycelium.engine.orders import Step
 from mycelium.inference.events import (
     DeploymentSet,
     ReplicaDraining,
@@ -39,11 +38,9 @@ from mycelium.nodes.events import (
     NodeReturned,
     NodeSuspected,
 )
+from mycelium.nodes.model import Devices
 from mycelium.sim.timeline import S_NS
 from mycelium.sim.trace import Say, Violation
-
-if TYPE_CHECKING:
-    from mycelium.sim.machine import Machine
 
 LOST = "nothing accepted is lost"
 TWICE = "nothing is submitted twice"
@@ -116,10 +113,10 @@ class Promises:
 
     # What machines do.
 
-    def process_began(self, machine: Machine, step: Step) -> None:
-        if not machine.devices.covers(machine.busy):
-            what = f"{machine.node} has {machine.devices} and runs {machine.busy}: {', '.join(machine.running)}"
-            raise Violation(CAPACITY, what, (machine.node, *machine.running))
+    def process_began(self, node: NodeId, has: Devices, busy: Devices, running: list[StepId]) -> None:
+        if not has.covers(busy):
+            what = f"{node} has {has} and runs {busy}: {', '.join(running)}"
+            raise Violation(CAPACITY, what, (node, *running))
         self.counts["steps"] = self.counts.get("steps", 0) + 1
 
     def produced(self, step: StepId, outputs: str | None) -> None:

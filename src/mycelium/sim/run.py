@@ -64,7 +64,9 @@ class Outcome(Struct):
 
 
 class Simulation:
-    """A site with everything in it pretended but the core."""
+    """A site with everything in it pretended but the core. It runs once; the same world, seed and number of nodes give
+    the same log, byte for byte.
+    """
 
     def __init__(self, world: World, seed: int, nodes: int | None = None) -> None:
         count = nodes or world.nodes
@@ -177,8 +179,3 @@ class Simulation:
         outcome.simulated_s = (self.timeline.now_ns - START_NS) / S_NS
         outcome.wall_s = wall_s
         outcome.log_hash = self.log.verify().hash
-
-
-def simulate(world: World, seed: int, nodes: int | None = None) -> Outcome:
-    """Run a world once. The same world, seed and number of nodes give the same log, byte for byte."""
-    return Simulation(world, seed, nodes).run()

@@ -12,17 +12,16 @@ Never: trusts what it reads back, or, where it is durable, shows an object that 
 
 from __future__ import annotations
 
-import fcntl
 import io
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, NoReturn, Self
 
-from mycelium.base import limits
+from mycelium.base import limits, lock
 from mycelium.base.clock import Clock
 from mycelium.base.errors import Unavailable
 from mycelium.base.ids import Digest, parse_digest
@@ -69,13 +68,13 @@ class DirectoryObjects:
         self.root = root
         self.durable = durable
         self._root = str(root)
+        self._lock = f"{root}/lock"
         self.object_bytes_max = object_bytes_max
         self.reserve_bytes = reserve_bytes
         self.now_ns = now_ns or Clock().now_ns
         with disk_errors("open the object store", root):
             for made in (root, root / "tmp", root / "bad"):
                 made.mkdir(mode=0o700, parents=True, exist_ok=True)
-            (root / "lock").touch(mode=0o600)
             self._temporaries = Temporaries(root / "tmp")
             self._temporaries.sweep()
 
@@ -102,7 +101,7 @@ class DirectoryObjects:
         digest = digest_of(first)
         check_digest(digest, expected)
         with disk_errors("store an object", self.root):
-            with self._locked(fcntl.LOCK_SH):
+            with lock.waiting(self._lock, shared=True):
                 stat = self._found(digest, len(first))
             if stat is not None:
                 if self.durable and self.now_ns() - stat.st_ctime_ns < _SETTLED_NS:
@@ -129,7 +128,7 @@ class DirectoryObjects:
             shard.mkdir(mode=0o700, exist_ok=True)
         if new and self.durable:
             _sync(self.root)
-        with self._locked(fcntl.LOCK_SH):
+        with lock.waiting(self._lock, shared=True):
             for each in whole:
                 # One that is here stays, unless its size already says that it was altered.
                 if self._found(each.digest, each.size_bytes) is None:
@@ -144,7 +143,7 @@ class DirectoryObjects:
 
     def missing(self, digests: Iterable[Digest]) -> list[Digest]:
         asked = dict.fromkeys(parse_digest(digest) for digest in digests)
-        with disk_errors("look up objects", self.root), self._locked(fcntl.LOCK_SH):
+        with disk_errors("look up objects", self.root), lock.waiting(self._lock, shared=True):
             return [digest for digest in asked if self._found(digest, None) is None]
 
     def open(self, digest: Digest) -> BinaryIO:
@@ -172,7 +171,7 @@ class DirectoryObjects:
 
     def sweep(self, live: Live, older_than_ns: int, now_ns: int) -> Swept:
         spares = is_live(live)
-        total = Swept(0, 0, 0, 0)
+        total = Swept(0, 0)
         with disk_errors("sweep the objects", self.root):
             for shard in sorted(self.root.glob("[0-9a-f][0-9a-f]")):
                 found = {path: spares(Digest(shard.name + path.name)) for path in shard.iterdir()}
@@ -184,24 +183,22 @@ class DirectoryObjects:
         return total
 
     def _sweep_shard(self, found: dict[Path, bool], before_ns: int) -> Swept:
-        removed = removed_bytes = kept = kept_bytes = 0
-        with self._locked(fcntl.LOCK_EX):
+        removed = removed_bytes = 0
+        with lock.waiting(self._lock):
             for path, is_spared in found.items():
                 try:
                     stat = path.stat()
                 except FileNotFoundError:
                     continue
-                if is_spared or stat.st_mtime_ns >= before_ns:
-                    kept, kept_bytes = kept + 1, kept_bytes + stat.st_size
-                else:
+                if not is_spared and stat.st_mtime_ns < before_ns:
                     path.unlink()
                     removed, removed_bytes = removed + 1, removed_bytes + stat.st_size
-        return Swept(removed, removed_bytes, kept, kept_bytes)
+        return Swept(removed, removed_bytes)
 
     def _quarantine(self, digest: Digest, inode: int) -> None:
         """Take away the file that was read, unless somebody has put a good one in its place."""
         path = self._path(digest)
-        with self._locked(fcntl.LOCK_EX), suppress(FileNotFoundError):  # another reader may have found it out first
+        with lock.waiting(self._lock), suppress(FileNotFoundError):  # another reader may have found it out first
             if path.stat().st_ino == inode:
                 path.rename(self.root / "bad" / digest)
 
@@ -241,16 +238,6 @@ class DirectoryObjects:
             raise Unavailable(f"object {digest[:12]} is corrupt", hint="it was put aside: upload it again")
 
         return file, stat.st_size, altered
-
-    @contextmanager
-    def _locked(self, how: int) -> Iterator[None]:
-        # Opened anew each time: two threads that shared one open file would share its lock.
-        held = os.open(self.root / "lock", os.O_RDWR | os.O_CLOEXEC)
-        try:
-            fcntl.flock(held, how)
-            yield
-        finally:
-            os.close(held)
 
 
 class DirectoryBatch:

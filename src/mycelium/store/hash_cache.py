@@ -9,13 +9,13 @@ Never: a reason to fail. A cache that is missing, broken or of another version i
 from __future__ import annotations
 
 import os
-import secrets
 from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 from msgspec import Struct
 
+from mycelium.base import files
 from mycelium.base.clock import Clock
 from mycelium.base.ids import Digest
 from mycelium.base.units import MIB, S_NS
@@ -61,16 +61,11 @@ class HashCache:
     def save(self) -> None:
         if self._file is None or self._next == self._known:
             return
-        new = self._file.with_name(f"{self._file.name}.{secrets.token_hex(4)}")
         try:
             self._file.parent.mkdir(parents=True, exist_ok=True)
-            new.write_bytes(msgspec.msgpack.encode(_Kept(_VERSION, self._next)))
-            new.replace(self._file)
+            files.write(self._file, msgspec.msgpack.encode(_Kept(_VERSION, self._next)))
         except OSError:
             self.forget()
-        finally:
-            with suppress(OSError):
-                new.unlink(missing_ok=True)
 
     def forget(self) -> None:
         """Trust nothing of it next time: what it said was found to be wrong."""

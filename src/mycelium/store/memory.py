@@ -152,7 +152,7 @@ class MemoryObjects:
         before_bytes = self._held_bytes
         for digest in doomed:
             self.delete(digest)
-        return Swept(len(doomed), before_bytes - self._held_bytes, len(self._held), self._held_bytes)
+        return Swept(len(doomed), before_bytes - self._held_bytes)
 
     def _at(self, digest: Digest) -> bytes:
         held = self._held.get(parse_digest(digest))

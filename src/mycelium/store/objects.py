@@ -28,16 +28,9 @@ Live = Callable[[Digest], bool] | Set[Digest]
 class Swept(Struct, frozen=True):
     removed: int
     removed_bytes: int
-    kept: int
-    kept_bytes: int
 
     def __add__(self, other: Swept) -> Swept:
-        return Swept(
-            self.removed + other.removed,
-            self.removed_bytes + other.removed_bytes,
-            self.kept + other.kept,
-            self.kept_bytes + other.kept_bytes,
-        )
+        return Swept(self.removed + other.removed, self.removed_bytes + other.removed_bytes)
 
 
 class Writing(Protocol):

@@ -37,11 +37,6 @@ class Item(Struct, frozen=True):
     open: Callable[[], BinaryIO]
 
 
-def items_of(objects: Objects, digests: Iterable[Digest]) -> list[Item]:
-    """Errors: `Missing` if one is not here."""
-    return [Item(digest, objects.size(digest), lambda digest=digest: objects.open(digest)) for digest in digests]
-
-
 def batches(items: Iterable[Item], bytes_max: int = limits.OBJECT_BATCH_BYTES) -> Iterator[list[Item]]:
     """Items in packs of about `bytes_max`, in order; a larger one travels alone."""
     batch: list[Item] = []

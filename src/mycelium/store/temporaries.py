@@ -6,7 +6,6 @@ can be had was left behind, however young it is; one whose owner lives is never 
 
 from __future__ import annotations
 
-import fcntl
 import itertools
 import os
 import secrets
@@ -14,6 +13,8 @@ import threading
 import weakref
 from contextlib import suppress
 from pathlib import Path
+
+from mycelium.base import lock
 
 
 class Temporaries:
@@ -37,17 +38,16 @@ class Temporaries:
         return sum(self._sweep_of(owner) for owner in owners if owner != self._owner)
 
     def _sweep_of(self, owner: str) -> int:
-        lock = self._directory / f"{owner}.lock"
-        held = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        locked = self._directory / f"{owner}.lock"
         try:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            held = lock.take(locked)
+        except lock.Busy:
             return 0  # its owner lives
-        else:
+        try:
             left = list(self._directory.glob(f"{owner}.*-*"))
             for path in left:
                 path.unlink(missing_ok=True)
-            lock.unlink(missing_ok=True)
+            locked.unlink(missing_ok=True)
             return len(left)
         finally:
             os.close(held)
@@ -55,10 +55,9 @@ class Temporaries:
     def _own(self) -> str:
         while True:
             owner = secrets.token_hex(8)
-            held = os.open(self._directory / f"{owner}.lock", os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-            with suppress(BlockingIOError):
-                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with suppress(lock.Busy):  # a sweep came between and took the new file for a dead writer's
+                held = lock.take(self._directory / f"{owner}.lock")
                 if os.fstat(held).st_nlink:
                     weakref.finalize(self, os.close, held)
                     return owner
-            os.close(held)  # a sweep came between and took the new file for a dead writer's
+                os.close(held)

@@ -18,7 +18,7 @@ from mycelium.base import limits
 from mycelium.base.errors import Fault, Refused, refuse
 from mycelium.base.ids import Digest, parse_digest
 from mycelium.base.units import format_size
-from mycelium.store.objects import Objects, digest_of
+from mycelium.store.objects import Objects
 
 TREE_VERSION = 1
 NAME_BYTES_MAX = 255  # Linux's own bound on one name (NAME_MAX)
@@ -76,10 +76,6 @@ def decode_tree(data: bytes) -> Tree:
 def read_tree(objects: Objects, digest: Digest) -> Tree:
     """Errors: `Missing`, `Unavailable` (corrupt), `Refused` (not a tree, or one that no honest scan makes)."""
     return decode_tree(objects.read(digest, limits.TREE_BYTES_MAX))
-
-
-def tree_digest(tree: Tree) -> Digest:
-    return digest_of(encode_tree(tree))
 
 
 def reachable(objects: Objects, roots: Iterable[Digest]) -> set[Digest]:

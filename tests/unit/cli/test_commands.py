@@ -11,7 +11,7 @@ import typer
 from mycelium.cli.commands import COMMANDS, GROUPS, HEADINGS, Command
 from mycelium.cli.lazy import load
 from mycelium.cli.main import build, run
-from mycelium.jobs.request import KEYS
+from mycelium.jobs.keys import KEYS
 
 WITHOUT_RESULT = {"join", "leave"}  # they are a node's stay at a site, and its end
 NOT_IN_A_JOB = {"detach", "dry_run", "json", "help"}  # options of `myc run` that say how to run it, not what

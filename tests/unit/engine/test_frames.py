@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mycelium.base import framing
 from mycelium.base.errors import Exhausted, Problem, Refused
 from mycelium.base.ids import NodeId, StepId
 from mycelium.base.limits import FRAME_BYTES_MAX
@@ -40,7 +41,7 @@ def read(data: bytes) -> bytes | None:
         reader = asyncio.StreamReader()
         reader.feed_data(data)
         reader.feed_eof()
-        return await frames.read_frame(reader)
+        return await framing.read(reader)
 
     return asyncio.run(script())
 
@@ -76,16 +77,6 @@ def test_no_bytes_do_more_than_be_refused(data: bytes) -> None:
             unpack(data)
         except Problem as error:
             assert isinstance(error, Refused)
-
-
-@pytest.mark.parametrize("data", [b"", b"\0", b"\0\0\0", b"\0\0\0\x05abcd"])
-def test_a_stream_that_ends_within_a_frame_has_ended(data: bytes) -> None:
-    assert read(data) is None
-
-
-def test_a_frame_that_is_announced_too_large_is_refused_before_it_is_read() -> None:
-    with pytest.raises(Refused, match="16M"):
-        read(frames.LENGTH.pack(FRAME_BYTES_MAX + 1))
 
 
 def test_a_message_too_large_for_a_frame_is_not_sent() -> None:

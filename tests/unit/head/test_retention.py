@@ -126,7 +126,7 @@ def test_a_disk_that_fills_while_a_file_is_written_costs_nothing(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as broken:
-        broken.setattr("mycelium.log.segment.os.fsync", full)
+        broken.setattr("mycelium.base.files.os.fsync", full)
         with pytest.raises(Unavailable, match="no space left on device"):
             asyncio.run(kept.prune(site.now_ns))
     assert list((tmp_path / "log").iterdir()) == []
@@ -187,7 +187,7 @@ def test_the_room_of_dropped_events_goes_back_to_the_disk(on_disk: SqlLog, tmp_p
 def test_parts_of_files_that_a_killed_head_left_are_cleared_away(site: Played, tmp_path: Path) -> None:
     kept = keeper(site, tmp_path / "log")
     (tmp_path / "log").mkdir()
-    part = tmp_path / "log" / f".{retention.file_name(1, 5)}.123.part"
+    part = tmp_path / "log" / ".0123456789abcdef.part"
     mine = tmp_path / "log" / "mine.part"
     part.write_bytes(b"half")
     mine.write_bytes(b"other")

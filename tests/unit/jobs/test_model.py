@@ -45,14 +45,6 @@ def test_nothing_of_a_held_cancelled_or_ended_job_is_placed() -> None:
     assert all(job(state=state).placeable == 0 for state in ENDED)
 
 
-def test_what_waits_again_comes_before_what_never_started() -> None:
-    started = {index: Task(index, TaskState.QUEUED) for index in (0, 1, 3)}
-    array = job(Array(0, 9), tasks=started, cursor=2, again=(1,))
-    assert array.next_indices(4) == [1, 2, 4, 5]
-    assert array.next_indices(0) == []
-    assert array.next_indices(100) == [1, 2, 4, 5, 6, 7, 8, 9]
-
-
 def test_a_rank_lives_until_its_end_is_known() -> None:
     nodes = (NodeId("node-1"), NodeId("node-2"))
     task = Task(0, TaskState.RUNNING, 1, nodes, (None, GOOD))

@@ -17,8 +17,9 @@ from mycelium.base.limits import (
     TIME_MS_MAX,
 )
 from mycelium.base.units import GIB, MIB
+from mycelium.jobs.keys import KEYS
 from mycelium.jobs.model import Array, Priority, Request, Sandbox
-from mycelium.jobs.request import KEYS, read
+from mycelium.jobs.request import read
 from mycelium.nodes.model import Devices
 
 

@@ -6,7 +6,7 @@ from mycelium.base.ids import NodeId
 from mycelium.base.limits import EVICTIONS_PER_MINUTE
 from mycelium.base.units import S_NS
 from mycelium.nodes.model import Devices, Node, Nodes, NodeState
-from mycelium.nodes.plan import Heard, Patience, next_due_ns, plan
+from mycelium.nodes.plan import Heard, Patience, plan
 
 ONE = NodeId("node-1")
 NOW_NS = 1_000 * S_NS
@@ -96,12 +96,3 @@ def test_a_large_site_may_give_up_a_tenth() -> None:
 def test_a_node_that_was_never_heard_counts_from_its_state() -> None:
     nodes = Nodes({ONE: node(NodeState.UP, since_s=4)})
     assert [type(event).__name__ for event in plan(nodes, {}, set(), NOW_NS, PATIENCE)] == ["NodeSuspected"]
-
-
-def test_the_next_moment_is_the_earliest_that_runs_out() -> None:
-    nodes = Nodes(
-        {name.id: name for name in (node(NodeState.UP, 1), node(NodeState.SUSPECT, 2), node(NodeState.LOST, 3))}
-    )
-    heard = {name: Heard(NOW_NS) for name in nodes.by_id}
-    assert next_due_ns(nodes, heard, PATIENCE) == NOW_NS + 3 * S_NS
-    assert next_due_ns(Nodes(), {}, PATIENCE) is None

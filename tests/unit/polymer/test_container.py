@@ -11,9 +11,9 @@ import pytest
 from mycelium.base.errors import Denied, Problem, Refused
 from mycelium.polymer import verbs as my
 from mycelium.polymer.container import authority, pmr, signing
+from mycelium.polymer.define import program
 from mycelium.polymer.forms.seal import seal
 from mycelium.polymer.function import kernel, wasm
-from mycelium.polymer.program.define import program
 from mycelium.polymer.runtime.interpreter import interpret
 
 NOW = dt.datetime(2030, 1, 1, tzinfo=dt.UTC)

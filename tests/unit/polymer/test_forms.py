@@ -16,12 +16,12 @@ import pytest
 from numpy import sin as numpy_sin
 
 from mycelium.base.errors import Exhausted, Refused
+from mycelium.polymer.define import program
 from mycelium.polymer.forms.python import capture, define
 from mycelium.polymer.forms.resolve import resolve
 from mycelium.polymer.forms.verify import needs_trust, verify
 from mycelium.polymer.function import kernel, wasm
 from mycelium.polymer.kernel import Kernel, PythonForm, WasmForm
-from mycelium.polymer.program.define import program
 from mycelium.polymer.schema.infer import signature
 
 SCALE = 3

@@ -10,8 +10,8 @@ import pytest
 from mycelium.base.errors import Refused
 from mycelium.polymer import here
 from mycelium.polymer import verbs as my
+from mycelium.polymer.define import ProgramFunction, program
 from mycelium.polymer.function import kernel
-from mycelium.polymer.program.define import ProgramFunction, program
 from mycelium.polymer.runtime.interpreter import interpret
 from mycelium.polymer.runtime.work import FAN
 

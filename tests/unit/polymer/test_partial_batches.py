@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import count
 from typing import Any
 
 import pytest
@@ -86,12 +87,16 @@ def test_a_failure_waits_for_the_calls_before_it_that_are_left_undone() -> None:
 
 
 def test_some_stops_in_time_and_begins_with_one_call() -> None:
-    assert some(lambda x: x + 1, [[1, 2, 3]], [], LONG_NS) == [2, 3, 4]
-    assert some(lambda x: x + 1, [[1, 2, 3]], [], 0) == [2]
-    assert some(lambda y, x: x + y, [list(range(5000))], [(0, 10)], LONG_NS) == list(range(10, 5010))
+    assert some(lambda x: x + 1, [[1, 2, 3]], [], LONG_NS, count().__next__) == [2, 3, 4]
+    assert some(lambda x: x + 1, [[1, 2, 3]], [], 0, count().__next__) == [2]
+    numbers = list(range(5000))
+    assert some(lambda y, x: x + y, [numbers], [(0, 10)], LONG_NS, count().__next__) == list(range(10, 5010))
+    assert (
+        some(lambda x: x, [numbers], [], 2, count().__next__) == numbers[: 1 + 1]
+    )  # a tick each: one call, then one more
 
 
 def test_some_says_which_call_failed() -> None:
     with pytest.raises(CallFailed) as failed:
-        some(lambda x: 1 / (40 - x), [list(range(100))], [], LONG_NS)
+        some(lambda x: 1 / (40 - x), [list(range(100))], [], LONG_NS, count().__next__)
     assert (failed.value.index, failed.value.inputs) == (40, (40,))

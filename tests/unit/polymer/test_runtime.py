@@ -10,12 +10,13 @@ import pytest
 
 from mycelium.base.errors import Refused
 from mycelium.polymer import verbs as my
+from mycelium.polymer.define import program
 from mycelium.polymer.function import kernel
-from mycelium.polymer.program.define import program
+from mycelium.polymer.program.graph import frames
 from mycelium.polymer.runtime import work
 from mycelium.polymer.runtime.costs import BATCH_NS, GROWTH, Cost
 from mycelium.polymer.runtime.memo import Keys, MemoryMemo
-from mycelium.polymer.runtime.plan import frames, plan
+from mycelium.polymer.runtime.plan import plan
 from mycelium.polymer.runtime.progress import Bar
 
 

@@ -12,10 +12,10 @@ from mycelium.base.errors import Refused
 from mycelium.polymer import verbs as my
 from mycelium.polymer.compiler.check import check
 from mycelium.polymer.compiler.compile import optimise, steps
+from mycelium.polymer.define import program
 from mycelium.polymer.forms.seal import seal
 from mycelium.polymer.function import kernel
 from mycelium.polymer.kernel import FusedForm, Kernel, Step, WasmForm, XlaForm
-from mycelium.polymer.program.define import program
 from mycelium.polymer.program.graph import Graph, Module, Op
 from mycelium.polymer.program.text import parse, write
 from mycelium.polymer.schema.types import INT, ListOf, Param, Record, Signature, Tensor, Union

@@ -86,11 +86,9 @@ def test_what_the_kernel_counted_is_read(root: Path) -> None:
     (path / "memory.peak").write_text("4096\n")
     (path / "memory.current").write_text("2048\n")
     (path / "memory.events").write_text("low 0\noom 1\noom_kill 1\n")
-    (path / "cgroup.events").write_text("populated 1\nfrozen 0\n")
     group = Group(path)
     assert (group.cpu_ms(), group.memory_peak_bytes(), group.memory_bytes()) == (1234, 4096, 2048)
     assert group.killed_for_memory()
-    assert group.populated()
 
 
 def test_what_an_older_kernel_does_not_count_is_zero(root: Path) -> None:

@@ -14,6 +14,7 @@ from mycelium.client.site import connect
 
 TASKS_SOUGHT = 1000  # among which those that failed or run are shown first
 ENDED = ("done", "failed", "cancelled")
+TOLD_OTHERWISE = ("cpus", "memory", "gpus", "nodes", "time", "net", "workdir", "program", "input")
 STATES = ("held", "queued", "placed", "running", "stopping", *ENDED)
 
 
@@ -137,19 +138,21 @@ def _asked(request: dict[str, Any]) -> list[tuple[str, Any]]:
     nodes = f" on each of {request['nodes']} nodes" if request["nodes"] > 1 else ""
     each = f"{show.devices(request)}{nodes}"
     limits = f"{each}, at most {format_time_ms(round(request['time'] * 1000))}"
-    env = request["env"] or {}
+    after = [name for name in request["after"] if name not in request["inputs"]]
+    sandbox = request["sandbox"] + (", with network" if request["net"] else "")
+    priority = request["priority"] if request["priority"] != "normal" else ""
+    told = request | {"after": after, "sandbox": sandbox, "priority": priority}
     return [
         ("asked for", limits),
-        ("array", request["array"] or ""),
-        ("after", ", ".join(name for name in request["after"] if name not in request["inputs"])),
-        ("inputs", ", ".join(request["inputs"])),
-        ("on", show.clean(request["on"])),
-        ("priority", request["priority"] if request["priority"] != "normal" else ""),
-        ("retries", request["retries"] or ""),
-        ("env", show.clean(" ".join(f"{name}={value}" for name, value in env.items()))),
-        ("outputs", show.clean(" ".join(request["outputs"]))),
-        ("sandbox", request["sandbox"] + (", with network" if request["net"] else "")),
+        *((name, _told(value)) for name, value in told.items() if name not in TOLD_OTHERWISE),
     ]
+
+
+def _told(value: Any) -> str:
+    """The value of a key for people; empty for what says nothing."""
+    if isinstance(value, dict):
+        value = [f"{name}={text}" for name, text in value.items()]
+    return show.clean(", ".join(value) if isinstance(value, list) else str(value or ""))
 
 
 def _show_tasks(tasks: list[dict[str, Any]]) -> None:

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from mycelium.base.errors import Fault, Refused, refuse
+from mycelium.cli.jobs.keys import takes_keys
 from mycelium.cli.options import Json
 from mycelium.client import show
 from mycelium.client.site import Client, connect
@@ -17,36 +18,10 @@ from mycelium.client.site import Client, connect
 Document = dict[str, Any]
 
 
+@takes_keys
 def run(
     command: Annotated[list[str], typer.Argument(metavar="COMMAND...", help="What to run; put -- before it.")],
-    cpus: Annotated[str, typer.Option(metavar="N", help="Cpus on each node; 0.5 is half a cpu. [1]")] = "",
-    memory: Annotated[str, typer.Option(metavar="SIZE", help="Memory on each node, such as 4G. [512M]")] = "",
-    gpus: Annotated[str, typer.Option(metavar="N", help="Gpus on each node. [0]")] = "",
-    nodes: Annotated[str, typer.Option(metavar="N", help="Nodes that start together or not at all. [1]")] = "",
-    time: Annotated[str, typer.Option(metavar="TIME", help="The longest it may run, such as 90s or 1h30m. [1h]")] = "",
-    array: Annotated[
-        str, typer.Option(metavar="RANGE", help="Run once for each index: 0-99, 0-99:2 (step), 0-99%10 (ten at once).")
-    ] = "",
-    after: Annotated[list[str] | None, typer.Option(metavar="JOB,…", help="Start when these jobs are done.")] = None,
-    inputs: Annotated[
-        list[str] | None,
-        typer.Option(metavar="JOB,…", help="As --after, with their outputs under inputs/JOB[/INDEX]."),
-    ] = None,
-    name: Annotated[str, typer.Option(metavar="TEXT", help="What listings call it. [the program's name]")] = "",
-    priority: Annotated[str, typer.Option(metavar="P", help="low, normal or high. [normal]")] = "",
-    on: Annotated[
-        list[str] | None, typer.Option(metavar="LABELS", help="Labels the nodes must have, such as 'arch=arm64,gpu'.")
-    ] = None,
-    retries: Annotated[str, typer.Option(metavar="K", help="How often a task that failed is run again. [0]")] = "",
-    env: Annotated[
-        list[str] | None, typer.Option(metavar="K=V", help="An environment variable; K alone passes yours on.")
-    ] = None,
-    net: Annotated[bool, typer.Option("--net", help="Let it use the network.")] = False,
-    outputs: Annotated[
-        list[str] | None, typer.Option(metavar="GLOB", help="Files to keep, such as 'results/*.json'.")
-    ] = None,
-    sandbox: Annotated[str, typer.Option(metavar="LEVEL", help="process, or none (admins only). [process]")] = "",
-    workdir: Annotated[str, typer.Option(metavar="DIR", help="The directory to send along; none: no directory.")] = ".",
+    said: Document,
     detach: Annotated[bool, typer.Option("--detach", help="Submit it, print its name, and do not wait.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would happen; submit nothing.")] = False,
     json: Json = False,
@@ -56,14 +31,10 @@ def run(
     The current directory is sent along, without what .gitignore names and without .git. Exits with the command's exit
     code; an array shows its progress and exits with 0 only if every task did. Ctrl-C once detaches, twice cancels.
     """
-    options = {
-        "cpus": cpus, "memory": memory, "gpus": gpus, "nodes": nodes, "time": time, "array": array, "after": after,
-        "inputs": inputs, "name": name, "priority": priority, "on": on, "retries": retries, "net": net,
-        "outputs": outputs, "sandbox": sandbox,
-    }  # fmt: skip
-    document = {"command": command, **{key: value for key, value in options.items() if value}}
-    if env:
-        document["env"] = read_env(env)
+    workdir = said.pop("workdir", ".")
+    document = {"command": command, **said}
+    if "env" in said:
+        document["env"] = read_env(said["env"])
     check(document)
     return carry_out(document, workdir, detach=detach, dry_run=dry_run, json=json)
 

@@ -13,26 +13,25 @@ from typing import Annotated
 import typer
 
 from mycelium.base.errors import Conflict, Missing
+from mycelium.base.files import PRIVATE
+from mycelium.base.home import AuthorityFiles, Home
 from mycelium.cli.files import read_bytes, write_bytes
 from mycelium.cli.options import Json
 from mycelium.client import settings, show
-from mycelium.polymer.container.names import CERTIFICATE, REVOKED
 
 app = typer.Typer(help="The authority that vouches for signers of programs.", no_args_is_help=True)
 
-KEY = "authority.key"
-ISSUED = "issued"  # a directory: each certificate under its serial number
 KIND = typer.Option("--kind", metavar="p256|ed25519", help="The kind of key.")
 
 
-def home() -> Path:
-    return Path(settings.get("home") or "~/.local/state/mycelium").expanduser() / "ca"
+def here() -> AuthorityFiles:
+    return Home(settings.home()).ca
 
 
 def _held() -> tuple[bytes, bytes]:
-    if not (home() / KEY).exists():
-        raise Missing(f"there is no authority in {home()}", hint="make one with `myc ca init`")
-    return read_bytes(home() / KEY), read_bytes(home() / CERTIFICATE)
+    if not here().key.exists():
+        raise Missing(f"there is no authority in {here().path}", hint="make one with `myc ca init`")
+    return read_bytes(here().key), read_bytes(here().certificate)
 
 
 @app.command()
@@ -47,16 +46,16 @@ def init(
     from mycelium.polymer.container import authority
 
     name = name or f"mycelium site {socket.gethostname()}"
-    if (home() / KEY).exists():
-        raise Conflict(f"there is an authority in {home()} already", hint="issue certificates with `myc ca issue`")
+    if here().key.exists():
+        raise Conflict(f"there is an authority in {here().path} already", hint="issue certificates with `myc ca issue`")
     made = authority.create(name, dt.datetime.now(dt.UTC), kind)
-    home().mkdir(parents=True, exist_ok=True, mode=0o700)
-    write_bytes(home() / CERTIFICATE, made.certificate_pem)
-    write_bytes(home() / KEY, made.key_pem, 0o600)
+    here().path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    write_bytes(here().certificate, made.certificate_pem)
+    write_bytes(here().key, made.key_pem, PRIVATE)
     if json:
-        show.document({"certificate": str(home() / CERTIFICATE)})
+        show.document({"certificate": str(here().certificate)})
     else:
-        show.say(str(home() / CERTIFICATE))
+        show.say(str(here().certificate))
 
 
 @app.command()
@@ -74,10 +73,10 @@ def issue(
         if path.exists():
             raise Conflict(f"there is a file {path} already", hint="name another directory: a key is made only once")
     made = authority.issue(*_held(), name, dt.datetime.now(dt.UTC), days=days, kind=kind)
-    (home() / ISSUED).mkdir(exist_ok=True)
-    write_bytes(home() / ISSUED / f"{made.serial}.pem", made.certificate_pem)  # first: what is out can be taken back
     output.mkdir(parents=True, exist_ok=True)
-    write_bytes(output / "signer.key", made.key_pem, 0o600)
+    here().issued.mkdir(exist_ok=True)
+    write_bytes(here().issued / f"{made.serial}.pem", made.certificate_pem)  # first: what is out can be taken back
+    write_bytes(output / "signer.key", made.key_pem, PRIVATE)
     write_bytes(output / "signer.pem", made.certificate_pem)
     show.note(f"wrote {output / 'signer.key'} and {output / 'signer.pem'}")
     if json:
@@ -88,7 +87,7 @@ def issue(
 
 
 def _issued() -> dict[str, Path]:
-    return {path.stem: path for path in sorted((home() / ISSUED).glob("*.pem"))}
+    return {path.stem: path for path in sorted(here().issued.glob("*.pem"))}
 
 
 @app.command("list")
@@ -97,7 +96,7 @@ def list_(json: Json = False) -> None:
     from mycelium.polymer.container import authority
 
     _held()
-    revoked = authority.revoked(read_bytes(home() / REVOKED)) if (home() / REVOKED).exists() else set[str]()
+    revoked = authority.revoked(read_bytes(here().revoked)) if here().revoked.exists() else set[str]()
     rows = [authority.described(read_bytes(path)) for path in _issued().values()]
     if json:
         show.document([{**row, "revoked": row["serial"] in revoked} for row in rows])
@@ -115,7 +114,7 @@ def revoke(
     """Take certificates back: what they signed counts no more."""
     from mycelium.polymer.container import authority
 
-    held = home() / REVOKED
+    held = here().revoked
     for serial in serials:
         if serial not in _issued():
             raise Missing(f"no certificate {serial:.40} was issued here", hint="`myc ca list` shows all")

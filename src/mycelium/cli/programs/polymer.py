@@ -52,7 +52,7 @@ def load(source: str) -> Any:
         spec.loader.exec_module(module)
     except Exception as error:  # whatever somebody's file raises
         raise Refused(f"{path} cannot be loaded: {type(error).__name__}: {error}") from error
-    from mycelium.polymer.program.define import ProgramFunction
+    from mycelium.polymer.define import ProgramFunction
 
     found = getattr(module, wanted, None)
     if not isinstance(found, ProgramFunction):
@@ -149,12 +149,12 @@ def verify(file: Packed, ca: Authorities = [], crl: Revoked = [], json: Json = F
 
 
 def _signers(container: Any, ca: list[Path], crl: list[Path]) -> Any:
-    from mycelium.cli.programs.ca import CERTIFICATE, REVOKED, home
+    from mycelium.cli.programs.ca import here
     from mycelium.polymer.container import signing
 
-    if not ca and (home() / CERTIFICATE).exists():
-        ca = [home() / CERTIFICATE]
-        crl = [*crl, *([home() / REVOKED] if (home() / REVOKED).exists() else [])]
+    if not ca and here().certificate.exists():
+        ca = [here().certificate]
+        crl = [*crl, *([here().revoked] if here().revoked.exists() else [])]
     authorities, revoked = [read_bytes(path) for path in ca], [read_bytes(path) for path in crl]
     return signing.verify(container, authorities, revoked, dt.datetime.now(dt.UTC))
 
@@ -204,7 +204,7 @@ def run(
     if cpus or nodes:
         raise Refused("--cpus and --nodes are for --site", hint="here, all cores are used")
     from mycelium.polymer.forms.verify import verify as verify_kernel
-    from mycelium.polymer.program.define import check_inputs
+    from mycelium.polymer.program.inputs import check_inputs
 
     faults = [fault for kernel in held.module.kernels.values() for fault in verify_kernel(kernel)]
     if faults:
@@ -239,9 +239,9 @@ def _failures_told() -> Iterator[None]:
 
 def _vouched(held: Any, ca: list[Path], crl: list[Path]) -> bool:
     """Whether somebody whom an authority here knows signed it. Errors: `Denied` when none of its signatures counts."""
-    from mycelium.cli.programs.ca import CERTIFICATE, home
+    from mycelium.cli.programs.ca import here
 
-    if not held.signatures or not (ca or (home() / CERTIFICATE).exists()):
+    if not held.signatures or not (ca or here().certificate.exists()):
         return False
     try:
         _signers(held, ca, crl)

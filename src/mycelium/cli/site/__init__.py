@@ -26,5 +26,7 @@ COMMANDS = {
     "log export": Command("log:export", "Site", "write events to a file that verifies by itself"),
     "log prune": Command("log:prune", "Site", "let files alone hold old events"),
     "log verify": Command("log:verify", "Site", "walk the hash chain: exported files and the log as one"),
+    "show": Command("paths:show_path", "Answers", "what the site says under a name, such as nodes/node-1"),
+    "do": Command("paths:do", "Answers", "ask the site something by its name, such as nodes/node-1/drain"),
     "sim": Command("sim:sim", "Trials", "run the real head over pretend machines, with faults, from a seed"),
 }

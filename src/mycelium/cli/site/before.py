@@ -11,17 +11,19 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-FILE = "up.json"
-DEFAULT = "local"  # the engine of who never named one
-KEYS = ("engine", "address", "host", "port", "tls", "gateways")
+from mycelium.base import files
+from mycelium.base.home import Home
+from mycelium.client.table import SETTINGS
+
+KEYS = tuple(setting.name for setting in SETTINGS.values() if setting.again)
 
 
 def fill(home: Path, said: dict[str, Any]) -> dict[str, Any]:
     """What was said, and for what was not, what held before. Another engine begins with nothing."""
     held: dict[str, Any] = {}
     with contextlib.suppress(OSError, ValueError, TypeError):
-        held = dict(json.loads((home / FILE).read_text()))
-    if said["engine"] and said["engine"] != held.get("engine", DEFAULT):
+        held = dict(json.loads(Home(home).up.read_text()))
+    if said["engine"] and said["engine"] != held.get("engine", SETTINGS["engine"].default):
         return said
     return said | {key: held[key] for key in KEYS if key in held and said[key] in ("", None)}
 
@@ -33,4 +35,4 @@ def keep(home: Path, chosen: dict[str, Any], url: str) -> None:
         held.pop("host", None)  # it follows the address
     if held.get("address"):
         held["port"] = urlsplit(url).port
-    (home / FILE).write_text(json.dumps(held) + "\n")
+    files.write(Home(home).up, json.dumps(held) + "\n", durable=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import os
 import secrets
 import signal
@@ -18,9 +17,12 @@ from urllib.parse import urlsplit
 
 import typer
 
-import mycelium
+from mycelium.base import files, lock
 from mycelium.base.errors import Conflict, Denied, Problem, Refused, Unavailable
+from mycelium.base.home import Home, TlsFiles
 from mycelium.base.limits import DISK_RESERVE_BYTES
+from mycelium.base.version import __version__
+from mycelium.cli.flags import takes_settings
 from mycelium.client import settings, show
 from mycelium.client.site import Client
 
@@ -30,29 +32,26 @@ LEAVE_S = 20.0  # for the last word to the site, which answered just before
 ABSENT_HINT = "on the machine that leads, `myc up --engine ray --address IP` prints what to join"
 
 
+@takes_settings("join")
 def join(
     site: Annotated[str, typer.Argument(metavar="HOST:PORT", help="Where the site listens.")],
     token_file: Annotated[
         str, typer.Option(metavar="FILE", help="The site's tokens/join, or a one-time token; - reads it from stdin.")
     ] = "",
     name: Annotated[str, typer.Option(metavar="TEXT", help="What the node is called. [the host's name]")] = "",
-    address: Annotated[str, typer.Option(metavar="IP", help="Where other nodes reach this one.")] = "",
     label: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="A label that jobs can ask for.")] = None,
-    home: Annotated[str, typer.Option(metavar="DIR", help="Where this node keeps its state.")] = "",
 ) -> None:
     """Make this machine a node of the site. A new machine waits until somebody there approves it.
 
     Ctrl-C drains the node and leaves when its work has ended; a second one stops its work; a third goes at once. The
     machine keeps its place: `myc join` again, and it has the same node and gets its work back.
     """
-    if home:
-        settings.also_told(home=home)
     place = settings.home()
     with _held(place):
-        known = (place / "machine.key").exists()
+        known = Home(place).machine_key.exists()
         token, ca = _token(token_file) if token_file or not known else ("", "")
         tls = _trust(place, ca)
-        member = _Member(_url(site, tls), place, name, address, label or [], tls)
+        member = _Member(_url(site, tls), place, name, settings.get("address") or "", label or [], tls, ca)
         asyncio.run(_stay(member, token))
     show.note("this machine has left the site; `myc join` brings it back")
 
@@ -61,13 +60,23 @@ class _Member:
     """What this machine is, and how it speaks with the head."""
 
     def __init__(
-        self, url: str, home: Path, name: str, address: str, labels: list[str], tls: Path | None = None
+        self,
+        url: str,
+        home: Path,
+        name: str,
+        address: str,
+        labels: list[str],
+        tls: TlsFiles | None = None,
+        ca: str = "",
     ) -> None:
         from mycelium.agent import probes
         from mycelium.nodes.model import Devices
 
-        self.url, self.key = url, _key(home / "machine.key")
+        keys = (Home(home).machine_key, Home(home).tls.machine_key)
+        self._made = [path for path in keys if not path.exists()]
+        self.url, self.key = url, _key(Home(home).machine_key)
         self.tls = tls
+        self.ca = ca  # of the site that is asked: it replaces the one that lies here once that site has let us in
         self.certified = False  # a certificate is asked for once in every life
         self.home = home
         self.name = name or socket.gethostname()
@@ -88,20 +97,20 @@ class _Member:
         if self.tls is not None and not self.certified:
             from mycelium.serve.tls import request
 
-            shown["request"] = request(self.tls / "machine.key", self.address)
+            shown["request"] = request(self.tls.machine_key, self.address)
         given: dict[str, str] = {}
         for each in self.labels:
             key, _, value = each.partition("=")
             given[key] = value
         devices = self.devices
         # A connection of its own for each question: one that a cut cable has swallowed would be waited for too long.
-        client = Client(self.url, self.key, absent_hint=ABSENT_HINT)
+        client = Client(self.url, self.key, absent_hint=ABSENT_HINT, ca=self.ca)
         with contextlib.closing(client):
             answer = client.post(
                 "/machines",
                 {
                     "name": self.name,
-                    "versions": {"mycelium": mycelium.__version__, "wire": str(WIRE_VERSION), **versions()},
+                    "versions": {"mycelium": __version__, "wire": str(WIRE_VERSION), **versions()},
                     "time_ns": time.time_ns(),
                     "address": self.address,
                     "socket": str(socket_path(self.home)),
@@ -115,12 +124,23 @@ class _Member:
                     **shown,
                 },
             )
+        if self.tls is not None and self.ca:
+            files.write(self.tls.ca, self.ca + "\n", durable=True)
+            self.ca = ""
         if self.tls is not None and answer["certificate"]:
-            from mycelium.serve.tls import write_private
-
-            write_private(self.tls / "machine.pem", answer["certificate"])
+            files.write(self.tls.machine, answer["certificate"])
             self.certified = True
         return answer
+
+    def forget(self) -> None:
+        """The keys that were made for a site that does not want this machine go again.
+
+        They lie here before it is asked: if it lets the machine in and its answer is lost, they are what it knows.
+        """
+        for path in self._made:
+            path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # only when nothing else lies there
+            (self.home / "tls").rmdir()
 
 
 async def _stay(member: _Member, token: str) -> None:
@@ -135,7 +155,7 @@ async def _stay(member: _Member, token: str) -> None:
     _say_first(first, member)
     tls = None
     if member.tls is not None:
-        tls = Tls(member.tls / "ca.pem", member.tls / "machine.pem", member.tls / "machine.key")
+        tls = Tls(member.tls.ca, member.tls.machine, member.tls.machine_key)
     host = Host(member.home, member.address, member.words, member.devices.cpu_m // 1000, member.devices.gpus, tls)
     wishes: asyncio.Queue[int] = asyncio.Queue()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -168,12 +188,18 @@ async def _stay(member: _Member, token: str) -> None:
 async def _first(member: _Member, token: str) -> dict[str, Any]:
     """The answer to a machine that asks for the first time in this life."""
     try:
-        return await asyncio.to_thread(member.ask, token)
-    except Denied:
-        if token:
-            raise
-    # Its key is one that the site has never let in, or does not want any more.
-    return await asyncio.to_thread(member.ask, _token("")[0])
+        try:
+            return await asyncio.to_thread(member.ask, token)
+        except Denied:
+            if token:
+                raise
+        # Its key is one that the site has never let in, or does not want any more.
+        return await asyncio.to_thread(member.ask, _token("")[0])
+    except Unavailable:  # it may have let us in all the same
+        raise
+    except Problem:
+        member.forget()
+        raise
 
 
 class _News:
@@ -252,25 +278,21 @@ def _held(home: Path) -> Iterator[None]:
     """Be the only `myc join` here. Errors: `Conflict`, `Unavailable`, `Exhausted` when the disk is full."""
     from mycelium.store.disk import check_room
 
-    if (home / "site.db").exists():
+    if Home(home).log.exists():
         raise Conflict(f"a site lives in {home}", hint="choose another directory with --home")
     try:
         home.mkdir(parents=True, exist_ok=True, mode=0o700)
         home.chmod(0o700)
-        lock = os.open(home / "join.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        check_room(home, DISK_RESERVE_BYTES)
+        held = lock.take(Home(home).join_lock, lock.this_process())
+    except lock.Busy:
+        raise Conflict(f"this machine has joined already, from {home}", hint="`myc leave` ends that") from None
     except OSError as error:
         raise Unavailable(f"{home} cannot be used: {error.strerror}", hint="choose another with --home") from None
     try:
-        check_room(home, DISK_RESERVE_BYTES)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise Conflict(f"this machine has joined already, from {home}", hint="`myc leave` ends that") from None
-        os.ftruncate(lock, 0)
-        os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
         yield
     finally:
-        os.close(lock)
+        os.close(held)
 
 
 def _key(path: Path) -> str:
@@ -278,12 +300,7 @@ def _key(path: Path) -> str:
     with contextlib.suppress(FileNotFoundError):
         return path.read_text().strip()
     key = secrets.token_urlsafe(32)
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-        file.write(key + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.replace(path)
+    files.write(path, key + "\n", durable=True)
     return key
 
 
@@ -308,16 +325,15 @@ def _token(path: str) -> tuple[str, str]:
     return token.strip(), ca.strip()
 
 
-def _trust(home: Path, ca: str) -> Path | None:
+def _trust(home: Path, ca: str) -> TlsFiles | None:
     """Where certificates lie, when the site speaks TLS: it is the only one that is trusted then."""
-    directory = home / "tls"
+    tls = Home(home).tls
     if ca:
-        directory.mkdir(mode=0o700, exist_ok=True)
-        (directory / "ca.pem").write_text(ca + "\n")
-    return directory if (directory / "ca.pem").exists() else None
+        tls.path.mkdir(mode=0o700, exist_ok=True)
+    return tls if ca or tls.ca.exists() else None
 
 
-def _url(site: str, tls: Path | None) -> str:
+def _url(site: str, tls: TlsFiles | None) -> str:
     return settings.check_url(site if "://" in site else f"{'https' if tls else 'http'}://{site}")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import fcntl
+import contextlib
 import os
 import signal
 import time
@@ -10,19 +10,20 @@ from typing import Annotated
 
 import typer
 
+from mycelium.base import lock
 from mycelium.base.errors import Conflict, Denied, Missing, Unavailable
+from mycelium.base.home import Home, NodeFiles
+from mycelium.cli.flags import takes_settings
 from mycelium.client import settings, show
 
 WAIT_S = 3600.0
 
 
+@takes_settings("leave")
 def leave(
     now: Annotated[bool, typer.Option("--now", help="Stop what runs here; it runs again elsewhere.")] = False,
-    home: Annotated[str, typer.Option(metavar="DIR", help="Where this node keeps its state.")] = "",
 ) -> None:
     """Drain this machine's node and leave the site when its work has ended. `myc join` brings it back."""
-    if home:
-        settings.also_told(home=home)
     pid = _joined()
     for _ in range(2 if now else 1):
         try:
@@ -42,16 +43,12 @@ def leave(
 
 def _joined() -> int:
     """The process of `myc join` that holds this home."""
-    path = settings.home() / "join.lock"
-    try:
-        with path.open("r+") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return int(lock.read())
-            _refuse_orphans()
-    except (OSError, ValueError):
-        pass
+    path = Home(settings.home()).join_lock
+    with contextlib.suppress(OSError, ValueError):
+        who = lock.holder(path)
+        if who is not None:
+            return int(who)
+        _refuse_orphans()
     raise Missing(f"this machine has not joined a site (looked in {settings.home()})", hint="`myc join` does")
 
 
@@ -59,8 +56,8 @@ def _refuse_orphans() -> None:
     """Errors: `Conflict` when `myc join` was killed, and what it had started still is the node."""
     from mycelium.sandbox import process
 
-    for path in settings.home().glob("nodes/*/agent.pid"):
-        agent = process.read(str(path))
+    for path in Home(settings.home()).nodes.glob("*"):
+        agent = process.read(str(NodeFiles(path).agent_pid))
         if agent is not None and agent.lives():
             raise Conflict(
                 "`myc join` was killed here, and the node goes on without it",

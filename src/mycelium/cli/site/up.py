@@ -12,48 +12,26 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from mycelium.base import files
 from mycelium.base.appended import appended
 from mycelium.base.errors import KINDS, Conflict, Problem, Unavailable
-from mycelium.base.limits import GANG_NODES_MAX, GATEWAYS_MAX
+from mycelium.base.home import Home
+from mycelium.cli.flags import takes_settings
 from mycelium.cli.options import Json
 from mycelium.cli.site import before
 from mycelium.client import settings, show
 from mycelium.client.site import Client
+from mycelium.client.table import PORT, SETTINGS, of_command
 
 if TYPE_CHECKING:
     from mycelium.head.settings import SiteSettings
 
-PORT = 8700  # tried first, so that a site is found where it was; any other one when it is taken
 READY_S = 30.0
-NODES_FILE = "nodes.count"
 MANY_READY_S = 120.0  # of an engine for many machines, on a busy one
 
 
+@takes_settings("up")
 def up(
-    nodes: Annotated[
-        int | None, typer.Option(metavar="N", min=1, max=GANG_NODES_MAX, help="Virtual nodes. [as before; 1]")
-    ] = None,
-    port: Annotated[
-        int | None, typer.Option(metavar="P", min=0, max=65535, help=f"Where to listen; 0 is any. [{PORT}, if free]")
-    ] = None,
-    host: Annotated[str, typer.Option(metavar="ADDRESS", help="127.0.0.1 keeps it to this machine.")] = "",
-    home: Annotated[str, typer.Option(metavar="DIR", help="Where the site keeps its state.")] = "",
-    log_url: Annotated[str, typer.Option(metavar="URL", help="Keep the log in PostgreSQL instead of SQLite.")] = "",
-    log_keep: Annotated[
-        str, typer.Option(metavar="DAYS", help="How long events stay in the log before files alone hold them. [30]")
-    ] = "",
-    name: Annotated[str, typer.Option(metavar="TEXT", help="What the site is called. [mycelium]")] = "",
-    engine: Annotated[
-        str, typer.Option(metavar="NAME", help="local, or ray for many machines. [as before; local]")
-    ] = "",
-    address: Annotated[str, typer.Option(metavar="IP", help="Where other machines reach this one. [as before]")] = "",
-    tls: Annotated[
-        bool | None,
-        typer.Option("--tls/--no-tls", help="Speak TLS, with certificates of the site's own CA. [as before; no]"),
-    ] = None,
-    gateways: Annotated[
-        int | None, typer.Option(metavar="N", min=1, max=GATEWAYS_MAX, help="Gateways to models. [as before; 1]")
-    ] = None,
     detach: Annotated[bool, typer.Option("--detach", help="Return when it is ready; it goes on behind.")] = False,
     json: Json = False,
 ) -> None:
@@ -62,20 +40,7 @@ def up(
     The first start makes the account `admin`; its token lies in the site's directory, where the commands of this
     machine find it. Stop the site with `myc down`, or with Ctrl-C where it runs.
     """
-    if home:
-        settings.also_told(home=home)
-    wanted = {
-        "nodes": settings.number("nodes", nodes) or _nodes_before(),
-        "port": settings.number("port", port),
-        "host": host or settings.get("host"),
-        "log_url": log_url or settings.get("log_url"),
-        "log_keep": log_keep or settings.get("log_keep"),
-        "name": name or settings.get("name"),
-        "engine": engine or settings.get("engine"),
-        "address": address or settings.get("address"),
-        "tls": tls if tls is not None else bool(settings.get("tls")) or None,
-        "gateways": settings.number("gateways", gateways),
-    }
+    wanted = settings.of_command("up") | {"nodes": settings.get("nodes") or _nodes_before()}
     wanted = before.fill(settings.home(), wanted)
     if wanted["address"] and not wanted["host"]:
         wanted["host"] = wanted["address"]
@@ -89,7 +54,7 @@ def up(
     chosen = _site_settings(wanted)
 
     def ready(url: str) -> None:
-        (chosen.home / NODES_FILE).write_text(f"{chosen.nodes}\n")
+        files.write(Home(chosen.home).nodes_count, f"{chosen.nodes}\n", durable=True)
         before.keep(chosen.home, wanted, url)
         _say_ready(url, wanted, begun, detached=False, json=json)
 
@@ -100,19 +65,20 @@ def up(
 def _nodes_before() -> int:
     """As many nodes as the site had when it ran last: so that it is taken up where it was."""
     with contextlib.suppress(OSError, ValueError):
-        return max(1, int((settings.home() / NODES_FILE).read_text()))
+        return max(1, int(Home(settings.home()).nodes_count.read_text()))
     return 1
 
 
 def _site_settings(wanted: dict[str, Any]) -> SiteSettings:
     from mycelium.head.settings import SiteSettings
-    from mycelium.log.retention import parse_keep
 
-    if wanted["log_keep"]:
-        parse_keep(wanted["log_keep"])
-    given = {key: value for key, value in wanted.items() if value not in ("", None)}
-    chosen = {"port": _free_port(wanted["host"] or "127.0.0.1"), **given}
-    return SiteSettings(home=settings.home(), **chosen)
+    said = {key: value for key, value in wanted.items() if value is not None}
+    chosen: dict[str, Any] = {
+        setting.name: setting.default for setting in of_command("up") if setting.default is not None
+    } | said
+    chosen.setdefault("port", _free_port(chosen["host"]))
+    chosen["home"] = settings.home()
+    return SiteSettings(**chosen)
 
 
 def _free_port(host: str) -> int:
@@ -146,21 +112,20 @@ def _start_behind(wanted: dict[str, Any], *, json: bool) -> None:
         from mycelium.head.settings import unusable_home
 
         raise unusable_home(home, error) from None
-    path = home / "head.log"
-    given = {key: value for key, value in wanted.items() if value not in ("", None) and key != "tls"}
-    words = [f"--{key.replace('_', '-')}={value}" for key, value in given.items()]
-    words += ["--tls" if wanted["tls"] else "--no-tls"]
+    path = Home(home).head_log
+    said = {key: value for key, value in (wanted | {"home": home}).items() if value is not None}
+    words = [word for key, value in said.items() for word in SETTINGS[key].words(value)]
     with appended(path) as output:
         start = output.tell()
         child = subprocess.Popen(
-            [sys.executable, "-P", "-m", "mycelium.cli.main", "up", f"--home={home}", *words],
+            [sys.executable, "-P", "-m", "mycelium.cli.main", "up", *words],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,  # what it says to people is said by this process
             stderr=output,
             cwd="/",
             start_new_session=True,
         )
-    url = _wait_ready(child, path, start, many=wanted["engine"] not in ("", "local"))
+    url = _wait_ready(child, path, start, many=wanted["engine"] not in (None, "local"))
     _say_ready(url, wanted, begun, detached=True, json=json)
 
 
@@ -207,9 +172,9 @@ def _say_ready(url: str, wanted: dict[str, Any], begun: float, *, detached: bool
     after = show.paint(f"ready after {time.monotonic() - begun:.1f}s", "2")
     show.say(f"{show.paint('●', '32')} site at {show.paint(url, '1')} with {show.counted(nodes, 'node')}  {after}")
     show.facts((("  home", home), ("  token", settings.token_path()), ("  API", f"{url}/docs")))
-    if wanted["engine"] not in ("", "local"):
+    if wanted["engine"] not in (None, "local"):
         show.say(f"  join    myc join {url.partition('//')[2]} --token-file FILE")
-        show.say(f"          on other machines, where FILE is a copy of {home / 'tokens' / 'join'}")
+        show.say(f"          on other machines, where FILE is a copy of {Home(home).join_token}")
     cores = len(os.sched_getaffinity(0))
     if nodes > cores:
         said = f"{nodes} virtual nodes offer {nodes} cpus together; this machine has {cores}, so steps share them"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import socket
@@ -11,7 +10,9 @@ import struct
 import tempfile
 from pathlib import Path
 
+from mycelium.base import lock
 from mycelium.base.errors import Conflict, Denied
+from mycelium.base.home import Home
 
 PATH_BYTES_MAX = 107  # sockaddr_un holds 108 with the final zero
 
@@ -21,7 +22,7 @@ def place(home: Path) -> Path:
 
     Always the same for the same home, so that agents find a head that was restarted.
     """
-    path = home / "engine.sock"
+    path = Home(home).engine_socket
     if len(os.fsencode(path)) <= PATH_BYTES_MAX:
         return path
     name = hashlib.sha256(os.fsencode(home)).hexdigest()[:16]
@@ -30,7 +31,7 @@ def place(home: Path) -> Path:
     about = directory.lstat()
     if not stat.S_ISDIR(about.st_mode) or about.st_uid != os.geteuid() or about.st_mode & 0o077:
         raise Denied(f"{directory} is not ours alone", hint="remove it, or choose a shorter home directory")
-    return directory / "engine.sock"
+    return directory / path.name
 
 
 def listen(path: Path) -> socket.socket:
@@ -49,13 +50,13 @@ def listen(path: Path) -> socket.socket:
 
 def hold(home: Path) -> int:
     """Be the only engine of this home for as long as the descriptor is open."""
-    fd = os.open(home / "engine.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(fd)
-        raise Conflict(f"another head has {home}", hint="`myc status` says where; `myc down` stops it") from None
-    return fd
+        return lock.take(Home(home).engine_lock, lock.this_process())
+    except lock.Busy as busy:
+        raise Conflict(
+            f"another head (pid {busy.who or 'unknown'}) has {home}",
+            hint="`myc status` says where; `myc down` stops it",
+        ) from None
 
 
 def peer_uid(connection: socket.socket) -> int:

@@ -13,7 +13,9 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import cast
 
+from mycelium.base import framing
 from mycelium.base.errors import Problem, Unavailable
+from mycelium.base.home import Home, NodeFiles
 from mycelium.base.ids import NodeId, node_id
 from mycelium.base.limits import FRAME_BYTES_MAX, GRACE_MS
 from mycelium.engine import frames
@@ -71,9 +73,9 @@ class LocalEngine:
 
     def _end_former(self) -> None:
         """Nodes that this site had and has no more: their agents are told when they knock, their steps end now."""
-        for directory in (self._home / "nodes").glob("*"):
+        for directory in Home(self._home).nodes.glob("*"):
             if directory.name not in self._keepers:
-                kill_steps(directory / "steps")
+                kill_steps(NodeFiles(directory))
 
     async def watch(self) -> AsyncIterator[NodeUp | NodeDown | Report]:
         while (event := await self._events.get()) is not None:
@@ -148,7 +150,7 @@ class LocalEngine:
         if door.peer_uid(writer.get_extra_info("socket")) not in (0, os.geteuid()):
             return None
         try:
-            body = await asyncio.wait_for(frames.read_frame(reader), HELLO_WAIT_S)
+            body = await asyncio.wait_for(framing.read(reader), HELLO_WAIT_S)
         except TimeoutError:
             return None
         hello = frames.unpack_report(body) if body is not None else None
@@ -157,7 +159,7 @@ class LocalEngine:
         if hello.wire != WIRE_VERSION or hello.node not in self._keepers:
             # Of another version, or of a node that this site no longer has; the first is started again as ours.
             writer.write(frames.pack(Shutdown(stop_steps=hello.node not in self._keepers, grace_ms=GRACE_MS)))
-            await frames.read_frame(reader)
+            await framing.read(reader)
             return None
         before = self._writers.pop(hello.node, None)
         if before is not None:
@@ -170,7 +172,7 @@ class LocalEngine:
     async def _listen(self, node: NodeId, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         why = "its agent closed the connection"
         try:
-            while (body := await frames.read_frame(reader)) is not None:
+            while (body := await framing.read(reader)) is not None:
                 await self._events.put(frames.unpack_report(body))
         except Problem as error:
             why = str(error)

@@ -16,7 +16,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mycelium.base.appended import appended
+from mycelium.base.home import Home, NodeFiles
 from mycelium.base.ids import NodeId
+from mycelium.engine import step_files
 from mycelium.sandbox import process
 from mycelium.sandbox.process import Process
 from mycelium.sandbox.strays import end_strays
@@ -31,7 +33,7 @@ log = logging.getLogger(__name__)
 class Keeper:
     def __init__(self, home: Path, node: NodeId, arguments: Sequence[str]) -> None:
         self.node = node
-        self.directory = home / "nodes" / node
+        self.files = Home(home).node(node)
         self._words = [sys.executable, "-P", "-m", "mycelium.agent", *arguments]
         self._child: subprocess.Popen[bytes] | None = None
 
@@ -55,13 +57,12 @@ class Keeper:
 
     def living(self) -> Process | None:
         """The agent that has this node now, whoever started it."""
-        found = process.read(str(self.directory / "agent.pid"))
+        found = process.read(str(self.files.agent_pid))
         return found if found is not None and found.lives() else None
 
     def _start(self) -> int:
-        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path = self.directory / "agent.log"
-        with appended(path) as output:
+        self.files.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with appended(self.files.agent_log) as output:
             self._child = subprocess.Popen(
                 self._words,
                 stdin=subprocess.DEVNULL,
@@ -102,11 +103,11 @@ class Keeper:
 
     def kill_steps(self) -> None:
         """End what an agent left running. Each payload goes with its shim."""
-        kill_steps(self.directory / "steps")
+        kill_steps(self.files)
 
 
-def kill_steps(steps: Path) -> None:
-    shims = {path.parent: process.read(str(path)) for path in steps.glob("*/pid")}
+def kill_steps(node: NodeFiles) -> None:
+    shims = {path.parent: process.read(str(path)) for path in node.steps.glob(f"*/{step_files.PID}")}
     alive = {directory: shim for directory, shim in shims.items() if shim is not None and shim.signal(signal.SIGKILL)}
     for directory, shim in alive.items():
         shim.wait_gone(KILLED_WAIT_S)

@@ -22,6 +22,7 @@ from msgspec.structs import replace
 
 from mycelium.base.appended import appended
 from mycelium.base.errors import Problem, Unavailable
+from mycelium.base.home import Home, NodeFiles
 from mycelium.base.ids import NodeId, node_id
 from mycelium.base.limits import FRAME_BYTES_MAX, GRACE_MS
 from mycelium.carry.keeper import PorterKeeper, key_of
@@ -64,7 +65,7 @@ class RayEngine:
         self._address = address
         self._borrowed = ray is not None
         self._ray = ray or Raylet(
-            Place(self._home / "ray", HEAD, address, port=0, cpus=len(os.sched_getaffinity(0)), tls=tls)
+            Place(Home(self._home).ray.path, HEAD, address, port=0, cpus=len(os.sched_getaffinity(0)), tls=tls)
         )
         own = self._ray.place.machine
         self._keepers = {node_id(number + 1): self._keeper(number, nodes, labels) for number in range(nodes)}
@@ -97,9 +98,9 @@ class RayEngine:
         """Errors: `Unavailable` when Ray does not come up."""
         self._home.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._lock_fd = door.hold(self._home)
-        for directory in (self._home / "nodes").glob("*"):
+        for directory in Home(self._home).nodes.glob("*"):
             if directory.name not in self._keepers:
-                kill_steps(directory / "steps")
+                kill_steps(NodeFiles(directory))
         self._tasks = [asyncio.create_task(keeper.keep()) for keeper in self._keepers.values()]
         if not self._borrowed:
             self._porter = PorterKeeper(
@@ -158,7 +159,7 @@ class RayEngine:
             raise Unavailable(f"{node} is not connected")
         if self._writer.transport.get_write_buffer_size() > UNSENT_BYTES_MAX:
             raise Unavailable(f"{node} does not read its orders")
-        self._writer.write(messages.pack(Give(machine, node, frames.pack(order)[frames.LENGTH.size :])))
+        self._writer.write(messages.pack(Give(machine, node, frames.pack(order))))
 
     async def stop(self, *, stop_steps: bool, grace_ms: int) -> None:
         """End our own agents, and with `stop_steps` every step everywhere; then Ray. A second call does nothing.
@@ -251,7 +252,7 @@ class RayEngine:
 
     def _start_bridge(self, theirs: socket.socket) -> None:
         place = self._ray.place
-        with appended(self._home / "bridge.log") as output:
+        with appended(Home(self._home).bridge_log) as output:
             words = ["--site", str(self._home), "--ray", f"{place.address}:{place.port}", "--fd", str(theirs.fileno())]
             self._bridge = subprocess.Popen(
                 [sys.executable, "-P", "-m", "mycelium.engine.ray.bridge", *words],
@@ -312,7 +313,7 @@ class RayEngine:
                 return
             ours = self._machine_of.get(hello.node) == machine
             if hello.wire != WIRE_VERSION or not ours:
-                order = frames.pack(Shutdown(stop_steps=not ours, grace_ms=GRACE_MS))[frames.LENGTH.size :]
+                order = frames.pack(Shutdown(stop_steps=not ours, grace_ms=GRACE_MS))
                 self._writer.write(messages.pack(Give(machine, hello.node, order)))
                 self._writer.write(messages.pack(Part(machine, hello.node)))
                 return

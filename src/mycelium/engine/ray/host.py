@@ -19,7 +19,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from mycelium.base import files
 from mycelium.base.errors import Problem, Unavailable
+from mycelium.base.home import Home
 from mycelium.base.ids import NodeId
 from mycelium.carry import wire
 from mycelium.carry.keeper import PorterKeeper
@@ -91,7 +93,7 @@ class Host:
         self._follow_porter(engine)
         if self._keeper is None:
             words = ["--home", str(self._home), "--node", node, "--socket", str(socket_path(self._home)), *self._words]
-            words += ["--way", str(self._home / "way.json"), "--porter", self._porter.address]
+            words += ["--way", str(Home(self._home).way), "--porter", self._porter.address]
             self._keeper = Keeper(self._home, node, words)
             self._keeping = asyncio.create_task(self._keeper.keep())
         if not engine["ray"]:
@@ -105,7 +107,7 @@ class Host:
             log.info("Ray starts here, for the head's at %s", engine["ray"])
             keep_token(raylet.directory, engine["token"])
             await asyncio.to_thread(raylet.start)
-            (raylet.directory / "life").write_text(engine["life"])
+            files.write(raylet.files.life, engine["life"])
             self._life = engine["life"]
             self._started, self._apart_since = time.monotonic(), 0.0
         self._raylet = raylet
@@ -127,7 +129,7 @@ class Host:
     def _follow_porter(self, engine: Answer) -> None:
         """Our agent fetches from where the head is now; our own porter has the site's key from the start."""
         ca = str(self._tls.ca) if self._tls else ""
-        wire.keep_way(self._home / "way.json", wire.Way(engine["porter_key"], engine["porter"], ca))
+        wire.keep_way(Home(self._home).way, wire.Way(engine["porter_key"], engine["porter"], ca))
         if self._carrying is None:
             self._carrying = asyncio.create_task(self._porter.keep(engine["porter_key"]))
 
@@ -135,12 +137,12 @@ class Host:
         """Ray as an earlier `myc join` may have left it."""
         raylet = Raylet(self._place(engine))
         with contextlib.suppress(OSError):
-            self._life = (raylet.directory / "life").read_text()
+            self._life = raylet.files.life.read_text()
         return raylet
 
     def _place(self, engine: Answer) -> Place:
         return Place(
-            self._home / "ray",
+            Home(self._home).ray.path,
             engine["machine"],
             self._address,
             head=engine["ray"],

@@ -1,4 +1,4 @@
-"""What the engine and its bridge tell each other: a four-byte length, then MessagePack, over a socket pair.
+"""What the engine and its bridge tell each other: MessagePack in frames, over a socket pair.
 
 Orders and reports stay packed on their way: only the engine and the agents read them.
 """
@@ -6,14 +6,13 @@ Orders and reports stay packed on their way: only the engine and the agents read
 from __future__ import annotations
 
 import asyncio
-import struct
 
 import msgspec
 from msgspec import Struct
 
+from mycelium.base import framing
 from mycelium.base.ids import NodeId
-
-LENGTH = struct.Struct("!I")
+from mycelium.base.limits import BRIDGE_BYTES_MAX
 
 # Engine to bridge.
 
@@ -25,7 +24,7 @@ class Machines(Struct, frozen=True, tag="machines"):
 
 
 class Give(Struct, frozen=True, tag="give"):
-    """An order for a node."""
+    """An order for a node, in its frame."""
 
     machine: str
     node: NodeId
@@ -99,14 +98,9 @@ to_engine = msgspec.msgpack.Decoder(ToEngine)
 
 
 def pack(message: ToBridge | ToEngine) -> bytes:
-    body = _encoder.encode(message)
-    return LENGTH.pack(len(body)) + body
+    return framing.pack(_encoder.encode(message), BRIDGE_BYTES_MAX)
 
 
 async def read(reader: asyncio.StreamReader) -> bytes | None:
     """The next message; None when the other end is gone."""
-    try:
-        (size_bytes,) = LENGTH.unpack(await reader.readexactly(LENGTH.size))
-        return await reader.readexactly(size_bytes)
-    except (asyncio.IncompleteReadError, ConnectionError):
-        return None
+    return await framing.read(reader, BRIDGE_BYTES_MAX)

@@ -21,8 +21,10 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from mycelium.base import files
 from mycelium.base.appended import appended
 from mycelium.base.errors import Denied, Unavailable
+from mycelium.base.home import RayFiles
 from mycelium.base.units import GIB, MIB
 from mycelium.carry.wire import Site
 from mycelium.pools.ray import offer as pool_offer
@@ -83,7 +85,7 @@ class Place(Struct, frozen=True):
 
 def environment(directory: Path, tls: Tls | None = None) -> dict[str, str]:
     """The variables that every process of Ray needs, drivers too."""
-    found = {**os.environ, **ENVIRONMENT, "RAY_AUTH_TOKEN_PATH": str(directory / "token")}
+    found = {**os.environ, **ENVIRONMENT, "RAY_AUTH_TOKEN_PATH": str(RayFiles(directory).token)}
     if tls is not None:
         found |= {
             "RAY_USE_TLS": "1",
@@ -97,15 +99,12 @@ def environment(directory: Path, tls: Tls | None = None) -> dict[str, str]:
 def keep_token(directory: Path, token: str = "") -> str:
     """Ray's own token in its file, 0600 from the first: a new one unless one is given or there already."""
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path = directory / "token"
+    path = RayFiles(directory).token
     if not token:
         with contextlib.suppress(FileNotFoundError):
             return path.read_text().strip()
     token = token or secrets.token_hex(32)
-    fresh = path.with_name(f".token.{os.getpid()}")
-    with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-        file.write(token)
-    fresh.replace(path)
+    files.write(path, token, durable=True)
     return token
 
 
@@ -132,13 +131,17 @@ class Raylet:
         return self.place.directory
 
     @property
+    def files(self) -> RayFiles:
+        return RayFiles(self.directory)
+
+    @property
     def environment(self) -> dict[str, str]:
         return environment(self.directory, self.place.tls)
 
     def living(self) -> Process | None:
         """The supervisor of Ray's processes here, whoever started it; it ends when one of them does."""
         self.reap()
-        found = process.read(str(self.directory / "pid"))
+        found = process.read(str(self.files.pid))
         return found if found is not None and found.lives() else None
 
     def reap(self) -> None:
@@ -149,8 +152,7 @@ class Raylet:
         """Start anew; what an earlier life left is ended first."""
         self.kill()
         keep_token(self.directory)
-        log = self.directory / "ray.log"
-        with appended(log) as output:
+        with appended(self.files.log) as output:
             self._child = subprocess.Popen(
                 self._words(),
                 env=self.environment | {MARK: str(self.directory)},
@@ -162,15 +164,15 @@ class Raylet:
             )
         pid = self._child.pid
         found = Process(pid, usage.start_ticks(pid), process.boot_id(), time.time_ns())
-        (self.directory / "port").write_text(str(self.place.port))
-        (self.directory / "pid").write_bytes(found.encode())
+        files.write(self.files.port, str(self.place.port))
+        files.write(self.files.pid, found.encode())
         address = self.place.head or f"{self.place.address}:{self.place.port}"
         pool_offer.keep(self.directory.parent, address, self.environment)
         return found
 
     def port(self) -> int:
         """Where the GCS that lives here listens, whoever started it."""
-        return int((self.directory / "port").read_text())
+        return int(self.files.port.read_text())
 
     def _words(self) -> list[str]:
         place = self.place
@@ -211,7 +213,7 @@ class Raylet:
         if self._child is not None:
             self._child.wait()
             self._child = None
-        (self.directory / "pid").unlink(missing_ok=True)
+        self.files.pid.unlink(missing_ok=True)
         pool_offer.withdraw(self.directory.parent)
         shutil.rmtree(self._temporary(), ignore_errors=True)
 
@@ -230,7 +232,7 @@ class Raylet:
 
     def _session(self) -> int:
         """The session that the last supervisor made; 0 when its number may mean another one by now."""
-        found = process.read(str(self.directory / "pid"))
+        found = process.read(str(self.files.pid))
         if found is None or found.boot != process.boot_id() or usage.start_ticks(found.pid) not in (0, found.ticks):
             return 0
         return found.pid
@@ -238,7 +240,7 @@ class Raylet:
     def said(self) -> str:
         """The last words of Ray's log."""
         try:
-            return (self.directory / "ray.log").read_text(errors="replace")[-2000:].strip()
+            return self.files.log.read_text(errors="replace")[-2000:].strip()
         except OSError:
             return ""
 

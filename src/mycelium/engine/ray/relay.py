@@ -13,6 +13,7 @@ import os
 from collections import deque
 from pathlib import Path
 
+from mycelium.base import framing
 from mycelium.base.errors import Problem
 from mycelium.base.limits import FRAME_BYTES_MAX
 from mycelium.engine import frames
@@ -75,14 +76,14 @@ class Relay:
             if not body:
                 writer.close()
                 continue
-            writer.write(frames.LENGTH.pack(len(body)) + body)
+            writer.write(body)
 
     async def _meet(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One agent's connection, from its hello to its end."""
         node, why = "", "its agent closed the connection"
         try:
             node = await self._greet(reader, writer)
-            while node and (body := await frames.read_frame(reader)) is not None:
+            while node and (body := await framing.read(reader)) is not None:
                 await self._tell((GOT, node, body))
         except Problem as error:
             why = str(error)
@@ -96,7 +97,7 @@ class Relay:
         if door.peer_uid(writer.get_extra_info("socket")) not in (0, os.geteuid()):
             return ""
         try:
-            body = await asyncio.wait_for(frames.read_frame(reader), HELLO_WAIT_S)
+            body = await asyncio.wait_for(framing.read(reader), HELLO_WAIT_S)
         except TimeoutError:
             return ""
         hello = frames.unpack_report(body) if body is not None else None

@@ -19,11 +19,9 @@ from msgspec import Struct
 from mycelium.base.errors import Refused
 from mycelium.base.limits import CONTAINER_BYTES_MAX, CONTAINER_PARTS_MAX, CONTAINER_SIGNATURES_MAX
 from mycelium.polymer.compiler.check import check
-from mycelium.polymer.forms.resolve import EXTRAS
-from mycelium.polymer.kernel import Form, FusedForm, Kernel, LivePython, LiveXla, form_name
-from mycelium.polymer.program.graph import Module
+from mycelium.polymer.kernel import EXTRAS, Form, FusedForm, Kernel, LivePython, LiveXla, form_name
+from mycelium.polymer.program.graph import Module, frames
 from mycelium.polymer.program.text import parse, write
-from mycelium.polymer.runtime.plan import frames
 
 MAGIC = b"\x89PMR\r\n\x1a\n"
 VERSION = 1

@@ -11,6 +11,7 @@ from typing import Any
 
 from mycelium.base.errors import Refused
 from mycelium.polymer.kernel import (
+    EXTRAS,
     Form,
     FusedForm,
     Kernel,
@@ -21,8 +22,6 @@ from mycelium.polymer.kernel import (
     XlaForm,
     form_name,
 )
-
-EXTRAS = {"xla": ("jax", "xla"), "wasm": ("wasmtime", "wasm")}  # form: (what it imports, the extra that installs it)
 
 
 def available(form: Form) -> bool:

@@ -12,8 +12,8 @@ import sys
 import msgspec
 
 from mycelium.base.errors import KINDS, Refused
-from mycelium.polymer.forms.resolve import EXTRAS, available
-from mycelium.polymer.kernel import Form, FusedForm, Kernel, LivePython, LiveXla
+from mycelium.polymer.forms.resolve import available
+from mycelium.polymer.kernel import EXTRAS, Form, FusedForm, Kernel, LivePython, LiveXla
 from mycelium.polymer.program.graph import Module
 
 

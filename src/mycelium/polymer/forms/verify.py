@@ -25,8 +25,9 @@ from mycelium.base.limits import (
     XLA_OPERATIONS_MAX,
     XLA_TENSOR_BYTES_MAX,
 )
-from mycelium.polymer.forms.resolve import EXTRAS, available
+from mycelium.polymer.forms.resolve import available
 from mycelium.polymer.kernel import (
+    EXTRAS,
     Form,
     FusedForm,
     Kernel,

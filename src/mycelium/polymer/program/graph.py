@@ -93,6 +93,20 @@ def users(graph: Graph) -> list[list[int]]:
     return out
 
 
+def frames(graph: Graph) -> list[list[int]]:
+    """Operations grouped so that each frame depends only on earlier ones: what may run at the same time."""
+    level = [0] * len(graph.ops)
+    out: list[list[int]] = []
+    for at, op in enumerate(graph.ops):
+        if op.verb in ("input", "const"):
+            continue
+        level[at] = 1 + max((level[read] for read in op.reads), default=0)
+        while len(out) < level[at]:
+            out.append([])
+        out[level[at] - 1].append(at)
+    return out
+
+
 def rebuild(
     graph: Graph, keep: list[int], become: dict[int, int] | None = None, changed: dict[int, Op] | None = None
 ) -> Graph:

@@ -13,7 +13,6 @@ import msgspec
 
 from mycelium.base.errors import Fault, Refused, refuse
 from mycelium.base.limits import PROGRAM_OPS_MAX
-from mycelium.polymer.function import KernelFunction, as_kernel
 from mycelium.polymer.kernel import Kernel
 from mycelium.polymer.program.graph import Graph, Module, Op
 from mycelium.polymer.schema.types import (
@@ -115,9 +114,8 @@ class Trace:
         inner = value.value if isinstance(value, Ref) else value
         return self.add(Op("const", (), type_of(inner), value=inner))
 
-    def use(self, function: Any) -> Kernel:
+    def use(self, kernel: Kernel) -> Kernel:
         """Enter a kernel into the program under its name, or the next free one."""
-        kernel = as_kernel(function).kernel
         name, number = kernel.name, 1
         for held in self.kernels.values():
             if held.forms == kernel.forms:
@@ -184,11 +182,11 @@ def current() -> Trace | None:
     return _current.get()
 
 
-def call(function: KernelFunction[..., Any], args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+def call(kernel: Kernel, args: Sequence[Any], kwargs: dict[str, Any]) -> Value:
     given = [*args, *kwargs.values()]
     building = (trace_of(given) if traced(given) else None) or current()
     assert building is not None, "a call outside every program is no operation"
-    kernel = building.use(function)
+    kernel = building.use(kernel)
     ordered = _positional(kernel, args, kwargs)
     values = [building.lift(arg) for arg in ordered]
     kind, faults = apply(kernel.name, kernel.signature, [value.type for value in values], kernel.optional)
@@ -219,8 +217,8 @@ def _elements(verb: str, kernel: str, values: Sequence[Value]) -> list[Type]:
     return [ANY if kind is None else kind for kind in kinds]
 
 
-def map_(building: Trace, function: Any, sequences: Sequence[Any]) -> Value:
-    kernel = building.use(function)
+def map_(building: Trace, kernel: Kernel, sequences: Sequence[Any]) -> Value:
+    kernel = building.use(kernel)
     shared = tuple(at for at, sequence in enumerate(sequences) if isinstance(sequence, Ref))
     values = [building.lift(sequence) for sequence in sequences]
     if len(shared) == len(values):
@@ -243,9 +241,9 @@ def zip_(building: Trace, sequences: Sequence[Any]) -> Value:
     return building.add(Op("zip", tuple(value.at for value in values), ListOf(TupleOf(tuple(kinds)))))
 
 
-def fold(building: Trace, verb: str, function: Any, sequence: Any, init: Sequence[Any], associative: bool) -> Value:
+def fold(building: Trace, verb: str, kernel: Kernel, sequence: Any, init: Sequence[Any], associative: bool) -> Value:
     """`reduce` and `scan`: the kernel takes what was folded so far and the next element."""
-    kernel = building.use(function)
+    kernel = building.use(kernel)
     over = building.lift(sequence)
     (item,) = _elements(verb, kernel.name, [over])
     starts = [building.lift(value) for value in init]
@@ -269,7 +267,7 @@ def select_(building: Trace, condition: Any, first: Any, second: Any) -> Value:
     return building.add(Op("select", (test.at, one.at, other.at), kind))
 
 
-def loop_(building: Trace, test: Any, body: Any, init: Any) -> Value:
+def loop_(building: Trace, test: Kernel, body: Kernel | Module, init: Any) -> Value:
     """`body` is a kernel, or a program whose graph is repeated."""
     state = building.lift(init)
     tester = building.use(test)
@@ -278,9 +276,8 @@ def loop_(building: Trace, test: Any, body: Any, init: Any) -> Value:
     why = mismatch(BOOL, verdict, Bindings(), "result")
     if why:
         raise Refused(f"loop, test {tester.name}: {why}")
-    inner = getattr(body, "module", None)
-    if inner is not None:
-        name = _enter(building, inner)
+    if isinstance(body, Module):
+        name = _enter(building, body)
         graph = building.graphs[name]
         refuse(apply(name, _signature(graph), [state.type])[1])
         after = graph.result()
@@ -301,7 +298,7 @@ def _signature(graph: Graph) -> Signature:
 
 def _enter(building: Trace, module: Module) -> str:
     """Take another program's graphs and kernels into the one being built; the name of its main graph here."""
-    renamed = {name: building.use(_Held(kernel)).name for name, kernel in module.kernels.items()}
+    renamed = {name: building.use(kernel).name for name, kernel in module.kernels.items()}
     names = {name: _free(building, name) for name in module.graphs}
     for name, graph in module.graphs.items():
         ops = tuple(_rename(op, {**renamed, **names}) for op in graph.ops)
@@ -324,13 +321,6 @@ def _free(building: Trace, name: str) -> str:
     return free
 
 
-class _Held(KernelFunction[..., Any]):
-    """A kernel that another program already holds."""
-
-    def __init__(self, kernel: Kernel) -> None:
-        self.kernel = kernel
-
-
 def inline(building: Trace, module: Module, args: Sequence[Any]) -> Value:
     """Calling a program inside a program: its operations become part of the one being built."""
     graph = module.main
@@ -339,7 +329,7 @@ def inline(building: Trace, module: Module, args: Sequence[Any]) -> Value:
         raise Refused(f"program {graph.name} takes {len(params)} inputs, got {len(args)}")
     values = [building.lift(arg) for arg in args]
     refuse(apply(graph.name, _signature(graph), [value.type for value in values])[1])
-    names = {name: building.use(_Held(kernel)).name for name, kernel in module.kernels.items()}
+    names = {name: building.use(kernel).name for name, kernel in module.kernels.items()}
     for name in list(module.graphs)[1:]:
         inner = Module({name: module.graphs[name]}, module.kernels)
         names[name] = _enter(building, inner)

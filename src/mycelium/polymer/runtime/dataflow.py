@@ -18,10 +18,10 @@ from mycelium.polymer.runtime import bundle as bundles
 from mycelium.polymer.runtime.costs import Cost
 from mycelium.polymer.runtime.failure import failure
 from mycelium.polymer.runtime.flow import Flow
-from mycelium.polymer.runtime.interpreter import equal_lengths
+from mycelium.polymer.runtime.loop import Loop
 from mycelium.polymer.runtime.memo import Kept, Memo
 from mycelium.polymer.runtime.pool import Given, Lost, Outcome, Pool, Raised, Shared, Work
-from mycelium.polymer.runtime.work import elements
+from mycelium.polymer.runtime.work import elements, equal_lengths
 
 KNOWN_CALLS = 2  # calls that must have been measured before another one can be called late
 STRAGGLER_NS = 500_000_000
@@ -51,7 +51,7 @@ class Run:
         self.open: list[bundles.Bundle] = []  # begun, with batches left to cut, the most urgent first
         self.live: dict[int, bundles.Bundle] = {}
         self.behind = 0  # calls of operations that are over, but for one of each
-        self.children: set[Any] = set()
+        self.children: set[Loop] = set()
         self.error: BaseException | None = None
         self.over = False
 
@@ -310,13 +310,26 @@ class Run:
         return None
 
     def _nested(self, at: int, op: Op, state: Any) -> None:
-        from mycelium.polymer.runtime.loop import Loop
-
-        loop = Loop(self, at, op, state)
+        body = self.module.graphs[op.kernel]
+        loop = Loop(op, body, state, self._child, lambda *outcome: self._nested_done(at, *outcome))
         self.children.add(loop)
         loop.start()
 
-    def nested_done(self, child: Any, at: int, error: BaseException | None, value: Any) -> None:
+    def _child(self, graph: Graph, inputs: Mapping[str, Any], then: Callable[[Run], None]) -> Run:
+        """A run of another graph of the same program, on the same pool."""
+        return Run(
+            self.module,
+            graph,
+            inputs,
+            self.pool,
+            then=then,
+            costs=self.costs,
+            speculate=self.speculate,
+            copies=self.copies,
+            memo=self.memo,
+        )
+
+    def _nested_done(self, at: int, child: Loop, error: BaseException | None, value: Any) -> None:
         self.children.discard(child)
         if self.over:
             return

@@ -13,9 +13,9 @@ from typing import Any
 from msgspec import Struct
 
 from mycelium.polymer.program.graph import Graph, Op
-from mycelium.polymer.runtime.interpreter import zip_lists
 from mycelium.polymer.runtime.plan import Plan, plan
 from mycelium.polymer.runtime.pool import Raised
+from mycelium.polymer.runtime.work import zip_lists
 
 NONE, MAYBE, SURE = 0, 1, 2  # whether the result needs an operation: not, perhaps (a side of a select), certainly
 WAITING, READY, LAUNCHED, GIVEN = 0, 1, 2, 3  # the life of an operation

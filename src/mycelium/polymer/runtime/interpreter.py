@@ -10,7 +10,6 @@ import pickle
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from mycelium.base.errors import Refused
 from mycelium.polymer.forms.resolve import resolve
 from mycelium.polymer.program.graph import Graph, Module, Op
 from mycelium.polymer.runtime import work
@@ -84,7 +83,7 @@ class _Interpreter:
             case "const":
                 return op.value
             case "zip":
-                return zip_lists(reads)
+                return work.zip_lists(reads)
             case "tuple":
                 return tuple(reads)
             case "item":
@@ -124,7 +123,7 @@ class _Interpreter:
 
     def _map(self, op: Op, kernel: Callable[..., Any], reads: list[Any]) -> list[Any]:
         columns = [own(work.elements(read)) for at, read in enumerate(reads) if at not in op.shared]
-        equal_lengths("map", op.kernel, columns)
+        work.equal_lengths("map", op.kernel, columns)
         return work.each(kernel, columns, [(at, own(reads[at])) for at in op.shared])
 
     def _loop(self, op: Op, state: Any) -> Any:
@@ -136,15 +135,3 @@ class _Interpreter:
         while work.call(test, [own(state)]):
             state = self.graph(body, {name: state})
         return state
-
-
-def zip_lists(reads: list[Any]) -> list[Any]:
-    columns = [work.elements(read) for read in reads]
-    equal_lengths("zip", "lists", columns)
-    return list(zip(*columns, strict=True))
-
-
-def equal_lengths(verb: str, kernel: str, columns: list[Any]) -> None:
-    lengths = [len(column) for column in columns]
-    if len(set(lengths)) > 1:
-        raise Refused(f"{verb} of {kernel}: the sequences have different lengths: {', '.join(map(str, lengths))}")

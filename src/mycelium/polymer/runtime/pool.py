@@ -129,6 +129,10 @@ class Source(Protocol):
 
     def done(self, work: Work, outcome: Outcome, now_ns: int) -> None: ...
 
+    def pool_closed(self, error: BaseException) -> None:
+        """No work is taken any more, and what is on the way is lost."""
+        ...
+
 
 class Pool(Protocol):
     @property

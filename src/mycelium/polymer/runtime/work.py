@@ -1,16 +1,17 @@
 """What one batch of calls does, in a worker or in the interpreter: the same few loops, so that results are the same.
 
 An associative fold follows one fixed tree, whatever the pool: neighbours in blocks of `FAN`, again and again. So does
-an associative scan, over blocks of `width`.
+an associative scan, over blocks of `width`. Never: reads a clock; `some`, which stops in time, is given one.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from functools import partial, reduce
 from math import isqrt
 from typing import Any
+
+from mycelium.base.errors import Refused
 
 FAN = 16
 GROWTH = 16  # while the cost of a call is being found out, so many times as many as before are tried next
@@ -52,20 +53,24 @@ def each(kernel: Callable[..., Any], columns: Sequence[Sequence[Any]], shared: S
 
 
 def some(
-    kernel: Callable[..., Any], columns: Sequence[Sequence[Any]], shared: Sequence[tuple[int, Any]], limit_ns: int
+    kernel: Callable[..., Any],
+    columns: Sequence[Sequence[Any]],
+    shared: Sequence[tuple[int, Any]],
+    limit_ns: int,
+    clock_ns: Callable[[], int],
 ) -> list[Any]:
     """`each`, for about so long: the results of as many calls from the first on as were done by then, and at least
     one.
     """
     out: list[Any] = []
-    begun_ns, total, size = time.perf_counter_ns(), len(columns[0]), 1
+    begun_ns, total, size = clock_ns(), len(columns[0]), 1
     while True:
         try:
             out += each(kernel, [column[len(out) : len(out) + size] for column in columns], shared)
         except CallFailed as failed:
             failed.index += len(out)
             raise
-        spent_ns = time.perf_counter_ns() - begun_ns
+        spent_ns = clock_ns() - begun_ns
         if len(out) == total or spent_ns >= limit_ns:
             return out
         size = max(1, min(GROWTH * size, (limit_ns - spent_ns) * len(out) // max(spent_ns, 1)))
@@ -204,3 +209,15 @@ def elements(value: Any) -> Sequence[Any]:
     if hasattr(value, "dtype"):
         return value.tolist() if value.ndim == 1 else list(value)
     return value if isinstance(value, list | tuple | range) else list(value)
+
+
+def zip_lists(reads: list[Any]) -> list[Any]:
+    columns = [elements(read) for read in reads]
+    equal_lengths("zip", "lists", columns)
+    return list(zip(*columns, strict=True))
+
+
+def equal_lengths(verb: str, kernel: str, columns: list[Any]) -> None:
+    lengths = [len(column) for column in columns]
+    if len(set(lengths)) > 1:
+        raise Refused(f"{verb} of {kernel}: the sequences have different lengths: {', '.join(map(str, lengths))}")

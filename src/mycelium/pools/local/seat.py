@@ -1,63 +1,84 @@
-"""One worker as its pool sees it: what it holds, what it knows, whether it can take more."""
+"""A seat behind a socket: a process of this machine, or an actor whose driver passes everything on.
+
+Never: says how the worker is made or ended; each crew has its own kind of this seat.
+"""
 
 from __future__ import annotations
 
-import mmap
-import socket
-import subprocess
-from collections import deque
+import pickle
+from collections.abc import Set
+from typing import Any
 
-from mycelium.polymer.runtime.pool import Source, Work
+from mycelium.polymer.kernel import Kernel, LivePython
+from mycelium.polymer.runtime.pool import Given, Outcome, Raised, Shared, Work
 from mycelium.pools.local import wire
+from mycelium.pools.local.packets import Packets
+from mycelium.pools.local.worker import Told
+from mycelium.pools.pool import CrewedPool
+from mycelium.pools.seat import Parcel, Seat
 
-AHEAD_NS = 4_000_000  # a worker holds so much expected work beyond what it runs, so that it never waits for us
-AHEAD_COUNT_MAX = 64  # batches that one worker holds at most
+
+class PacketSeat(Seat):
+    def __init__(self, pool: CrewedPool, ahead_ns: int) -> None:
+        super().__init__(ahead_ns=ahead_ns)
+        self.pool = pool
+        self.packets = Packets(pool.selector, self._hear)
+
+    def send(self, ticket: int, work: Work, parcel: Parcel) -> None:
+        self.packets.post(wire.encode(wire.WORK, [parcel], ticket, 1))
+
+    def teach(self, number: int, thing: Kernel | Shared) -> None:
+        if isinstance(thing, Shared):
+            self.packets.post(wire.encode(wire.SHARED, thing.value, number))
+        else:
+            self.packets.post(wire.encode(wire.KERNEL, _carried(thing), number))
+
+    def forget(self, number: int) -> None:
+        self.packets.post(wire.encode(wire.FORGET, [number]))
+
+    def begun(self) -> Set[int]:
+        return self.packets.noted()
+
+    def came(self) -> None:
+        """The worker has said that it is ready."""
+        self.ready = True
+        self.pool.news()
+
+    def _hear(self, message: wire.Message | None) -> None:
+        if message is None:
+            self.end()
+        elif message.kind == wire.READY:
+            self.came()
+        else:
+            self._answered(message)
+
+    def _answered(self, message: wire.Message) -> None:
+        try:
+            replies = message.load()
+        except Exception as error:  # a result that only the worker understands
+            tickets = range(message.first, message.first + message.count)
+            replies = [(ticket, Raised(error, "", 0, "", "reading the result", "")) for ticket in tickets]
+        for ticket, told in replies:
+            self.pool.feeder.answer(self, ticket, _outcome(told))
 
 
-class Seat:
-    """`held` maps tickets to batches on the way or running, in the order in which they were sent."""
+def _outcome(told: Any) -> Outcome:
+    if isinstance(told, tuple):
+        return Given(*told)
+    return _raised(told) if isinstance(told, Told) else told
 
-    def __init__(self, process: subprocess.Popen[bytes], sock: socket.socket, mark: mmap.mmap) -> None:
-        self.process, self.sock, self.mark = process, sock, mark
-        self.inbox = wire.Inbox(sock)
-        self.ready = False
-        self.held: dict[int, tuple[Source | None, Work]] = {}  # a dropped batch has no source any more
-        self.cost_ns = 0
-        self.unknown = 0  # batches whose cost nobody knows
-        self.knows: set[int] = set()  # kernels and shared values that were carried there
-        self.outbox: deque[wire.Packet] = deque()
-        self.idle_ns = 0  # since when it works for nobody; 0: it does not
 
-    def room(self) -> bool:
-        if not self.held:
-            return True
-        return self.ready and not self.unknown and self.cost_ns < AHEAD_NS and len(self.held) < AHEAD_COUNT_MAX
+def _raised(told: Told) -> Raised:
+    try:
+        error = pickle.loads(told.error) if told.error else None
+    except Exception:  # an error whose class cannot be read here is told as text
+        error = None
+    if not isinstance(error, BaseException):
+        error = RuntimeError(told.shown)
+    return Raised(error, told.trace, told.index, told.input_hash, told.where, told.kernel)
 
-    def load(self) -> tuple[int, bool]:
-        return (self.cost_ns if self.held else -1, not self.ready)
 
-    def put(self, ticket: int, source: Source, work: Work) -> None:
-        work.ticket = ticket
-        self.held[ticket] = (source, work)
-        self.cost_ns += work.cost_ns
-        self.unknown += work.cost_ns == 0
-
-    def take(self, ticket: int) -> tuple[Source | None, Work]:
-        source, work = self.held.pop(ticket)
-        self.cost_ns -= work.cost_ns
-        self.unknown -= work.cost_ns == 0
-        return source, work
-
-    def begun(self) -> set[int]:
-        """What the worker was at when it died: it writes the ticket into memory that outlives it."""
-        (ticket,) = wire.MARK.unpack_from(self.mark)
-        return {ticket} & self.held.keys()
-
-    def drop(self, work: Work) -> None:
-        if work.ticket in self.held and self.held[work.ticket][1] is work:
-            self.held[work.ticket] = (None, work)
-
-    def forget(self, source: Source) -> None:
-        for ticket, (owner, work) in self.held.items():
-            if owner is source:
-                self.held[ticket] = (None, work)
+def _carried(kernel: Kernel) -> tuple[str, Any]:
+    """Name and body: a plain function goes as it is, so that the worker need not know what a kernel is."""
+    first = kernel.forms[0]
+    return kernel.name, first.function if isinstance(first, LivePython) and len(kernel.forms) == 1 else kernel

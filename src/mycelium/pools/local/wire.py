@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import array
 import errno
+import mmap
 import os
 import pickle
 import socket
 import struct
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from mycelium.polymer import shipping
 from mycelium.pools.local import memory
 
 HEADER = struct.Struct("<BBHIIQ")  # kind, body in shared memory?, buffers, first ticket, tickets, size of the body
-MARK = struct.Struct("<I")  # the ticket that a worker is at, in memory that it shares with its pool
+MARK = struct.Struct("<II")  # one, and the ticket that a worker is at, in memory that it shares with its pool
+_NUMBER = struct.Struct("<I")  # more of them: how many tickets, then each
 PLACE = struct.Struct("<HQQ")  # descriptor, offset, size
 INLINE_BYTES_MAX = 48 * 1024  # a packet must fit a socket's buffer; beyond it shared memory is as fast
 BUFFER_BYTES_MIN = 16 * 1024  # smaller arrays travel inside the body
@@ -31,6 +34,17 @@ CROWDED_TRIES = 2_000  # of a millisecond each
 _CROWDED = (errno.ETOOMANYREFS, errno.ENOBUFS, errno.ENOMEM)  # too much is on the way at the moment
 
 WORK, KERNEL, SHARED, FORGET, READY, RESULT = range(6)
+
+
+def note(mark: mmap.mmap, tickets: Sequence[int]) -> None:
+    """Write down what a worker may be at, where its pool finds it when the worker has died."""
+    tickets = tickets[: len(mark) // _NUMBER.size - 1]
+    struct.pack_into(f"<{len(tickets) + 1}I", mark, 0, len(tickets), *tickets)
+
+
+def noted(mark: mmap.mmap) -> set[int]:
+    (count,) = _NUMBER.unpack_from(mark)
+    return set(struct.unpack_from(f"<{count}I", mark, _NUMBER.size))
 
 
 class Packet:

@@ -91,7 +91,7 @@ class _Worker:
             self._reply()
             return
         for at, (how, kernel, values, each, test) in enumerate(batch):
-            wire.MARK.pack_into(self.mark, 0, first + at)
+            wire.MARK.pack_into(self.mark, 0, 1, first + at)
             begun_ns = time.perf_counter_ns()
             try:
                 value = self._run(how, kernel, values, each, test)
@@ -104,7 +104,7 @@ class _Worker:
                 self._reply()
         del batch
         self._reply()
-        wire.MARK.pack_into(self.mark, 0, 0)
+        wire.MARK.pack_into(self.mark, 0, 0, 0)
 
     def _callable(self, number: int) -> Callable[..., Any]:
         known = self.callables.get(number)
@@ -142,7 +142,9 @@ class _Worker:
             return work.each(kernel, columns, [(at, self._shared(one)) for at, one in shared])
         if how == "some":
             columns, shared = values
-            return work.some(kernel, columns, [(at, self._shared(one)) for at, one in shared], BATCH_NS)
+            return work.some(
+                kernel, columns, [(at, self._shared(one)) for at, one in shared], BATCH_NS, time.perf_counter_ns
+            )
         if how == "loop":
             return work.loop(self._callable(test), kernel, values[0])
         xs, extra = values

@@ -89,10 +89,7 @@ class Post:
     def note(self) -> None:
         """What the worker is at, where the pool finds it when the worker has died."""
         tickets = next((tickets for tickets in self.under_way if tickets), [])  # a kernel on its way kills nobody
-        tickets = tickets[: len(self.mark) // 4 - 1]
-        messages.MARK_COUNT.pack_into(self.mark, 0, len(tickets))
-        for at, ticket in enumerate(tickets, 1):
-            wire.MARK.pack_into(self.mark, 4 * at, ticket)
+        wire.note(self.mark, tickets)
 
 
 class Driver:

@@ -6,12 +6,8 @@ notes what the worker is at.
 
 from __future__ import annotations
 
-import struct
-
 import msgspec
 from msgspec import Struct
-
-MARK_COUNT = struct.Struct("<I")  # how many batches the worker may be at; their tickets follow, of four bytes each
 
 # Pool to driver.
 

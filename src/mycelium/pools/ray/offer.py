@@ -6,16 +6,15 @@ The file names the token's file and does not hold the token; still, whoever can 
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
 from msgspec import Struct
 
+from mycelium.base import files
 from mycelium.base.errors import Unavailable
-
-FILE = "pool.json"  # in the home, where agents look for it
+from mycelium.base.home import Home
 
 
 class Offer(Struct, frozen=True):
@@ -27,15 +26,12 @@ class Offer(Struct, frozen=True):
 
 def keep(home: Path, address: str, environment: Mapping[str, str]) -> None:
     said = {name: value for name, value in environment.items() if name.startswith("RAY_")}
-    fresh = home / f".{FILE}.{os.getpid()}"
-    with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-        file.write(msgspec.json.encode(Offer(address, said)))
-    fresh.replace(home / FILE)
+    files.write(Home(home).pool, msgspec.json.encode(Offer(address, said)))
 
 
 def withdraw(home: Path) -> None:
     with contextlib.suppress(OSError):
-        (home / FILE).unlink()
+        Home(home).pool.unlink()
 
 
 def read(path: Path) -> Offer:

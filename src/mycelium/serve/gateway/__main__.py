@@ -12,15 +12,17 @@ import signal
 import socket
 import ssl
 import sys
+import time
 from pathlib import Path
 
 import msgspec
 
+from mycelium.base import files, lock
+from mycelium.base.home import Home
 from mycelium.base.limits import GATEWAY_CONNECTIONS_MAX
-from mycelium.serve.gateway import lock
+from mycelium.sandbox import process
 from mycelium.serve.gateway.app import App
 from mycelium.serve.gateway.gateway import Gateway
-from mycelium.serve.gateway.paths import path_of
 from mycelium.serve.http1.server import Listening
 
 ALREADY = 75  # EX_TEMPFAIL: another gateway of this number has this home
@@ -39,11 +41,14 @@ def main() -> int:
     options = parser.parse_args()
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.INFO)
     home: Path = options.home.absolute()
-    if lock.take(path_of(home, options.number, "pid")) is None:
+    own = Home(home).gateway(options.number)
+    try:
+        lock.take(own.pid, process.this(time.time_ns()).encode())  # for life
+    except lock.Busy:
         print(f"another gateway {options.number} has this home", file=sys.stderr)
         return ALREADY
     _allow_files()
-    told = path_of(home, options.number, "json")
+    told = own.json
     asyncio.run(_run(home, told, _listen(options.host, options.port, told), options.host))
     return 0
 
@@ -98,7 +103,7 @@ async def _run(home: Path, told: Path, listener: socket.socket, host: str) -> No
             tls = _tls(home)
             gateway.url = f"{'https' if tls else 'http'}://{host}:{port}"
             await listening.start(listener, tls)
-            _tell(told, gateway.url, port)
+            files.write(told, msgspec.json.encode({"url": gateway.url, "port": port, "pid": os.getpid()}))
             gc.freeze()  # what is there by now stays, and need not be looked through again
             gc.set_threshold(GARBAGE_OBJECTS)
             await asyncio.wait([working, gone, ending], return_when=asyncio.FIRST_COMPLETED)
@@ -114,18 +119,13 @@ async def _run(home: Path, told: Path, listener: socket.socket, host: str) -> No
 
 def _tls(home: Path) -> ssl.SSLContext | None:
     """The site's own certificate, when its head speaks TLS."""
-    url = str(msgspec.json.decode((home / "site.json").read_bytes())["url"])
+    url = str(msgspec.json.decode(Home(home).site.read_bytes())["url"])
     if not url.startswith("https:"):
         return None
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(home / "tls" / "site.pem", home / "tls" / "site.key")
+    tls = Home(home).tls
+    context.load_cert_chain(tls.site, tls.site_key)
     return context
-
-
-def _tell(told: Path, url: str, port: int) -> None:
-    fresh = told.with_name(f".gateway.{os.getpid()}")
-    fresh.write_bytes(msgspec.json.encode({"url": url, "port": port, "pid": os.getpid()}))
-    fresh.replace(told)
 
 
 async def _gone(home: Path) -> None:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import time
 from pathlib import Path
 
 import msgspec
 
+from mycelium.base import lock
 from mycelium.base.errors import Problem
+from mycelium.base.home import Home
 from mycelium.inference.commands import Others, Report, Seen
-from mycelium.serve.gateway import lock
+from mycelium.sandbox import process
 from mycelium.serve.gateway.batches import Batches
 from mycelium.serve.gateway.callers import Callers
 from mycelium.serve.gateway.completions import Completions
@@ -34,10 +37,10 @@ TURN_S = 0.25  # between two looks whether the gateway that runs the batches is 
 
 class Gateway:
     def __init__(self, home: Path) -> None:
-        self._home = home
+        self._home = Home(home)
         self.boot = os.urandom(8).hex()
         self.url = ""
-        ca = home / "tls" / "ca.pem"
+        ca = self._home.tls.ca
         self.client = Client(ca if ca.exists() else None)
         self.link = Link(home, self.client)
         self.fleet = Fleet(self.client)
@@ -45,7 +48,7 @@ class Gateway:
         self.meter = Meter()
         self.relay = Relay(self.fleet, self.client)
         self.completions = Completions(self.fleet, self.relay, self.callers, self.meter)
-        self.objects = DirectoryObjects(home / "objects")
+        self.objects = DirectoryObjects(self._home.objects)
         self.files = Files(self.link, self.objects)
         self.batches = Batches(self.link, self.files)
         self.runner = Runner(self.boot, self.link, self.objects, self.fleet, self.completions)
@@ -70,9 +73,9 @@ class Gateway:
     async def _run_batches(self) -> None:
         """One gateway of a site runs them: the one that has the lock, which the kernel frees when it dies."""
         while True:
-            with contextlib.suppress(OSError):  # a full disk: it is tried again
-                if lock.take(self._home / "gateway.batches") is not None:
-                    break
+            with contextlib.suppress(lock.Busy, OSError):  # a full disk: it is tried again
+                lock.take(self._home.batches_lock, process.this(time.time_ns()).encode())
+                break
             await asyncio.sleep(TURN_S)
         await self.runner.run()
 

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from mycelium.base.errors import KINDS, Problem, Unavailable
+from mycelium.base.home import Home
 from mycelium.inference.commands import GatewayCommand
 from mycelium.serve.gateway.table import Table
 from mycelium.serve.http1.client import Broken, Client, Target, target_of
@@ -25,7 +26,7 @@ _tables = msgspec.json.Decoder(Table)
 
 class Link:
     def __init__(self, home: Path, client: Client) -> None:
-        self._home = home
+        self._home = Home(home)
         self._client = client
 
     async def follow(self, heard: Callable[[Table], None]) -> None:
@@ -90,8 +91,8 @@ class Link:
     def _head(self) -> tuple[Target, dict[str, str]]:
         """Where the head is now, as its home says. Errors: `Unavailable`."""
         try:
-            url = msgspec.json.decode((self._home / "site.json").read_bytes())["url"]
-            token = (self._home / "tokens" / "gateway").read_text().strip()
+            url = msgspec.json.decode(self._home.site.read_bytes())["url"]
+            token = self._home.gateway_token.read_text().strip()
         except (OSError, msgspec.DecodeError, KeyError, TypeError):
             raise Unavailable("the head is away") from None
         return target_of(url), {"authorization": f"Bearer {token}"}

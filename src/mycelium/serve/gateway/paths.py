@@ -2,35 +2,29 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import msgspec
 
+from mycelium.base.home import Home
 from mycelium.sandbox import process
 from mycelium.sandbox.process import Process
 
 
-def path_of(home: Path, number: int, what: str) -> Path:
-    """`what`: `pid`, `json` or `log`."""
-    return home / (f"gateway-{number}.{what}" if number > 1 else f"gateway.{what}")
-
-
 def numbers(home: Path) -> list[int]:
     """Those that ran here at any time, in order."""
-    found = (re.fullmatch(r"gateway(?:-([0-9]{1,4}))?\.pid", path.name) for path in home.glob("gateway*.pid"))
-    return sorted(int(match[1] or 1) for match in found if match)
+    return Home.gateway_numbers(path.name for path in home.glob("gateway*.pid"))
 
 
 def living(home: Path, number: int) -> Process | None:
-    found = process.read(str(path_of(home, number, "pid")))
+    found = process.read(str(Home(home).gateway(number).pid))
     return found if found is not None and found.lives() else None
 
 
 def url_of(home: Path, number: int) -> str | None:
     """Where it answers, or did when it lived; None before it ever has."""
     try:
-        return str(msgspec.json.decode(path_of(home, number, "json").read_bytes())["url"])
+        return str(msgspec.json.decode(Home(home).gateway(number).json.read_bytes())["url"])
     except (OSError, msgspec.DecodeError, KeyError, TypeError):
         return None
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from mycelium.base.home import Home
 from mycelium.base.ids import AccountId, JobId, NodeId
 from mycelium.engine.passage import Gate, key_of
 from mycelium.head.steps import step_name
@@ -80,14 +81,15 @@ class Machines(Struct, frozen=True):
     secret: str
     passages: Mapping[NodeId, str] = {}
     ca: str = ""
-    upstream_keys: Mapping[str, str] = {}  # by deployment
+    upstream_keys: Mapping[tuple[str, str], str] = {}  # by deployment and upstream
 
 
 def mark(state: Served, machines: Machines) -> tuple[object, ...]:
     """Differs whenever `table_of` does."""
     replicas = tuple(current_attempt(state, replica) for replica in state.inference.replicas.values())
     passages = tuple(machines.passages.items()) if replicas else ()
-    return (state.inference.version, replicas, frozenset(state.accounts.by_token), passages)
+    keys = tuple(machines.upstream_keys.items())
+    return (state.inference.version, replicas, frozenset(state.accounts.by_token), passages, keys)
 
 
 def table_of(state: Served, machines: Machines) -> Table:
@@ -104,7 +106,7 @@ def table_of(state: Served, machines: Machines) -> Table:
             known.changed_ns // 1_000_000_000,
             known.leaving,
             known.serving.upstream_model,
-            machines.upstream_keys.get(name, ""),
+            machines.upstream_keys.get((name, known.serving.upstream), ""),
         )
         for name, known in inference.deployments.items()
     )
@@ -130,7 +132,7 @@ def _replicas(state: Served, machines: Machines) -> list[ReplicaRow]:
         node = state.nodes.by_id[task.nodes[0]]
         socket, gate = "", None
         if not node.machine:
-            socket = str(machines.home / "nodes" / node.id / "steps" / step / "work" / SOCKET)
+            socket = str(Home(machines.home).node(node.id).step(step) / "work" / SOCKET)
         elif node.id in machines.passages:
             key = key_of(machines.secret, node.machine)
             gate = Gate(machines.passages[node.id], key, node.id, step, machines.ca)

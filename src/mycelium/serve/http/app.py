@@ -8,13 +8,14 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-import mycelium
+from mycelium.base.version import __version__
 from mycelium.head.loop import Head
 from mycelium.serve.http import accounts, jobs, machines, nodes, objects, reading, record, site
 from mycelium.serve.http import batches as batch_jobs
 from mycelium.serve.http import gateways as feed
 from mycelium.serve.http import models as doors
 from mycelium.serve.http.programs import Checks
+from mycelium.serve.http.shown import router_of
 from mycelium.serve.http.wire import install_errors
 from mycelium.serve.keeper import Access
 from mycelium.store.objects import Objects
@@ -32,9 +33,7 @@ def build_app(
     gateway: Access | None = None,
 ) -> FastAPI:
     """The application over a running head. `about` is what /status says of the site itself."""
-    app = FastAPI(
-        title="Mycelium", version=mycelium.__version__, description=DESCRIPTION, docs_url=None, redoc_url=None
-    )
+    app = FastAPI(title="Mycelium", version=__version__, description=DESCRIPTION, docs_url=None, redoc_url=None)
     app.state.head = head
     app.state.objects = objects_
     app.state.about = about
@@ -44,6 +43,7 @@ def build_app(
     for door in (batch_jobs, jobs, nodes, accounts, objects, site, record, doors, feed, reading):
         app.include_router(door.router)
     app.include_router(machines.router)
+    app.include_router(router_of(head.core.house))
     install_errors(app)
     app.openapi = lambda: _document(app)  # type: ignore[method-assign]  # FastAPI's own way to change the document
     return app

@@ -18,11 +18,12 @@ from mycelium.base.subject import Subject
 from mycelium.base.units import MS_NS, S_NS
 from mycelium.head.core import Core
 from mycelium.head.history import about, event_view, pruned_part
-from mycelium.head.views import request_view, time_view
+from mycelium.head.views import time_view
 from mycelium.inference.commands import CancelBatch
 from mycelium.inference.domain import load
 from mycelium.inference.model import BATCH_ENDED, Batch, BatchState
 from mycelium.inference.progress import progress, state_of
+from mycelium.jobs import keys
 from mycelium.jobs.model import Array, Priority, Request
 from mycelium.nodes.model import Devices
 from mycelium.serve.http.auth import TheHead, TheSubject
@@ -81,7 +82,7 @@ def view(core: Core, batch: Batch, now_ns: int) -> dict[str, Any]:
             "failed": batch.failed - batch.unrun,
             "cancelled": batch.unrun,
         },
-        "request": request_view(_request(batch)),
+        "request": keys.shown(_request(batch)),
         "batch": {
             "model": batch.model or None,
             "endpoint": batch.endpoint,

@@ -10,7 +10,6 @@ from typing import Annotated
 import msgspec
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import Response, StreamingResponse
-from msgspec.structs import replace
 from starlette.datastructures import State
 
 from mycelium.base.errors import Refused, Unknown
@@ -20,7 +19,6 @@ from mycelium.head.loop import Head
 from mycelium.inference.commands import GatewayCommand
 from mycelium.inference.model import Batch, StoredFile
 from mycelium.inference.rules import find_batch, find_file
-from mycelium.serve import upstream_keys
 from mycelium.serve.gateway.table import Machines, mark, table_of
 from mycelium.serve.http.auth import TheHead
 from mycelium.serve.http.machines import Opened
@@ -49,22 +47,22 @@ async def table(request: Request, head: TheHead) -> Response:
 
 def _machines(app: State) -> Machines:
     opened: Opened | None = getattr(app, "opened", None)
+    keys = app.gateway.upstream_keys.shown()
     if opened is None:
-        return Machines(app.gateway.home, app.gateway.token)
-    ca = str(opened.authority.ca_path) if opened.authority else ""
-    return Machines(app.gateway.home, app.gateway.token, opened.passages, ca)
+        return Machines(app.gateway.home, app.gateway.token, upstream_keys=keys)
+    ca = str(opened.authority.files.ca) if opened.authority else ""
+    return Machines(app.gateway.home, app.gateway.token, opened.passages, ca, keys)
 
 
 async def _tables(head: Head, app: State) -> AsyncIterator[bytes]:
     known: object = None
-    with head.following(None) as changed:
+    with head.following(None) as changed, app.gateway.upstream_keys.following(changed):
         while True:
             changed.clear()
             machines = _machines(app)
             now = mark(head.core.site, machines)
             if now != known:
                 known = now
-                machines = replace(machines, upstream_keys=upstream_keys.read(machines.home))
                 yield msgspec.json.encode(table_of(head.core.site, machines)) + b"\n"
             try:
                 async with asyncio.timeout(QUIET_S):

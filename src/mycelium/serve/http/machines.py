@@ -14,12 +14,12 @@ from fastapi.responses import Response
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from msgspec import Struct, field
 
-import mycelium
 from mycelium.base.errors import Denied, Refused, Unknown
 from mycelium.base.ids import NodeId
 from mycelium.base.limits import CLOCK_AHEAD_S, NAME_LENGTH_MAX
 from mycelium.base.subject import MACHINE, Subject
 from mycelium.base.units import S_NS, format_time_ms
+from mycelium.base.version import __version__
 from mycelium.engine.orders import WIRE_VERSION
 from mycelium.engine.passage import key_of
 from mycelium.engine.seam import Entrance
@@ -31,7 +31,7 @@ from mycelium.serve.http import invites
 from mycelium.serve.http.auth import TheHead, TheSubject, hash_token
 from mycelium.serve.http.schema import flat
 from mycelium.serve.http.wire import ERRORS, answer, fields, read_document
-from mycelium.serve.tls import Authority
+from mycelium.serve.tls import Authority, check_request
 
 router = APIRouter(tags=["machines"], responses=ERRORS)
 
@@ -114,6 +114,8 @@ async def ask(request: Request, head: TheHead, opened: TheEntrance, machine: The
     )
     _check_versions(asked["versions"] or {}, _versions(opened))
     _check_clock(asked["time_ns"] or 0, head.clock.now_ns())
+    if asked["request"] and opened.authority is not None:  # before the head has taken anything
+        check_request(asked["request"], asked["address"] or "")
     node = of_machine(head.core.site.nodes, machine.key)
     if node is None or node.state is NodeState.LEFT:
         node = await _let_in(head, opened, machine, asked)
@@ -172,14 +174,14 @@ def _labels(said: dict[str, Any]) -> dict[str, str]:
 
 
 def _versions(opened: Opened) -> dict[str, str]:
-    return {"mycelium": mycelium.__version__, "wire": str(WIRE_VERSION), **opened.entrance.versions}
+    return {"mycelium": __version__, "wire": str(WIRE_VERSION), **opened.entrance.versions}
 
 
 def _check_versions(theirs: dict[str, Any], ours: dict[str, str]) -> None:
     for what, version in ours.items():
         if theirs.get(what) != version:
             said = str(theirs.get(what) or "none")[:64]
-            mend = MENDS.get(what, MENDS["mycelium"]).format(version if what in MENDS else mycelium.__version__)
+            mend = MENDS.get(what, MENDS["mycelium"]).format(version if what in MENDS else __version__)
             raise Refused(f"this machine has {what} {said}; the site has {version}", hint=mend)
 
 

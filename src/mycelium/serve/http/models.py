@@ -15,7 +15,6 @@ from fastapi.responses import Response
 from mycelium.base.errors import Missing, Refused
 from mycelium.base.ids import Digest, parse_digest
 from mycelium.base.limits import CONTEXT_TOKENS_MAX, PARALLEL_MAX, REPLICAS_MAX
-from mycelium.base.subject import ADMIN
 from mycelium.base.units import parse_cpus_m, parse_size
 from mycelium.head.core import Core
 from mycelium.head.views import devices_view, time_view
@@ -251,13 +250,9 @@ async def deploy(request: Request, head: TheHead, subject: TheSubject) -> Respon
         view = deployment_view(head.core, shown, head.clock.now_ns())
         return answer({**view, "state": "dry-run", "replicas": [], "message": _impossible(head.core, shown)})
     _check_possible(head.core, name, serving)
-    known = state.deployments.get(name)
-    same = known is not None and known.serving.upstream == serving.upstream
-    if subject.has(ADMIN) and (
-        asked["upstream_key"] or not same
-    ):  # a key goes to no other server than it was given for
-        await asyncio.to_thread(upstream_keys.keep, request.app.state.gateway.home, name, asked["upstream_key"] or "")
+    key = upstream_keys.check(asked["upstream_key"] or "")
     await head.ask(Deploy(subject.account, name, serving), subject)
+    await request.app.state.gateway.upstream_keys.keep(name, serving.upstream, key)
     return answer(deployment_view(head.core, find_deployment(state, name), head.clock.now_ns()), 201)
 
 
@@ -333,7 +328,7 @@ def _with_tree(objects: Objects, serving: Serving, core: Core) -> Serving:
 async def undeploy(name: str, request: Request, head: TheHead, subject: TheSubject) -> Response:
     """Its replicas get no new requests, and are stopped when they have none left."""
     await head.ask(Undeploy(subject.account, name), subject)
-    await asyncio.to_thread(upstream_keys.keep, request.app.state.gateway.home, name, "")
+    await request.app.state.gateway.upstream_keys.keep(name, "", "")
     return answer({"leaving": name}, 202)
 
 

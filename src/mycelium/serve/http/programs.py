@@ -20,6 +20,7 @@ from fastapi import Request
 from msgspec.structs import replace
 
 from mycelium.base.errors import KINDS, Conflict, Exhausted, Problem, Refused
+from mycelium.base.home import AuthorityFiles
 from mycelium.base.ids import Digest
 from mycelium.base.limits import (
     CONTAINER_BYTES_MAX,
@@ -35,7 +36,6 @@ from mycelium.head.steps import outputs_of
 from mycelium.jobs.model import Job, Sandbox
 from mycelium.jobs.model import Request as JobRequest
 from mycelium.jobs.program import INPUT_FILE, KEPT, PAGE, PROGRAM_FILE
-from mycelium.polymer.container.names import CERTIFICATE, REVOKED
 from mycelium.store.objects import Objects
 from mycelium.store.tree import Kind, TreeEntry, encode_tree, read_tree, tree_of
 
@@ -43,7 +43,7 @@ from mycelium.store.tree import Kind, TreeEntry, encode_tree, read_tree, tree_of
 class Checks:
     """How many checks go on and wait; and where the site's authority is kept, if it has one."""
 
-    def __init__(self, authority: Path | None = None) -> None:
+    def __init__(self, authority: AuthorityFiles | None = None) -> None:
         self.authority = authority
         self.turns = asyncio.Semaphore(PROGRAM_CHECKS_MAX)
         self.waiting = 0
@@ -143,9 +143,10 @@ async def _check(checks: Checks, objects: Objects, program: Digest, given: Diges
         for path, digest in zip(paths, (program, given), strict=True):
             await asyncio.to_thread(_copy, objects, digest, path)
         words = [*map(str, paths), *(["--naked"] if naked else [])]
-        for option, name in (("--ca", CERTIFICATE), ("--crl", REVOKED)):
-            if checks.authority is not None and (checks.authority / name).exists():
-                words += [option, str(checks.authority / name)]
+        ca = checks.authority
+        for option, path in (("--ca", ca.certificate), ("--crl", ca.revoked)) if ca is not None else ():
+            if path.exists():
+                words += [option, str(path)]
         return _judge(await _looked(words))
 
 

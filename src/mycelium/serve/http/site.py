@@ -9,9 +9,9 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
-import mycelium
 from mycelium.base.ids import JobId, parse_job
 from mycelium.base.limits import GRACE_MS
+from mycelium.base.version import __version__
 from mycelium.head import views
 from mycelium.head.history import event_view, verdict_view
 from mycelium.head.loop import Head
@@ -29,7 +29,7 @@ QUIET_S = 10.0
 @router.get("/health", summary="Whether the head answers")
 async def health() -> Response:
     """Needs no token and tells nothing but the version."""
-    return answer({"ok": True, "version": mycelium.__version__})
+    return answer({"ok": True, "version": __version__})
 
 
 @router.get("/status", summary="The site at a glance")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from mycelium.base.home import Home
 from mycelium.cli.site import before
 
 NOTHING: dict[str, Any] = {
@@ -46,5 +47,5 @@ def test_a_site_of_one_machine_keeps_its_host_and_takes_any_port(tmp_path: Path)
 
 def test_a_first_start_and_a_spoilt_file_leave_what_was_said(tmp_path: Path) -> None:
     assert before.fill(tmp_path, NOTHING) == NOTHING
-    (tmp_path / before.FILE).write_text("[3]")
+    Home(tmp_path).up.write_text("[3]")
     assert before.fill(tmp_path, NOTHING) == NOTHING

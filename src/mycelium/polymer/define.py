@@ -6,14 +6,14 @@ import functools
 from collections.abc import Callable
 from typing import Any, Generic, ParamSpec, TypeVar
 
-from mycelium.base.errors import Refused, refuse
+from mycelium.base.errors import Refused
+from mycelium.polymer import outside
+from mycelium.polymer.here import execute
 from mycelium.polymer.program.graph import Module
 from mycelium.polymer.program.trace import inline, trace, trace_of, traced
 from mycelium.polymer.schema.infer import signature as infer_signature
 from mycelium.polymer.schema.records import given_back
 from mycelium.polymer.schema.types import Signature
-from mycelium.polymer.schema.unify import Bindings
-from mycelium.polymer.schema.values import check
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -36,8 +36,6 @@ class ProgramFunction(Generic[P, R]):
         given = self.bind(args, kwargs)
         if traced(given):
             return inline(trace_of(given), self.module, given)  # type: ignore[return-value]
-        from mycelium.polymer.here import execute
-
         return execute(self.module, self.named(given))
 
     def run(
@@ -58,12 +56,10 @@ class ProgramFunction(Generic[P, R]):
         given = self.bind(args, kwargs)
         if site is None or site is False:
             return self(*given)  # type: ignore[call-arg]
-        import mycelium
-
         asked = {"cpus": cpus, "nodes": nodes, "memory": memory, "time": time}
         asked = {key: value for key, value in asked.items() if value is not None}
         url = "" if site is True else site
-        return given_back(self.function, mycelium.run_on_site(self.module, self.named(given), url, token, asked))
+        return given_back(self.function, outside.run_on_site(self.module, self.named(given), url, token, asked))
 
     def bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
         """The inputs in order. Errors: `Refused` for missing and unknown ones."""
@@ -91,21 +87,3 @@ def program(function: Callable[P, R]) -> ProgramFunction[P, R]:
     if not hasattr(function, "__name__"):
         raise Refused(f"expected a function, came {type(function).__name__} {function!r:.60}")
     return ProgramFunction(function)
-
-
-def check_inputs(module: Module, inputs: dict[str, Any]) -> None:
-    """Errors: `Refused` with every input that is missing, unknown or of another type than the program says."""
-    params = module.main.inputs()
-    names = {param.name for param in params}
-    unknown = [name for name in inputs if name not in names]
-    if unknown:
-        raise Refused(
-            f"program {module.main.name} has no input {unknown[0]!r}", hint=f"it has {', '.join(sorted(names))}"
-        )
-    bindings, faults = Bindings(), []
-    for number, param in enumerate(params, 1):
-        if param.name not in inputs:
-            raise Refused(f"program {module.main.name} needs input {param}")
-        where = f"program {module.main.name}, input {number} ({param.name})"
-        faults += check(param.type, inputs[param.name], where, bindings)
-    refuse(faults)
