@@ -69,8 +69,8 @@ way_file, there, tree = Path(sys.argv[1]), Path(sys.argv[2]), Digest(sys.argv[3]
 way = wire.read_way(way_file)
 
 def receive(digest, tell):
-    line = wire.connect(way.head, way)
-    wire.write(line, wire.Letter(way.key, wire.Want([(digest, 0)])))
+    line = wire.knock(way.head, way)
+    wire.write(line, wire.Want([(digest, 0)]))
     (left,) = wire.SIZE.unpack(framing.exactly(line, wire.SIZE.size))
     buffer = memoryview(bytearray(wire.PIECE_BYTES))
     while left:

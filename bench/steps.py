@@ -18,7 +18,7 @@ from pathlib import Path
 
 from bench.alone import alone, doing
 from bench.row import Row
-from mycelium.agent.launcher import Launcher
+from mycelium.agent.steps.launcher import Launcher
 from mycelium.base.ids import NodeId, StepId
 from mycelium.base.units import MIB
 from mycelium.engine.local.engine import LocalEngine

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from mycelium.base import framing
+from mycelium.base import framing, handshake
 from mycelium.base.errors import Missing, Unavailable
 from mycelium.base.ids import Digest
 from mycelium.carry import wire
@@ -98,9 +98,9 @@ def test_altered_bytes_are_refused_and_the_true_ones_taken_from_another(machine:
 
 def _tell(head: Machine, holder: Machine, digest: Digest) -> None:
     way = wire.Way(KEY, head.keeper.address)
-    with wire.connect(head.keeper.address, way) as line:
-        wire.write(line, wire.Letter(KEY, wire.Have(holder.keeper.address, [digest])))
-        assert wire.ask_many(line, way, wire.Where([digest])) == [[holder.keeper.address]]
+    with wire.knock(head.keeper.address, way) as line:
+        wire.write(line, wire.Have(holder.keeper.address, [digest]))
+        assert wire.ask_many(line, wire.Where([digest])) == [[holder.keeper.address]]
 
 
 def test_a_machine_that_fetched_an_object_is_asked_for_it_when_the_head_lacks_it(
@@ -149,9 +149,10 @@ class _Weak:
     def _pass_on(self, line: socket.socket) -> None:
         way = wire.Way(KEY, self._to)
         try:
-            with line, wire.connect(self._to, way) as true:
-                question = wire.read_question(line, KEY)
-                wire.write(true, wire.Letter(KEY, question))
+            with line, wire.knock(self._to, way) as true:
+                wire.let_in(line, KEY)
+                question = wire.read_question(line)
+                wire.write(true, question)
                 if isinstance(question, wire.Want):
                     self._asked.append(question.objects[0][1])
                 for _ in range(9):
@@ -166,10 +167,49 @@ class _Weak:
 def test_who_has_not_the_key_gets_nothing(machine: Callable[[str], Machine]) -> None:
     head = machine("head")
     digest = head.objects.put(b"secret")
-    with wire.connect(head.keeper.address, wire.Way("wrong", "")) as line:
-        wire.write(line, wire.Letter("wrong", wire.Want([(digest, 0)])))
+    way = wire.Way("wrong", head.keeper.address)
+    with pytest.raises(Unavailable, match="not one of our site"):
+        wire.knock(way.head, way)
+    with wire.connect(way.head, way) as line:  # one who does not look at what the porter shows
+        steps = handshake.knock(b"wrong", wire.PURPOSE, os.urandom(handshake.FRESH_BYTES))
+        line.sendall(next(steps))
+        framing.exactly(line, handshake.FRESH_BYTES + handshake.PROOF_BYTES)
+        line.sendall(bytes(handshake.PROOF_BYTES))
+        with contextlib.suppress(ConnectionError):  # it is closed already
+            wire.write(line, wire.Want([(digest, 0)]))
         with pytest.raises(ConnectionError):
             framing.exactly(line, 1)
+    with wire.connect(way.head, way) as line:  # one who does not even begin a handshake
+        wire.write(line, wire.Want([(digest, 0)]))
+        with pytest.raises(ConnectionError):
+            framing.exactly(line, 1)
+
+
+def test_a_porter_of_another_site_is_asked_for_nothing(machine: Callable[[str], Machine]) -> None:
+    node = machine("node")
+    with socket.create_server(("127.0.0.1", 0)) as false:
+        carried = node.carried(f"127.0.0.1:{false.getsockname()[1]}")
+        heard: list[bytes] = []
+
+        def lie() -> None:
+            while True:
+                try:
+                    line, _ = false.accept()
+                except OSError:
+                    return
+                with line, contextlib.suppress(OSError):
+                    line.sendall(bytes(handshake.FRESH_BYTES + handshake.PROOF_BYTES))
+                    while got := line.recv(4096):
+                        heard.append(got)
+
+        liar = threading.Thread(target=lie)
+        liar.start()
+        digest = digest_of(b"what only we want to know of")
+        assert carried.missing([digest]) == [digest]
+        false.shutdown(socket.SHUT_RDWR)
+        liar.join()
+    assert heard
+    assert digest.encode() not in b"".join(heard)
 
 
 @pytest.mark.parametrize(
@@ -178,7 +218,12 @@ def test_who_has_not_the_key_gets_nothing(machine: Callable[[str], Machine]) -> 
 def test_hostile_bytes_cost_the_connection_and_nothing_else(machine: Callable[[str], Machine], sent: bytes) -> None:
     head = machine("head")
     digest = head.objects.put(b"still here")
-    with wire.connect(head.keeper.address, wire.Way(KEY, "")) as line:
+    way = wire.Way(KEY, "")
+    with wire.connect(head.keeper.address, way) as line:
+        line.sendall(sent)
+        with contextlib.suppress(ConnectionResetError):
+            assert line.recv(10) == b""
+    with wire.knock(head.keeper.address, way) as line:  # from one who has the key
         line.sendall(sent)
         with contextlib.suppress(ConnectionResetError):
             assert line.recv(10) == b""

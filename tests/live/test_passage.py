@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
+from mycelium.agent.steps.prepare import write_spec
 from mycelium.base.ids import NodeId, StepId
+from mycelium.engine.orders import Sandbox, Step
 from mycelium.engine.passage import OPEN, Gate, Passage, key_of, pass_through
+from mycelium.engine.spec import Spec
+from mycelium.nodes.model import Devices
 
 STEP = StepId("job-1-a1-r0")
 KEY = key_of("the gateway's token", "this machine")
@@ -38,10 +41,11 @@ class Machine:
         step = StepId(changed.get("step", STEP))
         return Gate(self.passage.address, changed.get("key", KEY), NodeId(changed.get("node", "node-2")), step)
 
-    def step(self, name: str, time_ms: int) -> Path:
+    def step(self, name: str, *, service: bool) -> Path:
         work = self.home / "nodes" / "node-2" / "steps" / name / "work"
         work.mkdir(parents=True)
-        (work.parent / "spec").write_text(json.dumps({"step": {"id": name, "time_ms": time_ms}}))
+        step = Step(StepId(name), ("serve",), Devices(), 1000, 0, Sandbox.PROCESS, service=service)
+        write_spec(Spec(step), work.parent)
         return work
 
     async def echo(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -58,8 +62,8 @@ class Machine:
 @contextlib.asynccontextmanager
 async def machine(home: Path) -> AsyncIterator[Machine]:
     made = Machine(home)
-    service = await asyncio.start_unix_server(made.echo, str(made.step(STEP, 0) / "replica.sock"))
-    job = await asyncio.start_unix_server(made.echo, str(made.step("job-2-a1-r0", 1000) / "replica.sock"))
+    service = await asyncio.start_unix_server(made.echo, str(made.step(STEP, service=True) / "replica.sock"))
+    job = await asyncio.start_unix_server(made.echo, str(made.step("job-2-a1-r0", service=False) / "replica.sock"))
     made.passage.open(KEY, None)
     try:
         yield made
@@ -89,7 +93,7 @@ def test_bytes_pass_both_ways_until_either_end_closes(home: Path) -> None:
     ("changed", "says"),
     [
         ({"key": key_of("the gateway's token", "another machine")}, "proof"),
-        ({"key": ""}, "proof"),
+        ({"key": ""}, "no key is known"),
         ({"step": "job-2-a1-r0"}, "no service"),
         ({"step": "job-3-a1-r0"}, "no service"),
         ({"step": "../../x"}, "not the name of a step"),
@@ -127,7 +131,7 @@ def test_a_stranger_is_shown_out_and_the_next_one_let_in(home: Path, said: bytes
 def test_a_link_to_another_socket_is_not_followed(home: Path) -> None:
     async def go() -> None:
         async with machine(home) as there:
-            (there.step("job-4-a1-r0", 0) / "replica.sock").symlink_to(
+            (there.step("job-4-a1-r0", service=True) / "replica.sock").symlink_to(
                 home / "nodes" / "node-2" / "steps" / STEP / "work" / "replica.sock"
             )
             with pytest.raises(OSError, match="did not let us through"):

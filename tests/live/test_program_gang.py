@@ -21,7 +21,7 @@ from mycelium.polymer.container import pmr, values
 from mycelium.polymer.forms.seal import seal
 from mycelium.polymer.runtime.dataflow import run
 from mycelium.pools.gang.driver import GangPool
-from mycelium.pools.gang.line import Line, answer, dial
+from mycelium.pools.gang.line import POOL, Line, answer, dial
 from tests.live.site import wait_for
 
 SECRET = "s" * 64
@@ -183,9 +183,9 @@ def test_arrays_and_shared_values_travel(gang: Gang) -> None:
 
 
 def test_whoever_does_not_know_the_secret_is_not_let_in(gang: Gang) -> None:
-    wait_for(lambda: gang.pool.others.listener is not None, "rank 0 to listen")
+    wait_for(lambda: gang.pool.others.door is not None, "rank 0 to listen")
     with pytest.raises((Denied, EOFError, OSError)):
-        dial("127.0.0.1", gang.port, "another")
+        dial("127.0.0.1", gang.port, "another", POOL)
     for noise in (b"", b"GET / HTTP/1.1\r\n\r\n" * 20, os.urandom(1000)):
         with socket.create_connection(("127.0.0.1", gang.port)) as stranger:
             stranger.sendall(noise)
@@ -197,8 +197,8 @@ def test_whoever_does_not_know_the_secret_is_not_let_in(gang: Gang) -> None:
 
 def two_ends() -> tuple[Line, Line]:
     with socket.create_server(("127.0.0.1", 0)) as server, ThreadPoolExecutor(1) as other:
-        theirs = other.submit(dial, "127.0.0.1", server.getsockname()[1], SECRET)
-        ours = answer(server.accept()[0], SECRET)
+        theirs = other.submit(dial, "127.0.0.1", server.getsockname()[1], SECRET, POOL)
+        ours = answer(server.accept()[0], SECRET, POOL)
         return ours, theirs.result()
 
 

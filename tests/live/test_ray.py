@@ -201,7 +201,7 @@ print("sum", total[0], "of", total[1], "at", place[1])
 @pytest.mark.skipif(shutil.which("mpirun.openmpi") is None, reason="Open MPI is not installed: Debian's openmpi-bin")
 def test_an_mpi_program_starts_over_the_gang_and_sums_over_the_network(site: RigSite) -> None:
     """Two processes of Open MPI a host, in sandboxes, where there is no ssh."""
-    words = ("python3", "-m", "mycelium.programs.mpi", "mpirun.openmpi", "python3", "-c", MPI_ALL_REDUCE)
+    words = ("myc:mpi", "mpirun.openmpi", "python3", "-c", MPI_ALL_REDUCE)
     job = site.submit(*words, nodes=3, net=True, cpus=2, memory="1G", sandbox="process")
     assert site.wait(job)["state"] == "done", (site.story(job), site.myc("logs", job).stderr)
     hosts = [site.nodes()[node]["name"] for node in site.job(job)["nodes"]]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
 import select
 import signal
@@ -15,13 +14,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
-from mycelium.agent import pump
-from mycelium.agent.launcher import Launcher
+from mycelium.agent.shim import pump
+from mycelium.agent.steps.launcher import Launcher
+from mycelium.agent.steps.prepare import write_spec
 from mycelium.base import files
+from mycelium.base.ids import StepId
 from mycelium.base.limits import LOG_SEGMENT_BYTES
 from mycelium.base.units import GIB, MIB
 from mycelium.engine import step_files
+from mycelium.engine.orders import Sandbox, Step
+from mycelium.engine.spec import Spec
+from mycelium.nodes.model import Devices
 from mycelium.sandbox import process, usage
 from tests.live.conformance.play import processes_of
 
@@ -32,26 +37,15 @@ def prepare(directory: Path, script: str, *, cgroup: str | None = None, **more: 
     """A naked step's directory, ready for a shim."""
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "work").mkdir()
-    step = {
-        "id": "job-1-a1-r0",
-        "command": ["/bin/sh", "-c", script],
-        "devices": {"cpu_m": 1000, "memory_bytes": 256 * MIB, "gpus": 0},
-        "time_ms": 0,
-        "grace_ms": 300,
-        "net": False,
-        "env": {},
-    }
-    spec = {
-        "step": step | more,
-        "boxed": False,
-        "uid": None,
-        "cores": [],
-        "gpus": None,
-        "disk_bytes": GIB,
-        "path": "/usr/bin:/bin",
-        "cgroup": cgroup,
-    }
-    files.write(str(directory / step_files.SPEC), json.dumps(spec).encode())
+    step = Step(
+        id=StepId("job-1-a1-r0"),
+        command=("/bin/sh", "-c", script),
+        devices=Devices(1000, 256 * MIB),
+        time_ms=0,
+        grace_ms=300,
+        sandbox=Sandbox.NONE,
+    )
+    write_spec(Spec(replace(step, **more), disk_bytes=GIB, path="/usr/bin:/bin", cgroup=cgroup), directory)
     return directory
 
 
@@ -144,9 +138,9 @@ def test_a_directory_without_a_readable_spec_is_left_alone(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        ({"command": ["/etc"]}, "Permission denied"),
-        ({"command": ["./script"]}, "No such file"),
-        ({"command": ["/bin/true", "a\0b"]}, "null"),
+        ({"command": ("/etc",)}, "Permission denied"),
+        ({"command": ("./script",)}, "No such file"),
+        ({"command": ("/bin/true", "a\0b")}, "null"),
         ({"env": {"A": "b\0c"}}, "null"),
         ({"env": {"": "b"}}, "environment"),
     ],

@@ -7,7 +7,6 @@ Never: gives a program more than it would have on a site, or reads a pickle that
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -17,16 +16,19 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mycelium.agent import prepare, probes, record, shim
-from mycelium.agent.plan import SYSTEM_PATH
-from mycelium.agent.tail import read_at
+import msgspec
+
+from mycelium.agent import probes
+from mycelium.agent.shim import record, shim
+from mycelium.agent.steps import prepare
+from mycelium.agent.steps.tail import read_at
 from mycelium.base.errors import Denied, Exhausted, Unavailable
 from mycelium.base.ids import StepId
-from mycelium.base.limits import CONTAINER_BYTES_MAX, STEP_DISK_BYTES
+from mycelium.base.limits import CONTAINER_BYTES_MAX
 from mycelium.base.units import format_size, format_time_ms
 from mycelium.engine import step_files
 from mycelium.engine.orders import Sandbox, Step
-from mycelium.jobs.program import COMMAND, INPUT_FILE, PROGRAM_FILE, RESULT_FILE
+from mycelium.jobs.program import INPUT_FILE, NAME, PROGRAM_FILE, RESULT_FILE
 from mycelium.nodes.model import Devices
 from mycelium.programs.report import VERBOSE
 from mycelium.sandbox import etc, linux, uids
@@ -54,7 +56,7 @@ def run(program: bytes, inputs: bytes, bounds: Bounds, listener: Any, *, boxed: 
         for name, data in ((PROGRAM_FILE, program), (INPUT_FILE, inputs)):
             (work / name).write_bytes(data)
         step = _step(bounds, boxed=boxed, verbose=verbose)
-        words = [sys.executable, "-P", "-m", "mycelium.agent.boxed", str(place), json.dumps(prepare.step_to_json(step))]
+        words = [sys.executable, "-P", "-m", "mycelium.agent.boxed", str(place), msgspec.json.encode(step).decode()]
         with subprocess.Popen(words, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, process_group=0) as keeper:
             try:
                 _follow(keeper, place / STEP, listener)
@@ -73,7 +75,7 @@ def _step(bounds: Bounds, *, boxed: bool, verbose: bool) -> Step:
     env = {"MYC_CPUS": str(cpus), "MYC_MEMORY_BYTES": str(bounds.memory_bytes), **({VERBOSE: "1"} if verbose else {})}
     return Step(
         id=StepId(f"run-{os.getpid()}"),
-        command=COMMAND,
+        command=(NAME,),
         devices=Devices(cpu_m=1000 * cpus, memory_bytes=bounds.memory_bytes),
         time_ms=bounds.time_ms,
         grace_ms=0,
@@ -124,11 +126,11 @@ def _result(step: Path, bounds: Bounds, listener: Any, said: str) -> Any:
 
 def main() -> int:
     """The keeper: finds the walls, then is the step's shim."""
-    place, step = Path(sys.argv[1]), json.loads(sys.argv[2])
+    place, step = Path(sys.argv[1]), msgspec.json.decode(sys.argv[2], type=Step)
     caller = os.getppid()
     linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGTERM)
     directory = place / STEP
-    boxed = step["sandbox"] == Sandbox.PROCESS.value
+    boxed = step.sandbox is Sandbox.PROCESS
     offer = _offer(place) if boxed else Offer()
     if boxed and not offer.bwrap:
         hint = "install bubblewrap, or say --trust if you know who wrote it"
@@ -140,7 +142,11 @@ def main() -> int:
     if uid is not None:
         for path in (directory / step_files.WORK, *(directory / step_files.WORK).iterdir()):
             os.chown(path, uid, uid)
-    prepare.write_spec(_spec(place, step, offer, uid), directory)
+    group = f"mycelium-{step.id}"
+    spec = prepare.build_spec(
+        step, offer, uid=uid, cores=probes.cores(), gpus=None, etc=place / ETC, hostname="here", group=group
+    )
+    prepare.write_spec(spec, directory)
     shim.main(str(directory))
     if os.getppid() != caller:
         prepare.remove(place)  # nobody else is left to do it
@@ -150,25 +156,6 @@ def main() -> int:
 def _offer(place: Path) -> Offer:
     etc.make(place / ETC)
     return probe(place / ETC, place / EMPTY, probes.python_prefixes())
-
-
-def _spec(place: Path, step: dict[str, Any], offer: Offer, uid: int | None) -> dict[str, Any]:
-    prefixes = probes.python_prefixes()
-    return {
-        "step": step,
-        "boxed": bool(offer.bwrap),
-        "uid": uid,
-        "cores": probes.cores(),
-        "gpus": None,
-        "disk_bytes": STEP_DISK_BYTES,
-        "path": ":".join((*(f"{prefix}/bin" for prefix in prefixes), *SYSTEM_PATH)),
-        "prefixes": (*prefixes, *probes.own_sources()),
-        "etc": str(place / ETC),
-        "hidden": [],
-        "hostname": "here",
-        "bwrap": offer.bwrap,
-        "cgroup": str(offer.groups / f"mycelium-{step['id']}") if offer.groups else None,
-    }
 
 
 if __name__ == "__main__":

@@ -62,6 +62,9 @@ FRAME_BYTES_MAX = 16 * MIB  # one message between head and agent
 BRIDGE_BYTES_MAX = 17 * MIB  # the same on its way through Ray: with what says whose it is
 INBOX_COMMANDS_MAX = 10_000  # commands waiting for the head; more are answered `exhausted`
 BATCH_COMMANDS_MAX = 1_000  # commands in one transaction of the log
+HANDSHAKE_S = 5.0  # for two machines to show each other that they know a key; a stranger is not listened to for longer
+HANDSHAKE_ASKED_BYTES_MAX = 1 * KIB  # it is read before the proof: a whole handshake of a stranger is far below 4 KiB
+STRANGERS_MAX = 64  # connections at one door that have shown nothing yet: each may cost a thread, or a buffer of TLS
 BEAT_MS = 1_000
 CLOCK_AHEAD_S = (
     300  # between a machine's clock and the site's: beyond it, times in stories and certificates are nonsense
@@ -128,8 +131,6 @@ LOCAL_RUN_MEMORY_BYTES = 4 * GIB  # the same, unless --memory does
 PROGRAM_CHECK_S = 60  # of a submitted container and its inputs, in the throw-away process
 PROGRAM_CHECKS_MAX = 2  # at once: they are somebody else's work on the head's machine
 PROGRAM_CHECKS_WAITING_MAX = 64
-GANG_HELLO_S = 5.0  # for two ranks of a program to show each other who they are
-GANG_DIALS_MAX = 64  # connections to rank 0 that have not shown yet who they are
 GANG_MESSAGE_BYTES_MAX = 4 * GIB  # one batch of calls or results between two ranks
 FAILURE_TRACE_BYTES_MAX = 32 * KIB  # of a traceback that travels to the caller of a program
 

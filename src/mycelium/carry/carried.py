@@ -106,7 +106,7 @@ class Carried:
         """Who has what beside the head. Nobody, when the head does not say."""
         try:
             with _line(way.head, way) as line:
-                return dict(zip(digests, wire.ask_many(line, way, Where(list(digests))), strict=False))
+                return dict(zip(digests, wire.ask_many(line, Where(list(digests))), strict=False))
         except Problem:
             return {}
 
@@ -116,14 +116,17 @@ class Carried:
         sources = nearest([*peers, way.head], way)
         left = list(digests)
         began: dict[Digest, tuple[Writing, int]] = {}  # an object that a source broke off in the middle
-        in_vain = 0
+        in_vain, told = 0, 0
         try:
             while left and in_vain < TRIES * len(sources):
                 before = (-len(left), sum(offset for _, offset in began.values()))
                 source = sources[in_vain % len(sources)]
                 try:
-                    with _line(source, way) as line, self.local.batch() as batch:
-                        left = self._receive(line, way, left, batch, began)
+                    with _line(source, way) as line:
+                        with self.local.batch() as batch:
+                            left = self._receive(line, left, batch, began)
+                        if source == way.head:
+                            told = self._tell(line, digests, left)
                 except (Unavailable, Refused) as error:  # it broke off, or its bytes were not the true ones
                     log.info("%s did not give all: %s", source, error)
                     left = self.local.missing(left)
@@ -132,20 +135,19 @@ class Carried:
         finally:
             for writing, _ in began.values():
                 writing.abort()
-        got = [digest for digest in digests if digest not in left]
-        if got:
-            self._tell(way, got)
+        if self._own and told < len(digests) - len(left):
+            with suppress(Problem), _line(way.head, way) as line:
+                self._tell(line, digests, left)
 
     def _receive(
         self,
         line: socket.socket,
-        way: Way,
         digests: list[Digest],
         batch: DirectoryBatch,
         began: dict[Digest, tuple[Writing, int]],
     ) -> list[Digest]:
         """Take what comes; answers with what the source did not have."""
-        wire.write(line, wire.Letter(way.key, Want([(digest, began.get(digest, (None, 0))[1]) for digest in digests])))
+        wire.write(line, Want([(digest, began.get(digest, (None, 0))[1]) for digest in digests]))
         lacking: list[Digest] = []
         buffer = memoryview(bytearray(PIECE_BYTES))
         for digest in digests:
@@ -177,15 +179,13 @@ class Carried:
                 raise
         return lacking
 
-    def _tell(self, way: Way, digests: list[Digest]) -> None:
-        """Let the head know that we have these too."""
-        if not self._own:
-            return
-        try:
-            with _line(way.head, way) as line:
-                wire.write(line, wire.Letter(way.key, Have(self._own, digests)))
-        except Problem:
-            return
+    def _tell(self, head: socket.socket, digests: list[Digest], left: list[Digest]) -> int:
+        """Let the head know of how many of these we have by now, all but those that are left."""
+        lacking = set(left)
+        got = [digest for digest in digests if digest not in lacking]
+        if self._own and got:
+            wire.write(head, Have(self._own, got))
+        return len(got)
 
     # Delivering.
 
@@ -197,12 +197,12 @@ class Carried:
             return
         way = wire.read_way(self._way)
         with _line(way.head, way) as line:
-            lacking = [Digest(name) for name in wire.ask_list(line, way, Lack(wanted))]
+            lacking = [Digest(name) for name in wire.ask_list(line, Lack(wanted))]
             for start in range(0, len(lacking), TOGETHER):
-                self._give(line, way, lacking[start : start + TOGETHER])
+                self._give(line, lacking[start : start + TOGETHER])
 
-    def _give(self, line: socket.socket, way: Way, digests: list[Digest]) -> None:
-        wire.write(line, wire.Letter(way.key, Take(len(digests))))
+    def _give(self, line: socket.socket, digests: list[Digest]) -> None:
+        wire.write(line, Take(len(digests)))
         for digest in digests:
             line.sendall(digest.encode() + SIZE.pack(self.local.size(digest)))
             with closing(self.local.open(digest)) as source:
@@ -223,8 +223,8 @@ def forget_other_boots(local: DirectoryObjects) -> None:
 
 @contextmanager
 def _line(address: str, way: Way) -> Iterator[socket.socket]:
-    """A connection. Errors: `Unavailable` for whatever breaks it."""
-    with closing(wire.connect(address, way)) as line:
+    """A connection that may be asked. Errors: `Unavailable` for whatever breaks it."""
+    with closing(wire.knock(address, way)) as line:
         try:
             yield line
         except OSError as error:

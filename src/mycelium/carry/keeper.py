@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import logging
 import socket
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from mycelium.base.errors import Unavailable
 from mycelium.base.home import Home
 from mycelium.carry.wire import Site
 
+log = logging.getLogger(__name__)
 RETRY_S = 0.5
 WAITING_CONNECTIONS = 128
 
@@ -61,7 +63,12 @@ class PorterKeeper:
         files.write(path, key)
         try:
             while True:
-                self._child = await asyncio.to_thread(self._start, path)
+                try:
+                    self._child = await asyncio.to_thread(self._start, path)
+                except OSError as error:  # no room for its log, or for another process: it may pass
+                    log.warning("the porter does not start: %s", error)
+                    await asyncio.sleep(RETRY_S)
+                    continue
                 await asyncio.to_thread(self._child.wait)
                 await asyncio.sleep(RETRY_S)
         finally:

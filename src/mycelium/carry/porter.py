@@ -4,7 +4,7 @@ The head's porter also remembers who else has what, so that machines find a near
 the disk: whoever gets them checks them. On a machine that joined, the objects are copies, and those that nobody wanted
 for a day are removed.
 
-Never: sends or takes anything before it has seen the key.
+Never: sends or takes anything, or takes memory, before the other end has shown that it has the key.
 """
 
 from __future__ import annotations
@@ -24,13 +24,15 @@ from pathlib import Path
 from mycelium.base import framing
 from mycelium.base.errors import Problem, Refused
 from mycelium.base.ids import Digest, parse_digest
-from mycelium.base.limits import TREE_ENTRIES_MAX
+from mycelium.base.limits import HANDSHAKE_S, STRANGERS_MAX, TREE_ENTRIES_MAX
 from mycelium.base.units import DAY_S, HOUR_S, S_NS
 from mycelium.carry import wire
 from mycelium.carry.wire import PIECE_BYTES, SIZE, Have, Lack, Take, Want, Where
 from mycelium.store.directory import DirectoryObjects
 
-CONNECTIONS_MAX = 64
+CONNECTIONS_MAX = 64  # that are served at once; as many again may wait for that
+ACCEPT_RETRY_S = 0.1
+SAY_S = 1.0  # between two lines of the log about connections
 HOLDERS_MAX = 200_000  # objects of which the head's porter remembers who has them
 HOLDERS_OF_ONE_MAX = 8
 PARENT_LOOK_S = 0.5
@@ -45,30 +47,52 @@ class Porter:
         self._key = key
         self._holders: OrderedDict[str, list[str]] = OrderedDict()
         self._lock = threading.Lock()
+        self._strangers = threading.Semaphore(STRANGERS_MAX)
         self._room = threading.Semaphore(CONNECTIONS_MAX)
+        self._say_from = 0.0
 
     def serve(self, listener: socket.socket, context: ssl.SSLContext | None) -> None:
         while True:
-            connection, _ = listener.accept()
-            self._room.acquire()
+            self._strangers.acquire()
+            try:
+                connection, _ = listener.accept()
+            except OSError as error:  # who knocked has gone, or too many files are open: it passes
+                self._strangers.release()
+                self._say(f"nobody is let in for a moment: {error}")
+                time.sleep(ACCEPT_RETRY_S)
+                continue
             threading.Thread(target=self._meet, args=(connection, context), daemon=True).start()
 
     def _meet(self, connection: socket.socket, context: ssl.SSLContext | None) -> None:
         try:
-            connection.settimeout(wire.SILENCE_S)
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            if context is not None:
-                connection = context.wrap_socket(connection, server_side=True)
-            with connection:
+            try:
+                connection.settimeout(HANDSHAKE_S)
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                if context is not None:
+                    connection = context.wrap_socket(connection, server_side=True)
+                wire.let_in(connection, self._key)
+                self._room.acquire()  # still among the strangers, so that those who wait are bounded too
+            finally:
+                self._strangers.release()
+            try:
+                connection.settimeout(wire.SILENCE_S)
                 while True:
-                    self._answer(connection, wire.read_question(connection, self._key))
-        except (OSError, ConnectionError):
+                    self._answer(connection, wire.read_question(connection))
+            finally:
+                self._room.release()
+        except OSError:
             pass  # the other end has gone, as ends do
         except Problem as error:
-            log.warning("connection dropped: %s", error)
+            self._say(f"connection dropped: {error}")
         finally:
             connection.close()
-            self._room.release()
+
+    def _say(self, what: str) -> None:
+        """Now and then: strangers may knock as often as they like, and must not fill the disk."""
+        now = time.monotonic()
+        if now >= self._say_from:
+            self._say_from = now + SAY_S
+            log.warning("%s", what)
 
     def _answer(self, to: socket.socket, question: wire.Question) -> None:
         match question:

@@ -1,13 +1,15 @@
 """What porters are asked and what they answer: MessagePack in frames, then plain bytes.
 
-After `Want`, the porter sends for each object eight bytes (how many follow, or -1 when it is not here) and the bytes.
-After `Take`, the asker sends for each object its digest, eight bytes and the bytes; the porter answers when they are
-durable.
+A connection begins with a handshake, in which each end shows that it has the site's key. After `Want`, the porter
+sends for each object eight bytes (how many follow, or -1 when it is not here) and the bytes. After `Take`, the asker
+sends for each object its digest, eight bytes and the bytes; the porter answers when they are durable.
+
+Never: sends the key.
 """
 
 from __future__ import annotations
 
-import hmac
+import os
 import socket
 import ssl
 import struct
@@ -17,14 +19,17 @@ from typing import TypeVar
 import msgspec
 from msgspec import Struct
 
-from mycelium.base import files, framing
-from mycelium.base.errors import Refused, Unavailable
+from mycelium.base import files, framing, handshake
+from mycelium.base.errors import Problem, Refused, Unavailable
 from mycelium.base.ids import Digest
+from mycelium.base.meeting import meet
 
 SIZE = struct.Struct("!q")
 CONNECT_S = 5.0
 SILENCE_S = 20.0  # no byte for this long: the other end is gone
 PIECE_BYTES = 1 << 20
+
+PURPOSE = b"porter"
 
 T = TypeVar("T")
 
@@ -63,13 +68,6 @@ class Where(Struct, frozen=True, tag="where"):
 Question = Want | Lack | Take | Have | Where
 
 
-class Letter(Struct, frozen=True):
-    """A question and the key that shows the right to ask."""
-
-    key: str
-    question: Question
-
-
 class Way(Struct, frozen=True):
     """How the porters of a site are reached: kept in a file that is written anew when the head is another one."""
 
@@ -86,13 +84,13 @@ class Site(Struct, frozen=True):
 
 
 _encoder = msgspec.msgpack.Encoder()
-_letters = msgspec.msgpack.Decoder(Letter)
+_questions = msgspec.msgpack.Decoder(Question)
 _lists = msgspec.msgpack.Decoder(list[str])
 _many = msgspec.msgpack.Decoder(list[list[str]])
 
 
 def connect(address: str, way: Way) -> socket.socket:
-    """Errors: `Unavailable`."""
+    """A connection on which nothing is shown yet. Errors: `Unavailable`."""
     host, _, port = address.rpartition(":")
     try:
         made = socket.create_connection((host.strip("[]"), int(port)), CONNECT_S)
@@ -106,29 +104,51 @@ def connect(address: str, way: Way) -> socket.socket:
     return made
 
 
+def knock(address: str, way: Way) -> socket.socket:
+    """A connection to a porter of our site, which may be asked. Errors: `Unavailable`."""
+    line = connect(address, way)
+    try:
+        steps = handshake.knock(way.key.encode(), PURPOSE, os.urandom(handshake.FRESH_BYTES))
+        meet(line, steps, within_s=SILENCE_S)  # a porter that serves as many as it can lets us wait
+    except (OSError, Problem) as error:
+        line.close()
+        raise Unavailable(f"the porter at {address} is not one of our site: {error}") from None
+    return line
+
+
+def let_in(line: socket.socket, key: str) -> None:
+    """Return when the other end has shown that it has the key. Errors: `Denied`, `Refused`, `OSError`."""
+    meet(line, handshake.answer(key.encode(), PURPOSE, os.urandom(handshake.FRESH_BYTES)))
+
+
 def write(to: socket.socket, message: object) -> None:
     to.sendall(framing.pack(_encoder.encode(message)))
 
 
-def read_question(of: socket.socket, key: str) -> Question:
-    """Errors: `Refused` for a wrong key, and for what is no question."""
+def read_question(of: socket.socket) -> Question:
+    """Errors: `Refused` for what is no question."""
     try:
-        letter = _letters.decode(framing.receive(of))
+        return _questions.decode(framing.receive(of))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Refused(f"question cannot be read: {error}") from None
-    if not hmac.compare_digest(letter.key.encode(), key.encode()):
-        raise Refused("the key is not this site's")
-    return letter.question
 
 
-def ask_list(of: socket.socket, way: Way, question: Question) -> list[str]:
-    write(of, Letter(way.key, question))
-    return _lists.decode(framing.receive(of))
+def ask_list(of: socket.socket, question: Question) -> list[str]:
+    write(of, question)
+    return _answer(_lists, of)
 
 
-def ask_many(of: socket.socket, way: Way, question: Question) -> list[list[str]]:
-    write(of, Letter(way.key, question))
-    return _many.decode(framing.receive(of))
+def ask_many(of: socket.socket, question: Question) -> list[list[str]]:
+    write(of, question)
+    return _answer(_many, of)
+
+
+def _answer(decoder: msgspec.msgpack.Decoder[T], of: socket.socket) -> T:
+    """Errors: `Refused` for what is no answer."""
+    try:
+        return decoder.decode(framing.receive(of))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Refused(f"answer cannot be read: {error}") from None
 
 
 def keep_way(path: Path, way: Way) -> None:

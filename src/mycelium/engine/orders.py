@@ -14,7 +14,9 @@ from mycelium.base.ids import Digest, NodeId, StepId
 from mycelium.jobs.model import Ended, Reason, Sandbox
 from mycelium.nodes.model import Devices
 
-WIRE_VERSION = 1
+# 2: machines prove keys and never send them, steps say whether they are services, and commands may begin with a name
+# (see `agent.shim.names`).
+WIRE_VERSION = 2
 
 __all__ = ["Ended", "Reason", "Sandbox"]  # what a step may be and how it ends is said by jobs; agents read it here
 
@@ -31,6 +33,7 @@ class Step(Struct, frozen=True):
     time_ms: int
     grace_ms: int
     sandbox: Sandbox
+    service: bool = False  # runs until it is stopped, and serves at a socket in its directory
     net: bool = False
     env: dict[str, str] = field(default_factory=dict)
     workdir: Digest | None = None  # a tree object to begin with; None: an empty directory

@@ -1,8 +1,8 @@
 """The way into a replica on another machine: bytes between a gateway and the socket of one step, both ways.
 
-Each machine that joined opens one port for it. Whoever comes proves with a keyed hash of a fresh number that he is a
-gateway of the site. Each machine has a key of its own, so none gets into the replicas of another. The replica itself
-still listens on nothing but a Unix socket, and its sandbox has no network.
+Each machine that joined opens one port for it. Whoever comes names a step, and shows in a handshake that he has the key
+of the machine; so does the machine. Each has a key of its own, so none gets into the replicas of another. The replica
+itself still listens on nothing but a Unix socket, and its sandbox has no network.
 
 Never: passes a byte before the proof, or leads to anything but the socket of a service's step.
 """
@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hmac
+import logging
 import os
 import socket
 import ssl
@@ -20,19 +21,21 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
+from mycelium.base import handshake
 from mycelium.base.errors import Problem, Refused, Unavailable
 from mycelium.base.home import Home
 from mycelium.base.ids import NodeId, StepId, is_node, split_step
-from mycelium.base.limits import PASSAGES_MAX
+from mycelium.base.limits import HANDSHAKE_S, PASSAGES_MAX, STRANGERS_MAX
+from mycelium.base.meeting import meet_streams
 from mycelium.carry.wire import Site
-from mycelium.engine import step_files
+from mycelium.engine import spec, step_files
 from mycelium.engine.unix import Pair, cut, open_unix
 from mycelium.inference.launch import SOCKET
 
-LINE_BYTES_MAX = 1024
+PURPOSE = b"passage"
 PIECE_BYTES = 64 * 1024
-WAITING_CONNECTIONS = 128
-PROOF_S = 10.0  # a stranger who says nothing is not listened to for longer
+WAITING_CONNECTIONS = 1024  # a gateway may open all that may pass at once
+ACCEPT_RETRY_S = 0.5
 CONNECT_S = 5.0
 OPEN = b"open\n"
 # A cable that was pulled says nothing: the kernel asks the other end after so many seconds, so often, and gives up.
@@ -52,19 +55,15 @@ class Gate(Struct, frozen=True):
 class Wish(Struct, frozen=True):
     node: NodeId
     step: StepId
-    proof: str
 
 
 _wishes = msgspec.json.Decoder(Wish)
+log = logging.getLogger(__name__)
 
 
 def key_of(secret: str, machine: str) -> str:
     """The key of one machine, made from what only the head and its gateways know."""
     return hmac.new(secret.encode(), f"passage {machine}".encode(), "sha256").hexdigest()
-
-
-def _proof(key: str, fresh: str, node: str, step: str) -> str:
-    return hmac.new(key.encode(), f"{fresh} {node} {step}".encode(), "sha256").hexdigest()
 
 
 class Passage:
@@ -73,13 +72,16 @@ class Passage:
     def __init__(self, home: Path, address: str) -> None:
         self._home = home
         self._key = ""
-        self._passing: set[asyncio.Task[None]] = set()
+        self._meetings: set[asyncio.Task[None]] = set()
+        self._strangers = asyncio.Semaphore(STRANGERS_MAX)
+        self._passing = 0
         self._serving: asyncio.Task[None] | None = None
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         self._listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         try:
             self._listener.bind((address, 0))
             self._listener.listen(WAITING_CONNECTIONS)
+            self._listener.setblocking(False)
         except OSError as error:
             self._listener.close()
             raise Unavailable(
@@ -93,66 +95,84 @@ class Passage:
         self._key = key
         if self._serving is None:
             self._serving = asyncio.create_task(self._serve(site))
+            self._serving.add_done_callback(lambda _: self._listener.close())
 
     async def _serve(self, site: Site | None) -> None:
         context = None
         if site is not None:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(site.certificate, site.key)
-        server = await asyncio.start_server(
-            self._meet, sock=self._listener, ssl=context, limit=PIECE_BYTES, backlog=WAITING_CONNECTIONS
-        )
-        await server.serve_forever()
+        loop = asyncio.get_running_loop()
+        while True:
+            await self._strangers.acquire()
+            try:
+                sock, _ = await loop.sock_accept(self._listener)
+            except OSError as error:  # who knocked has gone, or too many files are open: it passes
+                log.warning("nobody is let in for a moment: %s", error)
+                self._strangers.release()
+                await asyncio.sleep(ACCEPT_RETRY_S)
+                continue
+            meeting = asyncio.create_task(self._meet(sock, context))
+            self._meetings.add(meeting)
+            meeting.add_done_callback(self._meetings.discard)
 
     def close(self) -> None:
         if self._serving is not None:
             self._serving.cancel()
         else:
             self._listener.close()
-        for task in self._passing:
-            task.cancel()
+        for meeting in self._meetings:
+            meeting.cancel()
 
-    async def _meet(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._passing.add(task)
-        task.add_done_callback(self._passing.discard)
-        outer = (reader, writer)
+    async def _meet(self, sock: socket.socket, context: ssl.SSLContext | None) -> None:
         try:
-            _watch(writer)
-            inner = await self._let_in(outer)
+            outer, asked = await self._let_in(sock, context)
+        except (Problem, OSError):
+            return
+        finally:
+            self._strangers.release()
+        self._passing += 1
+        try:
+            await self._pass_on(outer, asked)
         except Problem as problem:
-            with contextlib.suppress(OSError):
-                writer.write(f"{problem.message}\n".encode())
-                writer.close()
-            return
-        except (OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+            outer[1].write(f"{problem.message}\n".encode())
+        except OSError:
             cut(outer)
-            return
+        finally:
+            self._passing -= 1
+            outer[1].close()
+
+    async def _let_in(self, sock: socket.socket, context: ssl.SSLContext | None) -> tuple[Pair, bytes]:
+        """What is asked for, by one who has shown that he may. Errors: `Denied`, `Refused`, `OSError`."""
         try:
-            writer.write(OPEN)
+            _watch(sock)
+            async with asyncio.timeout(HANDSHAKE_S):
+                outer = await _streams(sock, context)
+        except BaseException:
+            sock.close()
+            raise
+        try:
+            steps = handshake.answer(self._key.encode(), PURPOSE, os.urandom(handshake.FRESH_BYTES))
+            return outer, (await meet_streams(*outer, steps)).asked
+        except BaseException:
+            cut(outer)
+            raise
+
+    async def _pass_on(self, outer: Pair, asked: bytes) -> None:
+        """Until either end closes. Errors: `Refused`, `Unavailable`, `OSError` when it does not begin."""
+        if self._passing > PASSAGES_MAX:
+            raise Unavailable(f"{PASSAGES_MAX} connections pass here already")
+        try:
+            wish = _wishes.decode(asked)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            raise Refused("this is no wish") from None
+        async with asyncio.timeout(CONNECT_S):
+            inner = await open_unix(str(self._socket(wish)))
+        try:
+            outer[1].write(OPEN)
             await _both_ways(outer, inner)
         finally:
             cut(inner)  # so that a replica stops working for a gateway that has gone
-            writer.close()
-
-    async def _let_in(self, outer: Pair) -> Pair:
-        """Errors: `Refused`, `Unavailable`."""
-        if len(self._passing) > PASSAGES_MAX:
-            raise Unavailable(f"{PASSAGES_MAX} connections pass here already")
-        reader, writer = outer
-        fresh = os.urandom(16).hex()
-        writer.write(fresh.encode() + b"\n")
-        async with asyncio.timeout(PROOF_S):
-            line = await reader.readuntil(b"\n")
-            try:
-                wish = _wishes.decode(line[:LINE_BYTES_MAX])
-            except (msgspec.DecodeError, UnicodeDecodeError):
-                raise Refused("this is no wish") from None
-            right = _proof(self._key, fresh, wish.node, wish.step)
-            if not self._key or not hmac.compare_digest(right.encode(), wish.proof.encode()):
-                raise Refused("the proof is not this site's")
-            return await open_unix(str(self._socket(wish)))
 
     def _socket(self, wish: Wish) -> Path:
         """Where the step listens. Errors: `Refused` for what is no service of this machine."""
@@ -160,8 +180,8 @@ class Passage:
             raise Refused("this is not the name of a node")
         split_step(wish.step)
         directory = Home(self._home).node(wish.node).step(wish.step)
-        spec = step_files.read_json(str(directory / step_files.SPEC)) or {}
-        if spec.get("step", {}).get("time_ms") != 0:  # every job but a service has a time limit
+        found = spec.read(str(directory))
+        if found is None or not found.step.service:
             raise Refused(f"{wish.step} is no service of this machine")
         return directory / step_files.WORK / SOCKET
 
@@ -184,9 +204,17 @@ async def _pass(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
             await writer.drain()
 
 
-def _watch(writer: asyncio.StreamWriter) -> None:
+async def _streams(sock: socket.socket, context: ssl.SSLContext | None) -> Pair:
+    """Those of a connection that was accepted."""
+    loop = asyncio.get_running_loop()
+    reader = asyncio.StreamReader(limit=PIECE_BYTES)
+    protocol = asyncio.StreamReaderProtocol(reader)
+    transport, _ = await loop.connect_accepted_socket(lambda: protocol, sock, ssl=context)
+    return reader, asyncio.StreamWriter(transport, protocol, reader, loop)
+
+
+def _watch(line: socket.socket) -> None:
     """Notice an end that has gone without a word."""
-    line: socket.socket = writer.get_extra_info("socket")
     line.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for option, value in (
         (socket.TCP_KEEPIDLE, IDLE_S),
@@ -204,14 +232,15 @@ async def pass_through(gate: Gate, limit: int) -> Pair:
     context = ssl.create_default_context(cafile=gate.ca) if gate.ca else None
     pair = await asyncio.open_connection(host.strip("[]"), int(port), ssl=context, limit=limit)
     try:
-        _watch(pair[1])
-        fresh = (await pair[0].readuntil(b"\n")).decode().strip()
-        wish = Wish(gate.node, gate.step, _proof(gate.key, fresh, gate.node, gate.step))
-        pair[1].write(msgspec.json.encode(wish) + b"\n")
+        _watch(pair[1].get_extra_info("socket"))
+        wish = msgspec.json.encode(Wish(gate.node, gate.step))
+        steps = handshake.knock(gate.key.encode(), PURPOSE, os.urandom(handshake.FRESH_BYTES), wish)
+        await meet_streams(*pair, steps)
         said = await pair[0].readuntil(b"\n")
-    except (asyncio.IncompleteReadError, asyncio.LimitOverrunError, UnicodeDecodeError):
+    except (Problem, OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError) as error:
         cut(pair)
-        raise OSError("the machine of the replica did not let us through") from None
+        why = f": {error}" if isinstance(error, Problem | OSError) else ""
+        raise OSError(f"the machine of the replica did not let us through{why}") from None
     except BaseException:
         cut(pair)
         raise

@@ -25,6 +25,7 @@ def build_step(site: Site, job: Job, task: Task, rank: int) -> Step:
         time_ms=0 if request.service else request.time_ms,
         grace_ms=GRACE_MS,
         sandbox=request.sandbox,
+        service=request.service,
         net=request.net,
         env={**request.env, **_environment(site, job, task, rank)},
         workdir=request.workdir,

@@ -13,13 +13,13 @@ INPUT_FILE = "input.pmv"
 RESULT_FILE = "result.pmv"
 KEPT = "kept"  # the directory of kept results, in pages: KERNEL.pmk, or KERNEL-N.pmk where there are several
 PAGE = ".pmk"
-COMMAND = ("python3", "-P", "-m", "mycelium.programs")
+NAME = "myc:program"  # nodes know what to run for it; logs of 0.1 hold `python3 -P -m mycelium.engine.program`
 DECIDED = ("command", "array", "outputs", "workdir")  # keys of a job that a program leaves nothing to say about
 
 
 def complete(values: dict[str, Any]) -> None:
     """Fill in the keys of a request that follow from its being a program."""
-    values["command"] = COMMAND
+    values["command"] = (NAME,)
     values["outputs"] = (RESULT_FILE, f"{KEPT}/*{PAGE}")
     values["name"] = values["name"] or "program"
     if values["nodes"] > 1:

@@ -62,8 +62,7 @@ class Held:
 
     @property
     def serves(self) -> bool:
-        """Whether it is a service: every other step has a time limit."""
-        return self.step.time_ms == 0
+        return self.step.service
 
 
 class Machine:

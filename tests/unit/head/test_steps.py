@@ -93,3 +93,9 @@ def test_only_the_attempt_that_committed_has_outputs() -> None:
     assert outputs_of(site.job()) == []
     site.exited("node-1", "job-1-a2-r0", GOOD)
     assert outputs_of(site.job()) == []
+
+
+def test_a_step_of_a_service_says_so_and_has_no_time_limit() -> None:
+    site = Played()
+    site.submit(request(), request(service=True))
+    assert [(step.service, step.time_ms == 0) for step in ordered(site)] == [(False, False), (True, True)]

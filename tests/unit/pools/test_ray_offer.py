@@ -8,9 +8,13 @@ from typing import Any
 
 import pytest
 
-from mycelium.agent.plan import environment
+from mycelium.agent.shim.plan import environment
 from mycelium.base.errors import Refused, Unavailable
 from mycelium.base.home import Home
+from mycelium.base.ids import StepId
+from mycelium.engine.orders import Sandbox, Step
+from mycelium.engine.spec import Spec
+from mycelium.nodes.model import Devices
 from mycelium.pools.ray import offer as pool_offer
 from mycelium.pools.ray.pool import RayPool
 
@@ -34,11 +38,11 @@ def test_an_offer_that_is_broken_is_none(tmp_path: Path, content: bytes) -> None
 
 
 @pytest.mark.parametrize(
-    ("boxed", "gpus", "told"), [(False, None, True), (False, [], True), (True, None, False), (False, [0], False)]
+    ("boxed", "gpus", "told"), [(False, None, True), (False, (), True), (True, None, False), (False, (0,), False)]
 )
 def test_only_a_step_without_sandbox_and_gpus_is_told_of_the_offer(boxed: bool, gpus: Any, told: bool) -> None:
-    spec = {"path": "/bin", "gpus": gpus, "boxed": boxed, "pool": "/home/pool.json", "step": {"env": {"A": "b"}}}
-    assert ("MYC_POOL" in environment(spec, "/h", "/t")) is told
+    step = Step(StepId("job-1-a1-r0"), ("true",), Devices(), 0, 0, Sandbox.PROCESS if boxed else Sandbox.NONE)
+    assert ("MYC_POOL" in environment(Spec(step, gpus=gpus, pool="/home/pool.json"), "/h", "/t")) is told
 
 
 def test_addresses_and_slots_that_cannot_be_are_refused() -> None:

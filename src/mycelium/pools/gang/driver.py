@@ -5,16 +5,14 @@ A rank that is lost loses only its batches; they are run elsewhere. Never: waits
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import socket
 import sys
 import threading
 import time
 
-from mycelium.base.errors import Denied
-from mycelium.base.limits import GANG_DIALS_MAX
-from mycelium.pools.gang.line import answer
+from mycelium.pools.gang.door import Door
+from mycelium.pools.gang.line import POOL, Line
 from mycelium.pools.gang.rank import Rank
 from mycelium.pools.local.processes import Processes
 from mycelium.pools.pool import CrewedPool
@@ -38,8 +36,7 @@ class Ranks:
 
     def __init__(self, pool: CrewedPool) -> None:
         self.pool = pool
-        self.listener: socket.socket | None = None
-        self._dials = threading.BoundedSemaphore(GANG_DIALS_MAX)
+        self.door: Door | None = None
 
     @property
     def slots(self) -> int:
@@ -58,10 +55,8 @@ class Ranks:
         """One that is lost is heard of by its line."""
 
     def close(self) -> None:
-        if self.listener is not None:
-            with contextlib.suppress(OSError):
-                self.listener.shutdown(socket.SHUT_RDWR)
-            self.listener.close()
+        if self.door is not None:
+            self.door.close()
         for rank in self.seats():
             rank.close()
             self.pool.feeder.lose(rank, "was ended with its pool")
@@ -81,25 +76,9 @@ class Ranks:
             if self.pool.closing:
                 listener.close()
                 return
-            self.listener = listener
-        while not self.pool.closing:
-            try:
-                sock, _ = listener.accept()
-            except OSError:  # closed with the pool
-                return
-            if not self._dials.acquire(blocking=False):
-                sock.close()
-                continue
-            threading.Thread(target=self._meet, args=(sock, secret), name="rank", daemon=True).start()
+            self.door = Door(listener, secret, POOL, self._meet)
 
-    def _meet(self, sock: socket.socket, secret: str) -> None:
-        try:
-            line = answer(sock, secret)
-        except (Denied, OSError, EOFError):
-            sock.close()
-            return
-        finally:
-            self._dials.release()
+    def _meet(self, line: Line) -> None:
         try:
             name, slots = line.receive()
         except (OSError, EOFError):

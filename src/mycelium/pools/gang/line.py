@@ -1,14 +1,13 @@
 """The line between two ranks of a gang: TCP, both ends shown to know the attempt's secret, every message signed.
 
 Only after that is anything unpickled: both ends are processes of one account, running one program. Messages cannot be
-altered, repeated or left out on the way; whoever sees the network can read them.
-Source: the handshake is a challenge and response with HMAC-SHA256 in both directions (RFC 2104).
+altered, repeated or left out on the way, nor taken from an earlier connection, because they are signed with keys that
+the handshake has made for this one alone; whoever sees the network can read them.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import hmac
 import os
 import pickle
@@ -19,13 +18,18 @@ from typing import Any
 
 import blake3
 
-from mycelium.base.errors import Denied
-from mycelium.base.limits import GANG_HELLO_S, GANG_MESSAGE_BYTES_MAX
+from mycelium.base import handshake
+from mycelium.base.handshake import Handshake
+from mycelium.base.limits import GANG_MESSAGE_BYTES_MAX, HANDSHAKE_S
+from mycelium.base.meeting import meet
 from mycelium.polymer.shipping import dumps
 
 _HEAD = struct.Struct(">Q32s")  # size of the body, its signature
-_NONCE_BYTES = 32
-_PROOF_BYTES = 32
+
+# What is behind a door: who has shown that he may go through one has shown nothing for another.
+POOL = b"gang pool"
+MPI_GATHERING = b"gang mpi gathering"
+MPI_COMMANDS = b"gang mpi commands"
 
 
 class Line:
@@ -81,41 +85,26 @@ def _exactly(sock: socket.socket, size: int) -> bytearray:
     return data
 
 
-def answer(sock: socket.socket, secret: str) -> Line:
-    """The line to whoever has dialled. Errors: `Denied`, `OSError`, `EOFError`."""
-    return _greet(sock, secret, b"driver", b"worker")
+def answer(sock: socket.socket, secret: str, purpose: bytes) -> Line:
+    """The line to whoever has dialled. Errors: `Denied`, `Refused`, `OSError`."""
+    return _greet(sock, handshake.answer(secret.encode(), purpose, os.urandom(handshake.FRESH_BYTES)))
 
 
-def dial(address: str, port: int, secret: str) -> Line:
-    """The line to rank 0. Errors: `Denied`, `OSError`, `EOFError`."""
-    sock = socket.create_connection((address, port), GANG_HELLO_S)
+def dial(address: str, port: int, secret: str, purpose: bytes) -> Line:
+    """The line to another rank. Errors: `Denied`, `Refused`, `OSError`."""
+    sock = socket.create_connection((address, port), HANDSHAKE_S)
     try:
-        return _greet(sock, secret, b"worker", b"driver")
+        return _greet(sock, handshake.knock(secret.encode(), purpose, os.urandom(handshake.FRESH_BYTES)))
     except BaseException:
         sock.close()
         raise
 
 
-def _greet(sock: socket.socket, secret: str, we: bytes, they: bytes) -> Line:
-    sock.settimeout(GANG_HELLO_S)
+def _greet(sock: socket.socket, steps: Handshake) -> Line:
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    ours = os.urandom(_NONCE_BYTES)
-    sock.sendall(ours)
-    theirs = bytes(_exactly(sock, _NONCE_BYTES))
-    sock.sendall(_proof(secret, we, ours, theirs))
-    shown = bytes(_exactly(sock, _PROOF_BYTES))
-    if ours == theirs or not hmac.compare_digest(shown, _proof(secret, they, theirs, ours)):
-        raise Denied("whoever is at the other end does not know the gang's secret")
+    session = meet(sock, steps)
     sock.settimeout(None)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for option, value in ((socket.TCP_KEEPIDLE, 10), (socket.TCP_KEEPINTVL, 5), (socket.TCP_KEEPCNT, 3)):
         sock.setsockopt(socket.IPPROTO_TCP, option, value)
-    return Line(sock, _key(secret, we, ours, theirs), _key(secret, they, theirs, ours))
-
-
-def _proof(secret: str, who: bytes, own: bytes, other: bytes) -> bytes:
-    return hmac.new(secret.encode(), b"proof " + who + own + other, hashlib.sha256).digest()
-
-
-def _key(secret: str, who: bytes, own: bytes, other: bytes) -> bytes:
-    return hmac.new(secret.encode(), b"key " + who + own + other, hashlib.sha256).digest()
+    return Line(sock, session.key_out, session.key_in)

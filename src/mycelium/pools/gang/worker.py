@@ -12,10 +12,10 @@ import time
 from collections import deque
 from typing import Any, NoReturn
 
-from mycelium.base.errors import Denied
+from mycelium.base.errors import Problem
 from mycelium.polymer.runtime.pool import Given, Lost, Outcome, Raised, Shared, Work
 from mycelium.polymer.shipping import dumps
-from mycelium.pools.gang.line import Line, dial
+from mycelium.pools.gang.line import POOL, Line, dial
 from mycelium.pools.local.pool import LocalPool
 
 DIAL_S = 0.1
@@ -30,8 +30,8 @@ def work_for(address: str, port: int, secret: str, name: str, pool: LocalPool) -
     pause_s = DIAL_S
     while True:
         try:
-            line = dial(address, port, secret)
-        except (Denied, OSError, EOFError):
+            line = dial(address, port, secret, POOL)
+        except (Problem, OSError):
             time.sleep(pause_s)
             pause_s = min(2 * pause_s, DIAL_S_MAX)
             continue

@@ -1,7 +1,7 @@
 """A gang whose rank 0 reaches the other ranks as if by ssh: what mpirun and its like need in order to start.
 
-`python3 -m mycelium.programs.mpi COMMAND…` is the command of every rank. Rank 0 runs COMMAND when all ranks are there;
-the others do what it asks of them and end as it ends.
+`myc:mpi COMMAND…` is the command of every rank: nodes know what to run for that name. Rank 0 runs COMMAND when all are
+there; the others do what it asks of them and end as it ends.
 
 | module | is |
 |---|---|

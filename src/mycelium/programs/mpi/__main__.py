@@ -1,4 +1,4 @@
-"""`python3 -m mycelium.programs.mpi COMMAND…`, on every rank of a gang."""
+"""What nodes run for `myc:mpi COMMAND…`, on every rank of a gang."""
 
 from __future__ import annotations
 

@@ -12,8 +12,9 @@ import threading
 import time
 from typing import IO
 
-from mycelium.base.errors import Denied, Unavailable
-from mycelium.pools.gang.line import Line, answer, dial
+from mycelium.base.errors import Problem, Unavailable
+from mycelium.pools.gang.door import Door
+from mycelium.pools.gang.line import MPI_COMMANDS, MPI_GATHERING, Line, dial
 from mycelium.programs.mpi.lead import GATHER_S
 from mycelium.programs.mpi.place import Place
 
@@ -25,45 +26,40 @@ def follow(place: Place) -> int:
     """The exit code of rank 0's command. Errors: `Unavailable` when rank 0 does not answer."""
     running: set[subprocess.Popen[bytes]] = set()
     family = socket.AF_INET6 if ":" in place.own else socket.AF_INET
-    with socket.create_server((place.own, 0), family=family) as door:
+    listener = socket.create_server((place.own, 0), family=family)
+    port: int = listener.getsockname()[1]
+    door = Door(listener, place.secret, MPI_COMMANDS, lambda asked: _run(asked, running))
+    try:
         line = _dial(place)
-        line.send((place.rank, door.getsockname()[1]))
-        threading.Thread(target=_serve, args=(place, door, running), daemon=True).start()
-        try:
-            return line.receive()
-        except (OSError, EOFError):
-            print("rank 0 is gone", file=sys.stderr)
-            return 1
-        finally:
-            for child in list(running):
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(child.pid, signal.SIGKILL)
+        line.send((place.rank, port))
+        return line.receive()
+    except (OSError, EOFError):
+        print("rank 0 is gone", file=sys.stderr)
+        return 1
+    finally:
+        door.close()
+        for child in list(running):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(child.pid, signal.SIGKILL)
 
 
 def _dial(place: Place) -> Line:
     until = time.monotonic() + GATHER_S
     while True:
         try:
-            return dial(place.addresses[0], place.port, place.secret)
-        except (OSError, EOFError, Denied) as error:
+            return dial(place.addresses[0], place.port, place.secret, MPI_GATHERING)
+        except (OSError, Problem) as error:
             if time.monotonic() > until:
                 raise Unavailable(f"rank 0 does not answer at {place.addresses[0]}:{place.port}: {error}") from None
             time.sleep(RETRY_S)
 
 
-def _serve(place: Place, door: socket.socket, running: set[subprocess.Popen[bytes]]) -> None:
-    while True:
-        asked, _ = door.accept()
-        threading.Thread(target=_run, args=(place, asked, running), daemon=True).start()
-
-
-def _run(place: Place, asked: socket.socket, running: set[subprocess.Popen[bytes]]) -> None:
+def _run(line: Line, running: set[subprocess.Popen[bytes]]) -> None:
     """One command: what it writes goes back as it comes, then its exit code."""
     try:
-        line = answer(asked, place.secret)
         words: str = line.receive()
-    except (Denied, OSError, EOFError):
-        asked.close()
+    except (OSError, EOFError):
+        line.close()
         return
     child = subprocess.Popen(
         ["/bin/sh", "-c", words],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import queue
 import shlex
 import socket
 import subprocess
@@ -13,9 +14,10 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from mycelium.base.errors import Denied, Unavailable
-from mycelium.base.limits import GANG_HELLO_S
-from mycelium.pools.gang.line import Line, answer
+from mycelium.base.errors import Unavailable
+from mycelium.base.limits import HANDSHAKE_S
+from mycelium.pools.gang.door import Door
+from mycelium.pools.gang.line import MPI_GATHERING, Line
 from mycelium.programs.mpi.place import PEERS, Place
 
 GATHER_S = 300.0  # the slowest rank may still be unpacking its directory
@@ -40,8 +42,14 @@ def lead(place: Place, command: Sequence[str]) -> int:
     """The command's exit code. Errors: `Unavailable` when a rank does not come."""
     with tempfile.TemporaryDirectory(prefix="gang-") as name:
         directory = Path(name)
-        with socket.create_server((place.addresses[0], place.port), family=_family(place.addresses[0])) as door:
-            lines, ports = _gather(place, door)
+        own = place.addresses[0]
+        listener = socket.create_server((own, place.port), family=_family(own))
+        came: queue.SimpleQueue[Line] = queue.SimpleQueue()
+        door = Door(listener, place.secret, MPI_GATHERING, came.put)
+        try:
+            lines, ports = _gather(place, came)
+        finally:
+            door.close()
         code = 1
         try:
             code = subprocess.run(
@@ -69,27 +77,28 @@ def environment(place: Place, ports: dict[str, int], directory: Path) -> dict[st
     return {name: value.format(**files) for name, value in LAUNCHERS.items()} | {PEERS: str(peers)}
 
 
-def _gather(place: Place, door: socket.socket) -> tuple[list[Line], dict[str, int]]:
+def _gather(place: Place, came: queue.SimpleQueue[Line]) -> tuple[list[Line], dict[str, int]]:
     """A line to each other rank, and where each listens."""
-    lines: list[Line] = []
+    lines: dict[int, Line] = {}
     ports: dict[str, int] = {}
     until = time.monotonic() + GATHER_S
     while len(lines) < len(place.addresses) - 1:
-        door.settimeout(max(0.01, until - time.monotonic()))
         try:
-            line = answer(door.accept()[0], place.secret)
-            line.sock.settimeout(GANG_HELLO_S)
+            line = came.get(timeout=max(0.0, until - time.monotonic()))
+        except queue.Empty:
+            raise Unavailable(f"{len(lines) + 1} of {len(place.addresses)} ranks came in {GATHER_S:.0f}s") from None
+        try:
+            line.sock.settimeout(HANDSHAKE_S)
             rank, port = line.receive()
             line.sock.settimeout(None)
-        except TimeoutError:
-            if time.monotonic() < until:
-                continue
-            raise Unavailable(f"{len(lines) + 1} of {len(place.addresses)} ranks came in {GATHER_S:.0f}s") from None
-        except (Denied, OSError, EOFError):
-            continue  # somebody else, or a rank that will dial again
-        lines.append(line)
+        except (OSError, EOFError):
+            line.close()
+            continue  # a rank that will dial again
+        if (before := lines.pop(rank, None)) is not None:
+            before.close()
+        lines[rank] = line
         ports[place.addresses[rank]] = port
-    return lines, ports
+    return list(lines.values()), ports
 
 
 def _family(address: str) -> int:

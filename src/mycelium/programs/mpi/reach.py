@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from mycelium.base.errors import Denied, Problem
-from mycelium.pools.gang.line import dial
+from mycelium.pools.gang.line import MPI_COMMANDS, dial
 from mycelium.programs.mpi import place
 
 
@@ -40,7 +40,7 @@ def _run(mine: place.Place, host: str, command: str) -> int:
     ports = json.loads(Path(os.environ[place.PEERS]).read_text())
     if host not in ports:
         raise Denied(f"is no rank of this gang: {', '.join(mine.addresses)}")
-    line = dial(host, ports[host], mine.secret)
+    line = dial(host, ports[host], mine.secret, MPI_COMMANDS)
     line.send(command)
     while not isinstance(said := line.receive(), int):
         fd, data = said

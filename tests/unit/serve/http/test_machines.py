@@ -11,8 +11,8 @@ from typing import Any
 import msgspec
 import pytest
 
-import mycelium
 from mycelium.base.errors import Refused
+from mycelium.base.version import __version__
 from mycelium.engine.orders import WIRE_VERSION
 from mycelium.serve.http import machines
 from mycelium.serve.tls import Authority, request
@@ -38,7 +38,7 @@ def ask(document: dict[str, Any], authority: Authority) -> Any:
 def test_a_certificate_that_cannot_be_made_lets_nobody_in(tmp_path: Path, address: str, harm: str) -> None:
     document = {
         "name": "host1",
-        "versions": {"mycelium": mycelium.__version__, "wire": str(WIRE_VERSION)},
+        "versions": {"mycelium": __version__, "wire": str(WIRE_VERSION)},
         "time_ns": 0,
         "address": address,
         "request": harm + request(tmp_path / "machine.key", "host1")[len(harm) :],

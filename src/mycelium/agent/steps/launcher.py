@@ -9,13 +9,19 @@ import subprocess
 import sys
 from pathlib import Path
 
-from mycelium.agent import forkserver
+import msgspec
+
+from mycelium.agent.shim import forkserver
 from mycelium.base.errors import Unavailable
 
 TRIES_MAX, RETRY_S = 5, 0.1
-SOURCES = str(Path(__file__).parents[2])
-# No site-packages: nothing that is installed there may slow or break the start of every step.
-BOOT = "import sys; sys.path.insert(0, sys.argv[1]); import runpy; runpy.run_module(sys.argv[2], run_name='__main__')"
+# Nothing that is installed may slow or break the start of every step but msgspec: no site, no .pth files, and its place
+# comes last, so that nothing there stands before the standard library.
+OURS, MSGSPEC = str(Path(__file__).parents[3]), str(Path(msgspec.__file__).parents[1])
+BOOT = (
+    "import runpy, sys; sys.path[:] = [sys.argv[1], *sys.path, sys.argv[2]];"
+    "runpy.run_module(sys.argv[3], run_name='__main__')"
+)
 
 
 class Launcher:
@@ -57,7 +63,7 @@ class Launcher:
         ours.setblocking(False)
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-I", "-S", "-c", BOOT, SOURCES, forkserver.__name__, str(self._life_fd)],
+                [sys.executable, "-I", "-S", "-c", BOOT, OURS, MSGSPEC, forkserver.__name__, str(self._life_fd)],
                 stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
                 stderr=output,

@@ -3,47 +3,47 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from mycelium.agent.plan import environment, payload_of
+from msgspec.structs import replace
+
+from mycelium.agent.shim.plan import environment, payload_of
+from mycelium.base.ids import StepId
 from mycelium.base.limits import TMP_BYTES_MAX
-from mycelium.base.units import GIB, MIB
+from mycelium.base.units import MIB
+from mycelium.engine.orders import Sandbox, Step
+from mycelium.engine.spec import Spec
+from mycelium.nodes.model import Devices
 
 
-def spec(**more: Any) -> dict[str, Any]:
-    step = {
-        "command": ["true"],
-        "env": {},
-        "net": False,
-        "devices": {"memory_bytes": 64 * MIB, "cpu_m": 1000, "gpus": 0},
-    }
-    given = {
-        "step": step,
-        "boxed": True,
-        "uid": 70_000,
-        "cores": [1],
-        "gpus": None,
-        "disk_bytes": GIB,
-        "path": "/usr/bin",
-        "prefixes": ["/opt/python"],
-        "etc": "/etc-copy",
-        "hidden": ["/home/site"],
-        "hostname": "n1",
-        "bwrap": "/usr/bin/bwrap",
-        "cgroup": None,
-    }
-    return given | more
+def step(**more: Any) -> Step:
+    asked = Step(StepId("job-1-a1-r0"), ("true",), Devices(1000, 64 * MIB), 60_000, 1_000, Sandbox.PROCESS)
+    return replace(asked, **more)
+
+
+def spec(wanted: Step | None = None, **more: Any) -> Spec:
+    given = Spec(
+        wanted or step(),
+        uid=70_000,
+        cores=(1,),
+        path="/usr/bin",
+        prefixes=("/opt/python",),
+        etc="/etc-copy",
+        hidden=("/home/site",),
+        hostname="n1",
+        bwrap="/usr/bin/bwrap",
+    )
+    return replace(given, **more)
 
 
 def test_a_payload_inherits_four_variables_and_its_own_win() -> None:
     plain = environment(spec(), "/job", "/tmp")
     assert plain == {"PATH": "/usr/bin", "HOME": "/job", "TMPDIR": "/tmp", "LANG": "C.UTF-8"}
-    asked = spec()
-    asked["step"]["env"] = {"PATH": "/mine", "MYC_JOB": "job-1"}
+    asked = spec(step(env={"PATH": "/mine", "MYC_JOB": "job-1"}))
     assert environment(asked, "/job", "/tmp") == plain | {"PATH": "/mine", "MYC_JOB": "job-1"}
 
 
 def test_a_step_on_a_node_with_gpus_sees_only_its_own() -> None:
-    assert environment(spec(gpus=[1, 3]), "/job", "/tmp")["CUDA_VISIBLE_DEVICES"] == "1,3"
-    none = environment(spec(gpus=[]), "/job", "/tmp")
+    assert environment(spec(gpus=(1, 3)), "/job", "/tmp")["CUDA_VISIBLE_DEVICES"] == "1,3"
+    none = environment(spec(gpus=()), "/job", "/tmp")
     assert (none["CUDA_VISIBLE_DEVICES"], none["NVIDIA_VISIBLE_DEVICES"]) == ("", "void")
     assert "CUDA_VISIBLE_DEVICES" not in environment(spec(), "/job", "/tmp")
 
@@ -52,9 +52,7 @@ def test_files_in_memory_are_bounded_by_the_steps_memory() -> None:
     box = payload_of(spec(), "/steps/a", None).box
     assert box is not None
     assert (box.tmp_bytes, box.shm_bytes) == (64 * MIB, 64 * MIB)
-    large = spec()
-    large["step"]["devices"]["memory_bytes"] = 1 << 50
-    box = payload_of(large, "/steps/a", None).box
+    box = payload_of(spec(step(devices=Devices(1000, 1 << 50))), "/steps/a", None).box
     assert box is not None
     assert box.tmp_bytes == TMP_BYTES_MAX
 
@@ -68,7 +66,7 @@ def test_the_sites_home_is_hidden_and_only_the_work_is_given() -> None:
 
 
 def test_a_naked_step_has_no_box_and_its_own_tmp(tmp_path: Path) -> None:
-    payload = payload_of(spec(boxed=False, uid=None), str(tmp_path), None)
+    payload = payload_of(spec(step(sandbox=Sandbox.NONE), uid=None), str(tmp_path), None)
     assert payload.box is None
     assert payload.env["TMPDIR"] == f"{tmp_path}/tmp"
     assert (tmp_path / "tmp").is_dir()

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mycelium.agent import pump, tail
-from mycelium.agent.pump import Log
+from mycelium.agent.shim import pump
+from mycelium.agent.shim.pump import Log
+from mycelium.agent.steps import tail
 
 
 def whole(directory: Path) -> bytes:

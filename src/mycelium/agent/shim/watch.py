@@ -1,7 +1,7 @@
 """The shim's eye on what its step uses: memory and processes where no cgroup counts them, and disk.
 
 A look costs time, so the next one is put off by what the last one cost, and comes sooner near a bound.
-Standard library only: the shim uses it.
+Standard library, msgspec and rules only: the shim uses it.
 """
 
 
@@ -13,10 +13,10 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from typing import Any
 
 from mycelium.base.limits import DISK_RESERVE_BYTES, STEP_PROCESSES_MAX
 from mycelium.base.units import format_size
+from mycelium.engine.spec import Spec
 from mycelium.engine.step_files import WORK
 from mycelium.sandbox import usage
 from mycelium.sandbox.cgroup import Group
@@ -28,11 +28,10 @@ COST_SHARE = 20  # a look may cost one part in so many of a cpu
 
 
 class Watch:
-    def __init__(self, spec: dict[str, Any], directory: str, group: Group | None) -> None:
-        step = spec["step"]
-        self._memory_bytes_max: int = step["devices"]["memory_bytes"]
-        self._disk_bytes_max: int = spec["disk_bytes"]
-        self._boxed: bool = spec["boxed"]
+    def __init__(self, spec: Spec, directory: str, group: Group | None) -> None:
+        self._memory_bytes_max = spec.step.devices.memory_bytes
+        self._disk_bytes_max = spec.disk_bytes
+        self._boxed = spec.boxed
         self._directory = directory
         self._group = group
         self._memory_device = usage.memory_files_device()

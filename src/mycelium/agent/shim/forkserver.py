@@ -5,7 +5,7 @@ for the word that the payload runs, and perhaps one that the shim shall keep ope
 The answer is the shim's pid, or 0 and why not. It ends when the agent's end of the socket closes. Its shims do not:
 they are sessions of their own. A descriptor that it is started with stays open in all of them (see `life`).
 
-Standard library only, single-threaded.
+Standard library, msgspec and rules only. Single-threaded.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import socket
 import sys
 import traceback
 
-from mycelium.agent import shim
+from mycelium.agent.shim import shim
 
 MESSAGE_BYTES_MAX = 8192
 

@@ -6,10 +6,10 @@ import asyncio
 import os
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
 
 from mycelium.engine import step_files
 from mycelium.engine.orders import Ended, Step
+from mycelium.engine.spec import Spec
 
 
 class Phase(StrEnum):
@@ -26,7 +26,7 @@ class Held:
         self.step = step
         self.directory = directory
         self.phase = Phase.PREPARING
-        self.spec: dict[str, Any] = {}
+        self.spec: Spec | None = None
         self.started_ns = 0
         self.ended: Ended | None = None
         self.stop_grace_ms: int | None = None  # an order to stop that came before there was a shim

@@ -4,12 +4,12 @@ It is detached from the agent and needs nothing but its directory. If it dies, t
 without a living shim and without a status is lost for certain.
 
 Signals: SIGTERM is the order to stop, with the grace that the file `stop` gives; it may be repeated with a shorter one.
-Standard library only, single-threaded: it is forked from a small server in a millisecond (see `forkserver`).
+Standard library, msgspec and rules only. Single-threaded: it is forked from a small server in a millisecond (see
+`forkserver`).
 """
 
 
 # Paths are strings here, because this runs at the start of every step.
-# ruff: noqa: PTH118
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-from mycelium.agent import record
-from mycelium.agent.plan import payload_of
-from mycelium.agent.pump import READ_BYTES, Log
-from mycelium.agent.watch import Watch, sandboxed
-from mycelium.engine import step_files
+from mycelium.agent.shim import record
+from mycelium.agent.shim.plan import payload_of
+from mycelium.agent.shim.pump import READ_BYTES, Log
+from mycelium.agent.shim.watch import Watch, sandboxed
+from mycelium.engine.spec import Spec, read
 from mycelium.sandbox import linux, rlimits
 from mycelium.sandbox.cgroup import Group
 from mycelium.sandbox.spawn import Started, spawn
@@ -46,11 +46,11 @@ def boot_ms() -> int:
 
 
 class Shim:
-    def __init__(self, directory: str, spec: dict[str, Any], ready_fd: int = -1) -> None:
+    def __init__(self, directory: str, spec: Spec, ready_fd: int = -1) -> None:
         self.directory = directory
         self.spec = spec
-        self.step: dict[str, Any] = spec["step"]
-        self.group = Group(Path(spec["cgroup"])) if spec.get("cgroup") else None
+        self.step = spec.step
+        self.group = Group(Path(spec.cgroup)) if spec.cgroup else None
         self.logs: dict[int, Log] = {}  # by the pipe that feeds it, until that ends
         self.written: list[Log] = []
         self.poll = select.poll()
@@ -101,8 +101,8 @@ class Shim:
 
     def _start(self) -> None:
         if self.group is not None:
-            devices = self.step["devices"]
-            self.group.make(devices["memory_bytes"], devices["cpu_m"])
+            devices = self.step.devices
+            self.group.make(devices.memory_bytes, devices.cpu_m)
         ends: list[int] = []
         for stream in ("stdout", "stderr"):
             read_fd, write_fd = os.pipe2(os.O_CLOEXEC)
@@ -110,8 +110,8 @@ class Shim:
             self.logs[read_fd] = Log(self.directory, stream)
             self.written.append(self.logs[read_fd])
             self.poll.register(read_fd, select.POLLIN)
-            if self.spec.get("uid") is not None:  # or the step could not open its own /dev/stdout and /dev/stderr
-                os.fchown(write_fd, self.spec["uid"], self.spec["uid"])
+            if self.spec.uid is not None:  # or the step could not open its own /dev/stdout and /dev/stderr
+                os.fchown(write_fd, self.spec.uid, self.spec.uid)
             ends.append(write_fd)
         payload = payload_of(self.spec, self.directory, self.group.join if self.group else None)
         self.main = spawn(payload, *ends)
@@ -127,8 +127,8 @@ class Shim:
             moments.append(self.watch.next_ms)
         if self.kill_at_ms is not None:
             moments.append(self.kill_at_ms)
-        if self.step["time_ms"]:
-            moments.append(self.began_ms + self.step["time_ms"])
+        if self.step.time_ms:
+            moments.append(self.began_ms + self.step.time_ms)
         if self.main_status is not None:
             moments.append(now_ms + 10)  # the rest is being killed, and not all of it may be our child yet
         return max(0, min(moments) - now_ms)
@@ -179,10 +179,10 @@ class Shim:
             return
         if self.stop_asked:
             self.stop_asked = False
-            self._begin_end("stopped", record.grace_ms(self.directory, self.step["grace_ms"]))
-        limit_ms = self.step["time_ms"]
+            self._begin_end("stopped", record.grace_ms(self.directory, self.step.grace_ms))
+        limit_ms = self.step.time_ms
         if limit_ms and self.kill_at_ms is None and now_ms >= self.began_ms + limit_ms:
-            self._begin_end("time", self.step["grace_ms"])
+            self._begin_end("time", self.step.grace_ms)
         if self.kill_at_ms is not None and now_ms >= self.kill_at_ms:
             self._kill_all()
             self.kill_at_ms = now_ms + 100
@@ -226,8 +226,8 @@ class Shim:
         """SIGTERM to the payload's process group; False when it has not come that far."""
         if self.main is None:
             return False
-        group = self._init() if self.spec["boxed"] else self.main.pid
-        if self.spec["boxed"] and not (group and len(sandboxed(group)) > 1):
+        group = self._init() if self.spec.boxed else self.main.pid
+        if self.spec.boxed and not (group and len(sandboxed(group)) > 1):
             return False  # bubblewrap is alone, and its process 1 would not hear the signal
         try:
             os.killpg(group, signal.SIGTERM)
@@ -253,7 +253,7 @@ class Shim:
         if self.main is not None and self.main_status is None:
             with contextlib.suppress(OSError):
                 os.kill(self.main.pid, signal.SIGKILL)
-        for pid in [self._init()] if self.spec["boxed"] and self._init() else self._below():
+        for pid in [self._init()] if self.spec.boxed and self._init() else self._below():
             with contextlib.suppress(OSError):
                 os.kill(pid, signal.SIGKILL)
 
@@ -277,7 +277,7 @@ class Shim:
             return ""
         failure = self.failure.decode(errors="replace")
         lines = self.spoken.splitlines()
-        if not failure and self.spec["boxed"] and self._exit_code() == 1 and lines and lines[-1].startswith(BWRAP_SAYS):
+        if not failure and self.spec.boxed and self._exit_code() == 1 and lines and lines[-1].startswith(BWRAP_SAYS):
             failure = lines[-1].removeprefix(BWRAP_SAYS).decode(errors="replace")
         return failure
 
@@ -325,7 +325,7 @@ class Shim:
 
 def main(directory: str, ready_fd: int = -1) -> None:
     os.chdir("/")
-    spec = step_files.read_json(os.path.join(directory, step_files.SPEC))
+    spec = read(directory)
     if spec is None:
         sys.exit(f"shim: {directory} holds no step")
     shim = Shim(directory, spec, ready_fd)
@@ -334,7 +334,7 @@ def main(directory: str, ready_fd: int = -1) -> None:
     with contextlib.suppress(OSError):
         record.reserve_status(directory)
     linux.prctl(linux.PR_SET_CHILD_SUBREAPER, 1)
-    rlimits.bind_to(spec["cores"])  # what it costs to keep a step is charged to the step's cpus
+    rlimits.bind_to(spec.cores)  # what it costs to keep a step is charged to the step's cpus
     try:
         shim.run()
     except BaseException:

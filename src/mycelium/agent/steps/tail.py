@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from mycelium.agent import pump
-from mycelium.agent.held import Held, Phase
+from mycelium.agent.shim import pump
+from mycelium.agent.steps.held import Held, Phase
 from mycelium.base.limits import LOG_CHUNK_BYTES
 from mycelium.engine.orders import Chunk, Tail
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from mycelium.agent import pump
+from mycelium.agent.shim import pump
 from mycelium.base import files
 from mycelium.base.errors import Problem
 from mycelium.base.ids import Digest

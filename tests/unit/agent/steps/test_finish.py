@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from mycelium.agent import finish
-from mycelium.agent.pump import Log
+from mycelium.agent.shim.pump import Log
+from mycelium.agent.steps import finish
 from mycelium.base.errors import Exhausted
 from mycelium.base.ids import StepId
 from mycelium.base.units import MIB

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-import json
+import functools
 import os
 import shutil
 import stat
 import subprocess
+from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import msgspec
 
+from mycelium.agent import probes
 from mycelium.base import files
 from mycelium.base.errors import Refused, Unavailable
 from mycelium.base.ids import StepId
+from mycelium.base.limits import STEP_DISK_BYTES
 from mycelium.engine import step_files
-from mycelium.engine.orders import Sandbox, Step
+from mycelium.engine.orders import WIRE_VERSION, Sandbox, Step
+from mycelium.engine.spec import SYSTEM_PATH, Spec
+from mycelium.sandbox.probe import Offer
 from mycelium.store.objects import Objects
 from mycelium.store.unpack import unpack
+
+HOSTNAME_LENGTH_MAX = 64  # Linux's own bound
 
 
 def fill(step: Step, directory: Path, objects: Objects, uid: int | None) -> None:
@@ -54,23 +60,49 @@ def _make_below(work: Path, path: str, uid: int | None) -> Path:
     return here
 
 
-def write_spec(spec: dict[str, Any], directory: Path) -> None:
-    files.write(str(directory / step_files.SPEC), json.dumps(spec).encode())
+def build_spec(
+    step: Step,
+    offer: Offer,
+    *,
+    uid: int | None,
+    cores: Iterable[int],
+    gpus: Iterable[int] | None,
+    etc: Path,
+    hostname: str,
+    group: str,
+    hidden: tuple[str, ...] = (),
+    pool: str = "",
+) -> Spec:
+    """What the shim is told. `group`: the name of the step's control group, where the node can make one."""
+    path, prefixes = _python()
+    return Spec(
+        step=step,
+        wire=WIRE_VERSION,
+        uid=uid,
+        cores=tuple(cores),
+        gpus=tuple(gpus) if gpus is not None else None,
+        disk_bytes=step.disk_bytes or STEP_DISK_BYTES,
+        path=path,
+        prefixes=prefixes,
+        etc=str(etc),
+        hidden=hidden,
+        hostname=hostname[:HOSTNAME_LENGTH_MAX],
+        bwrap=offer.bwrap,
+        pool=pool,
+        cgroup=str(offer.groups / group) if offer.groups else None,
+    )
 
 
-def read_step(directory: Path) -> tuple[Step, dict[str, Any]] | None:
-    """The step that was accepted in this directory; None when there is none, or it cannot be read."""
-    spec = step_files.read_json(str(directory / step_files.SPEC))
-    if spec is None:
-        return None
-    try:
-        return msgspec.convert(spec["step"], Step), spec
-    except (msgspec.ValidationError, KeyError):
-        return None
+@functools.cache
+def _python() -> tuple[str, tuple[str, ...]]:
+    """Where steps look for programs, and the trees besides the system that they are shown. As long as we live."""
+    prefixes = probes.python_prefixes()
+    path = ":".join((*(f"{prefix}/bin" for prefix in prefixes), *SYSTEM_PATH))
+    return path, (*prefixes, *probes.own_sources())
 
 
-def step_to_json(step: Step) -> dict[str, Any]:
-    return msgspec.to_builtins(step)
+def write_spec(spec: Spec, directory: Path) -> None:
+    files.write(str(directory / step_files.SPEC), msgspec.json.encode(spec))
 
 
 def check_sandbox(step: Step, bwrap: str, why_not: str) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mycelium.agent import record
+from mycelium.agent.shim import record
 from mycelium.engine import step_files
 from mycelium.sandbox import process
 
