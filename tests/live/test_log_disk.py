@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from mycelium.base.errors import Unavailable
+from mycelium.base.errors import Refused, Unavailable
 from mycelium.base.units import KIB, MIB
 from mycelium.log import open_log
 from mycelium.log.sql import SqlLog
@@ -135,6 +136,27 @@ def test_a_read_only_disk_is_named(small_disk: Path) -> None:
     subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
     with pytest.raises(Unavailable, match="read-only"):
         open_log(small_disk / "site.db")
+
+
+def test_a_disk_that_fills_during_an_export_prunes_nothing_and_leaves_no_half_file(
+    small_disk: Path, tmp_path: Path
+) -> None:
+    log = open_log(tmp_path / "site.db")
+    chance = random.Random(1)
+    log.append(1, [("filler", chance.randbytes(50_000)) for _ in range(100)])
+    log.save_snapshot(100, 1, b"state")
+    with open(small_disk / "ballast", "wb") as ballast:
+        ballast.write(bytes(SMALL_BYTES - 2 * MIB))
+    with pytest.raises(Unavailable, match="no space left on device"):
+        log.export(small_disk / "events.jsonl.gz", 100)
+    assert [path.name for path in small_disk.iterdir()] == ["ballast"]
+    with pytest.raises(Refused, match="no exported file ends there"):
+        log.prune(100)
+    (small_disk / "ballast").unlink()
+    assert log.export(small_disk / "events.jsonl.gz", 100) == 100
+    log.prune(100)
+    assert log.verify().events == 100
+    log.close()
 
 
 # A bound on the size of files fails a write as a broken disk does, and needs no root.

@@ -110,3 +110,55 @@ def test_a_killed_head_leaves_no_lock_and_a_stopped_one_keeps_it(
     opened = open_when_free(where)
     assert opened.verify().ok
     opened.close()
+
+
+# Appends without pause, takes snapshots, exports and prunes; says what was appended, and how far it pruned.
+PRUNER = """
+import os, sys
+from pathlib import Path
+from mycelium.log import open_log
+folder = Path(sys.argv[2])
+log = open_log(sys.argv[1])
+said = sys.stdout.fileno()
+while True:
+    first = log.last_seq + 1
+    log.append(first, [("n", b"%d" % seq) for seq in range(first, first + 400)])
+    log.save_snapshot(log.last_seq, 1, b"state")
+    os.write(said, b"%d\\n" % log.last_seq)
+    upto = log.prunable_seq()
+    if upto > log.pruned.seq:
+        log.export(folder / f"{upto}.jsonl.gz", upto)
+        log.prune(upto)
+"""
+
+
+def test_kill_9_in_the_middle_of_pruning_loses_no_event(
+    where: str, tmp_path: Path, writers: list[subprocess.Popen[bytes]]
+) -> None:
+    chance = random.Random(SEED)
+    folder = tmp_path / "log"
+    folder.mkdir()
+    acknowledged = 0
+    for _ in range(ROUNDS):
+        writer = subprocess.Popen([sys.executable, "-c", PRUNER, where, str(folder)], stdout=subprocess.PIPE, bufsize=0)
+        writers.append(writer)
+        assert writer.stdout is not None
+        for _ in range(chance.randrange(2, 6)):
+            acknowledged = int(writer.stdout.readline())
+        time.sleep(chance.random() / 5)  # anywhere in an append, an export or a pruning
+        writer.kill()
+        rest = writer.stdout.read().split(b"\n")
+        acknowledged = max([acknowledged, *map(int, rest[:-1])])
+        writer.wait()
+        log = open_when_free(where)
+        try:
+            assert log.last_seq >= acknowledged
+            verdict = log.verify()
+            assert (verdict.ok, verdict.events, verdict.unseen) == (True, log.last_seq, ())
+            kept = list(log.read(log.pruned.seq))
+            assert [int(entry.data) for entry in kept] == list(range(log.first_seq, log.last_seq + 1))
+            snapshot = log.snapshot()
+            assert snapshot is None or snapshot.seq >= log.pruned.seq  # a start has all that it needs
+        finally:
+            log.close()
+    assert list(folder.glob("*.jsonl.gz"))

@@ -70,6 +70,9 @@ CLOCK_AHEAD_S = (
     300  # between a machine's clock and the site's: beyond it, times in stories and certificates are nonsense
 )
 INVITE_S = DAY_S  # how long a one-time token lets a machine in
+NODES_WAITING_MAX = 64  # machines that ask and nobody has let in yet; who has the site's token can make up any number
+NODE_ASKING_S = 12 * HOUR_S  # one of those is declined when it has not asked for so long: a night, not a weekend
+NODES_LEFT_MAX = 1_000  # nodes that left and are known if they come again: as many as a site is planned for
 NODE_SUSPECT_S = 3
 NODE_LOST_S = 15
 EVICTIONS_PER_MINUTE = 2  # nodes that may be declared lost a minute, or a tenth of the site if that is more
@@ -80,6 +83,10 @@ FOLLOWERS_MAX = 256  # open event streams (logs, events)
 EVENT_BYTES_MAX = 32 * MIB  # one event: more than any request can ask for, and far below what a row may hold
 EVENT_KIND_LENGTH_MAX = 64
 LOG_PAGE_EVENTS = 500  # events read in one query, so that a long reading holds neither memory nor a transaction
+LOG_KEEP_S = 30 * DAY_S  # events older than this leave the log for a file, unless `log_keep` says otherwise
+LOG_EVENTS_MAX = 1_000_000  # or when there are more than this many: about 600 MB, whatever their age
+LOG_FILE_EVENTS = 50_000  # exported and dropped at once: a file of about 5 MB, so that a year's are some hundred
+LOG_DROP_EVENTS = 500  # in one transaction of that: an append waits for one at most, which takes some milliseconds
 SNAPSHOTS_KEPT = 2  # the older one is what a corrupt newest falls back to
 SNAPSHOT_PART_BYTES = 1 * MIB  # a snapshot is written in parts, so that an append waits for one part at most
 SHAPES_REMEMBERED_MAX = 10_000  # requests of different shape that are known to fit some node

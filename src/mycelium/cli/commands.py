@@ -12,6 +12,7 @@ GROUPS = {
     "node": "show a node, drain it, or take it back",
     "job": "show a job",
     "account": "who may use the site",
+    "log": "the site's record: export it, prune it, verify it",
     "audit": "is the site's record unaltered?",
     "model": "the language models that the site has",
     "models": "what is served, and how well",

@@ -104,9 +104,9 @@ class Client:
         finally:
             self.close()  # a stream that was left in the middle cannot carry another request
 
-    def download(self, path: str) -> http.client.HTTPResponse:
+    def download(self, path: str, **query: Any) -> http.client.HTTPResponse:
         """An open answer, to be read in pieces."""
-        response = self._open("GET", path, None, {}, {})
+        response = self._open("GET", path, None, {}, query)
         if response.status >= 300:
             self._read(response)
         return response

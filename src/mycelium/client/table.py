@@ -42,6 +42,14 @@ def whole(low: int, high: int) -> Kind:
     return Kind(read)
 
 
+def _read_keep(word: str) -> str:
+    if word != "forever" and not (word.isascii() and word.isdigit() and len(word) < 6 and int(word) <= KEEP_DAYS_MAX):
+        raise ValueError(f"{word[:40]!r} is neither 0 to {KEEP_DAYS_MAX} days nor 'forever'")
+    return word
+
+
+KEEP_DAYS_MAX = 36_500
+KEEP = Kind(_read_keep)
 TEXT = Kind(str)
 TRUTH = Kind(_read_truth, switch=True)
 
@@ -129,6 +137,7 @@ SETTINGS: dict[str, Setting] = {
             again=True,
         ),
         Setting("log_url", TEXT, "URL", "Keep the log in PostgreSQL instead of SQLite.", None, UP),
+        Setting("log_keep", KEEP, "DAYS", "How long events stay in the log, before files alone hold them.", "30", UP),
         Setting("name", TEXT, "TEXT", "What the site is called.", "mycelium", UP),
         Setting("engine", TEXT, "NAME", "local, or ray for many machines.", "local", UP, again=True),
         Setting("address", TEXT, "IP", "Where other machines reach this one.", None, ("up", "join"), again=True),

@@ -23,6 +23,7 @@ LOOKS = {
     "objects, by their names": ANY_USER,
     "every event": AN_OPERATOR,
     "whether the log is as it was written": AN_OPERATOR,
+    "export and prune the log": AN_ADMIN,
     "stop the site": AN_ADMIN,
 }
 

@@ -8,13 +8,36 @@ from typing import Any
 from mycelium.base.ids import task_id
 from mycelium.head.core import Core
 from mycelium.head.views import Document, time_view
-from mycelium.log import Entry
+from mycelium.log import Entry, Verdict
+from mycelium.log.whole import WholeLog
 
 
 def about(core: Core, subject: str) -> Iterator[tuple[Entry, Any]]:
     """Every event that is about it. Cost: its own events; the log keeps an index of them."""
     for entry in core.log.about(subject):
         yield entry, core.codec.decode(entry.kind, entry.data)
+
+
+def pruned_part(whole: WholeLog, first_ns: int, last_ns: int) -> Document | None:
+    """Which events of this time are no longer in the log, and the files that hold them; None when all are here."""
+    before_ns = whole.log.pruned.time_ns
+    if first_ns > before_ns:
+        return None
+    files = [str(path) for path in whole.files_between(first_ns, min(last_ns, before_ns))]
+    return {"upto": time_view(before_ns), "files": files}
+
+
+def verdict_view(verdict: Verdict) -> Document:
+    span = f"events {verdict.first_seq} to {verdict.last_seq}" if verdict.events else "no events"
+    says = f"{span} are as they were written" if verdict.ok else f"event {verdict.bad_seq} {verdict.why}"
+    return {
+        "ok": verdict.ok,
+        "events": verdict.events,
+        "first_bad": verdict.bad_seq,
+        "hash": verdict.hash,
+        "unseen": verdict.unseen,
+        "says": says,
+    }
 
 
 def event_view(core: Core, entry: Entry, event: Any, array: bool = False) -> Document:

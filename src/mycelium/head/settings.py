@@ -8,7 +8,8 @@ from pathlib import Path
 from msgspec import Struct
 
 from mycelium.base.errors import Problem, Refused, Unavailable
-from mycelium.base.limits import GRACE_MS, NODE_LOST_S, NODE_SUSPECT_S, RETAIN_ENDED_S
+from mycelium.base.limits import GRACE_MS, LOG_KEEP_S, NODE_LOST_S, NODE_SUSPECT_S, RETAIN_ENDED_S
+from mycelium.base.units import DAY_S
 
 
 class SiteSettings(Struct, frozen=True):
@@ -21,6 +22,7 @@ class SiteSettings(Struct, frozen=True):
     gateways: int = 1
     nodes: int = 1
     log_url: str = ""
+    log_keep: str = str(LOG_KEEP_S // DAY_S)  # days that events stay in the log; see log/retention.py
     node_suspect_s: float = NODE_SUSPECT_S
     node_lost_s: float = NODE_LOST_S
     retain_ended_s: int = RETAIN_ENDED_S

@@ -108,7 +108,9 @@ def _owner_of_named(view: View, command: Any) -> AccountId | None:
 
 
 def _node_changed(view: View, event: NodeEvent, at_ns: int) -> None:
-    index_of(view).node_changed(view.state.nodes.by_id[event.node])
+    node = view.state.nodes.by_id.get(event.node)
+    if node is not None:  # else it left long ago, and was closed then
+        index_of(view).node_changed(node)
 
 
 def _node_event(view: View, event: Any, now_ns: int) -> Iterable[JobEvent]:

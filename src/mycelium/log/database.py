@@ -37,6 +37,13 @@ class Database(Protocol):
         """A new connection that only reads and sees one moment of the log for the length of a transaction."""
         ...
 
+    def give_back(self, connection: Connection) -> bool:
+        """Return a little of the room that dropped events left to the disk, within a transaction of the writer.
+
+        Whether there is more; never when what is left is room that new events will soon take.
+        """
+        ...
+
     def explain(self, error: Exception) -> Problem:
         """The same failure in the words of a person: full, read-only, not answering, damaged."""
         ...

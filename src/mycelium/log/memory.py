@@ -5,7 +5,8 @@ Never: outlives its process.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Collection, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from mycelium.base.errors import Refused, Unavailable
 from mycelium.base.limits import SNAPSHOTS_KEPT
 from mycelium.log.audit import segments_of, verdict_on
 from mycelium.log.entry import START, Entry, Mark, chain, follow, mark_after
-from mycelium.log.seam import ArchivedJob, Snapshot, Verdict, check_archive, check_export
+from mycelium.log.seam import ArchivedJob, Exported, Snapshot, Verdict, check_archive, check_export, nobody_told
 from mycelium.log.segment import check_segment, write_segment
 
 
@@ -30,7 +31,7 @@ class MemoryLog:
         self._snapshots: list[Snapshot] = []
         self._archive: dict[str, ArchivedJob] = {}
         self._exported: dict[tuple[int, int], str] = {}
-        self._dropped: list[str] = []
+        self._dropped: list[Exported] = []
         self._refusal = ""
 
     def reopen(self) -> MemoryLog:
@@ -53,6 +54,10 @@ class MemoryLog:
     @property
     def last_time_ns(self) -> int:
         return self._tail.time_ns
+
+    @property
+    def pruned(self) -> Mark:
+        return self._pruned
 
     @property
     def _tail(self) -> Mark:
@@ -79,8 +84,6 @@ class MemoryLog:
         return self.last_seq
 
     def read(self, after: int = 0, limit: int | None = None) -> Iterator[Entry]:
-        if after < self._pruned.seq:
-            raise Refused(f"event {after} is no longer in the log: events up to {self._pruned.seq} were pruned")
         start = self._mark_at(after)
         return iter(()) if start is None else follow(islice(self._after(after), limit), start)
 
@@ -112,8 +115,18 @@ class MemoryLog:
     def about(self, subject: str) -> Iterator[Entry]:
         return (entry for entry in self._entries if subject in self._about.get(entry.seq, ()))
 
-    def verify(self, segments: Sequence[Path] = ()) -> Verdict:
-        return verdict_on(segments_of(self._dropped, segments), self._pruned, self._tail, self._entries)
+    def mark(self, seq: int) -> Mark:
+        found = self._mark_at(seq)
+        if found is None:
+            raise Refused(f"there is no event {seq} yet; the last one is {self.last_seq}")
+        return found
+
+    def seq_before(self, time_ns: int) -> int:
+        return self._pruned.seq + bisect_left(self._entries, time_ns, key=lambda entry: entry.time_ns)
+
+    def verify(self, segments: Sequence[Path] = (), told: Callable[[int], None] = nobody_told) -> Verdict:
+        files = segments_of([file.path for file in self._dropped], segments)
+        return verdict_on(files, self._pruned, self._tail, self._entries, told)
 
     def export(self, path: Path, upto_seq: int) -> int:
         path = Path(path).absolute()
@@ -124,17 +137,23 @@ class MemoryLog:
         self._exported[self.first_seq, upto_seq] = str(path)
         return count
 
+    def exports(self) -> list[Exported]:
+        return list(self._dropped)
+
+    def prunable_seq(self) -> int:
+        return min((kept.seq for kept in self._snapshots), default=0)
+
     def prune(self, upto_seq: int) -> None:
         if upto_seq <= self._pruned.seq:
             return
-        behind = min((kept.seq for kept in self._snapshots), default=0)
+        behind = self.prunable_seq()
         last, path = self._mark_at(upto_seq), self._exported.get((self.first_seq, upto_seq))
         if last is None or upto_seq > behind or path is None:
             raise Refused(f"events up to {upto_seq} cannot be pruned: not exported, or not behind every snapshot")
         check_segment(Path(path), self._pruned, last)
+        self._dropped.append(Exported(path, self.first_seq, upto_seq))
         self._entries = list(self._after(upto_seq))
         self._pruned = last
-        self._dropped.append(path)
 
     def close(self) -> None:
         self._refusal = "the log is closed"
@@ -152,6 +171,8 @@ class MemoryLog:
         return islice(self._entries, seq - self._pruned.seq, None)
 
     def _mark_at(self, seq: int) -> Mark | None:
+        if seq < self._pruned.seq:
+            raise Refused(f"event {seq} is no longer in the log: events up to {self._pruned.seq} were pruned")
         if seq == self._pruned.seq:
             return self._pruned
         return (

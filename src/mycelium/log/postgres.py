@@ -93,6 +93,10 @@ class Postgres:
     def check_room(self, size_bytes: int) -> None:
         """Nothing: a client does not see the server's disk."""
 
+    def give_back(self, connection: Connection) -> bool:
+        """Nothing: the server's own autovacuum makes the room free again."""
+        return False
+
     def reader(self) -> Connection:
         return self._engine.connect().execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
 

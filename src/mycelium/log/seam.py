@@ -8,14 +8,14 @@ Never: knows what an event, a snapshot or an archived job means.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
 from msgspec import Struct
 
 from mycelium.base.errors import Refused
-from mycelium.log.entry import Entry
+from mycelium.log.entry import Entry, Mark
 
 
 class Snapshot(Struct, frozen=True):
@@ -33,6 +33,14 @@ class ArchivedJob(Struct, frozen=True):
     number: int
     account: str
     data: bytes
+
+
+class Exported(Struct, frozen=True):
+    """A file that holds the events `first_seq` to `last_seq`, which were pruned."""
+
+    path: str  # where it was written
+    first_seq: int
+    last_seq: int
 
 
 class Verdict(Struct, frozen=True):
@@ -68,6 +76,10 @@ def check_export(path: Path, first_seq: int, upto_seq: int, last_seq: int) -> No
         raise Refused(f"{str(path)!r} cannot name an exported file")
 
 
+def nobody_told(_seq: int) -> None:
+    """Of a walk whose progress nobody waits for."""
+
+
 class Log(Protocol):
     @property
     def first_seq(self) -> int:
@@ -76,6 +88,11 @@ class Log(Protocol):
 
     @property
     def last_seq(self) -> int: ...
+
+    @property
+    def pruned(self) -> Mark:
+        """The last event that was exported and dropped: what is still here continues it."""
+        ...
 
     @property
     def last_time_ns(self) -> int: ...
@@ -106,6 +123,17 @@ class Log(Protocol):
         """The events about one subject that are still here, in order. They are not checked against the chain."""
         ...
 
+    def mark(self, seq: int) -> Mark:
+        """The place after an event. Errors: Refused when it was pruned or has not happened."""
+        ...
+
+    def seq_before(self, time_ns: int) -> int:
+        """The last event before a moment, of those that are still here; the last pruned one when none is.
+
+        Cost: some reads by number, for time never runs backwards in a site's log.
+        """
+        ...
+
     def snapshot(self) -> Snapshot | None:
         """The newest snapshot that is whole; None asks for a replay from the beginning."""
         ...
@@ -120,10 +148,11 @@ class Log(Protocol):
         """Jobs with a number below `before`, newest first."""
         ...
 
-    def verify(self, segments: Sequence[Path] = ()) -> Verdict:
+    def verify(self, segments: Sequence[Path] = (), told: Callable[[int], None] = nobody_told) -> Verdict:
         """Walk the whole chain, pruned events included while their exported files are found.
 
-        `segments` says where files have moved to; without it they are looked for where they were written.
+        `segments` says where files have moved to; without it they are looked for where they were written. `told` hears
+        now and then how far the walk has come.
         May run in another thread or process while the head appends.
         """
         ...
@@ -132,10 +161,19 @@ class Log(Protocol):
         """Write the events still here up to `upto_seq` to a file (see `segment`); how many there are."""
         ...
 
+    def exports(self) -> list[Exported]:
+        """The files of what was pruned, oldest first."""
+        ...
+
+    def prunable_seq(self) -> int:
+        """Events up to this one are not needed by a start: every kept snapshot lies behind them, the newest whole."""
+        ...
+
     def prune(self, upto_seq: int) -> None:
         """Drop the events up to `upto_seq`, where an exported file ends and every kept snapshot begins no earlier.
 
-        The file is read back and checked first.
+        The file is read back and checked first. May run in another thread: appends go on between its small parts, and
+        what a kill leaves of them the next call finishes.
         """
         ...
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,18 +17,18 @@ from sqlalchemy import Connection, bindparam, delete, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from mycelium.base.errors import Problem, Refused, Unavailable
-from mycelium.base.limits import LOG_PAGE_EVENTS
+from mycelium.base.limits import LOG_DROP_EVENTS, LOG_PAGE_EVENTS
 from mycelium.log import snapshots, tables
 from mycelium.log.audit import segments_of, verdict_on
 from mycelium.log.database import Database
 from mycelium.log.entry import Entry, Mark, Torn, chain, follow, mark_after
 from mycelium.log.opening import open_tables
-from mycelium.log.seam import ArchivedJob, Snapshot, Verdict, check_archive, check_export
+from mycelium.log.seam import ArchivedJob, Exported, Snapshot, Verdict, check_archive, check_export, nobody_told
 from mycelium.log.segment import check_segment, write_segment
 
 _said = logging.getLogger(__name__)
 
-PRUNE_EVENTS = 5_000  # dropped in one transaction, so that an append does not wait long
+PAUSE_S = 0.01  # between two small transactions of a pruning: whoever waits to append goes first
 
 _insert_event = tables.event.insert()
 _insert_concern = tables.concern.insert()
@@ -39,11 +40,13 @@ _move_tail = (
     .values(value=bindparam("after"))
 )
 _events_after = select(*tables.event_columns).where(tables.event.c.seq > bindparam("seq")).order_by(tables.event.c.seq)
-_events_about = select(*tables.event_columns).where(tables.event.c.about == bindparam("subject"))
+_events_about = select(*tables.event_columns).where(
+    tables.event.c.about == bindparam("subject"), tables.event.c.seq > bindparam("seq")
+)
 _events_concerning = (
     select(*tables.event_columns)
     .join(tables.concern, tables.concern.c.seq == tables.event.c.seq)
-    .where(tables.concern.c.about == bindparam("subject"))
+    .where(tables.concern.c.about == bindparam("subject"), tables.event.c.seq > bindparam("seq"))
 )
 _page = _events_after.limit(bindparam("size"))
 _event_at = select(*tables.event_columns).where(tables.event.c.seq == bindparam("seq"))
@@ -80,6 +83,10 @@ class SqlLog:
     def last_time_ns(self) -> int:
         return self._tail.time_ns
 
+    @property
+    def pruned(self) -> Mark:
+        return self._pruned
+
     def append(
         self,
         time_ns: int,
@@ -113,17 +120,34 @@ class SqlLog:
     def about(self, subject: str) -> Iterator[Entry]:
         with self._reading() as connection:
             asked = (_events_about, _events_concerning)
-            rows = [row for query in asked for row in connection.execute(query, {"subject": subject})]
+            values = {"subject": subject, "seq": self._pruned.seq}
+            rows = [row for query in asked for row in connection.execute(query, values)]
         return iter(sorted((Entry(*row) for row in rows), key=lambda entry: entry.seq))
 
-    def verify(self, segments: Sequence[Path] = ()) -> Verdict:
+    def mark(self, seq: int) -> Mark:
+        with self._reading() as connection:
+            return self._known_mark(connection, seq)
+
+    def seq_before(self, time_ns: int) -> int:
+        with self._reading() as connection:
+            meta = tables.read_meta(connection)  # of this one moment: a pruning may go on meanwhile
+            pruned, tail = (tables.read_mark(meta, key, self.name) for key in ("pruned", "tail"))
+            before, after = pruned.seq, tail.seq + 1
+            while after - before > 1:
+                middle = (before + after) // 2
+                if self._known_mark(connection, middle).time_ns < time_ns:
+                    before = middle
+                else:
+                    after = middle
+        return before
+
+    def verify(self, segments: Sequence[Path] = (), told: Callable[[int], None] = nobody_told) -> Verdict:
         with self._reading() as connection:
             meta = tables.read_meta(connection)
             pruned, tail = (tables.read_mark(meta, key, self.name) for key in ("pruned", "tail"))
-            paths = select(tables.segment.c.path).where(tables.segment.c.pruned == 1)
-            exported = connection.execute(paths.order_by(tables.segment.c.first_seq)).scalars().all()
+            exported = [found.path for found in _exports(connection)]
             rows = self._rows(connection, pruned.seq)
-            return verdict_on(segments_of(exported, segments), pruned, tail, rows)
+            return verdict_on(segments_of(exported, segments), pruned, tail, rows, told)
 
     def snapshot(self) -> Snapshot | None:
         with self._reading() as connection:
@@ -158,7 +182,7 @@ class SqlLog:
             return None
         if tables.archive_checksum(row) != row.checksum:
             raise Refused(f"what the archive keeps of {job} is damaged", hint="restore the log from a backup")
-        return row.data
+        return tables.archived_data(row)
 
     def archived_list(self, account: str | None, before: int | None, limit: int) -> list[ArchivedJob]:
         rows = tables.archive
@@ -172,7 +196,7 @@ class SqlLog:
         whole = [row for row in found if tables.archive_checksum(row) == row.checksum]
         if len(whole) < len(found):
             _said.warning("%d damaged jobs of the archive are not listed", len(found) - len(whole))
-        return [ArchivedJob(row.job, row.number, row.account, row.data) for row in whole]
+        return [ArchivedJob(row.job, row.number, row.account, tables.archived_data(row)) for row in whole]
 
     def export(self, path: Path, upto_seq: int) -> int:
         path = Path(path).absolute()
@@ -183,19 +207,29 @@ class SqlLog:
         assert pruned is not None and last is not None
         count = write_segment(path, pruned, last, self._entries(pruned.seq, upto_seq - pruned.seq))
         row = {"path": str(path), "first_seq": pruned.seq + 1, "last_seq": last.seq, "pruned": 0}
+        segment = tables.segment
         with self._writing() as connection:
-            connection.execute(delete(tables.segment).where(tables.segment.c.path == str(path)))
-            connection.execute(tables.segment.insert(), [row])
+            # Of what is not pruned yet only the newest file counts: an earlier one may have been spoiled meanwhile.
+            connection.execute(delete(segment).where((segment.c.path == str(path)) | (segment.c.pruned == 0)))
+            connection.execute(segment.insert(), [row])
         return count
+
+    def exports(self) -> list[Exported]:
+        with self._reading() as connection:
+            return _exports(connection)
+
+    def prunable_seq(self) -> int:
+        with self._reading() as connection:
+            return snapshots.oldest_seq(connection) if snapshots.newest(connection, self._mark_at) else 0
 
     def prune(self, upto_seq: int) -> None:
         if upto_seq <= self._pruned.seq:
+            self._drop_pruned()
             return
         segment, meta = tables.segment, tables.meta
+        behind = self.prunable_seq()
         with self._reading() as connection:
             last = self._mark_at(connection, upto_seq)
-            whole = snapshots.newest(connection, self._mark_at)
-            behind = snapshots.oldest_seq(connection) if whole else 0
             files = select(segment.c.path).where(
                 segment.c.first_seq == self.first_seq, segment.c.last_seq == upto_seq, segment.c.pruned == 0
             )
@@ -285,6 +319,12 @@ class SqlLog:
             raise Torn(seq, "is missing")
         return Mark(row.seq, row.time_ns, row.hash)
 
+    def _known_mark(self, connection: Connection, seq: int) -> Mark:
+        found = self._mark_at(connection, seq)
+        if found is None:
+            raise Refused(f"there is no event {seq} yet; the last one is {self.last_seq}")
+        return found
+
     def _entries(self, seq: int, limit: int | None) -> Iterator[Entry]:
         """Page by page, each in a transaction of its own."""
         left = limit
@@ -305,15 +345,18 @@ class SqlLog:
                 yield Entry(*row)
 
     def _drop_pruned(self) -> None:
+        """In small transactions, so that an append waits for one of them at most."""
         event = tables.event
+        some = select(event.c.seq).where(event.c.seq <= self._pruned.seq).order_by(event.c.seq).limit(LOG_DROP_EVENTS)
         while True:
             with self._writing() as connection:
-                some = select(event.c.seq).where(event.c.seq <= self._pruned.seq).order_by(event.c.seq)
-                seqs = connection.execute(some.limit(PRUNE_EVENTS)).scalars().all()
-                if not seqs:
+                seqs = connection.execute(some).scalars().all()
+                if seqs:
+                    connection.execute(delete(tables.concern).where(tables.concern.c.seq <= seqs[-1]))
+                    connection.execute(delete(event).where(event.c.seq <= seqs[-1]))
+                elif not self._database.give_back(connection):
                     return
-                connection.execute(delete(event).where(event.c.seq <= seqs[-1]))
-                connection.execute(delete(tables.concern).where(tables.concern.c.seq <= seqs[-1]))
+            time.sleep(PAUSE_S)
 
 
 def _rows_of(entries: Sequence[Entry], about: Sequence[Sequence[str]]) -> list[dict[str, object]]:
@@ -325,6 +368,12 @@ def _rows_of(entries: Sequence[Entry], about: Sequence[Sequence[str]]) -> list[d
 def _further(entries: Sequence[Entry], about: Sequence[Sequence[str]]) -> list[dict[str, object]]:
     pairs = zip(entries, about, strict=False)
     return [{"about": one, "seq": entry.seq} for entry, subjects in pairs for one in subjects[1:]]
+
+
+def _exports(connection: Connection) -> list[Exported]:
+    segment = tables.segment
+    rows = select(segment.c.path, segment.c.first_seq, segment.c.last_seq).where(segment.c.pruned == 1)
+    return [Exported(*row) for row in connection.execute(rows.order_by(segment.c.first_seq))]
 
 
 def _archive(connection: Connection, rows: Sequence[ArchivedJob]) -> None:

@@ -23,8 +23,12 @@ from mycelium.base.files import sync_directory
 from mycelium.base.units import MIB, format_size
 
 WAL_BYTES = 8 * MIB  # what the write-ahead file is cut back to; it grows to half of this between checkpoints
+SPARE_SHARE = 4  # one page in so many may be empty: steady pruning and appending takes and leaves about as much
+GIVE_BACK_PAGES = 256  # returned in one transaction: one MiB, so that an append does not wait long
 BUSY_S = 10.0  # only a checkpoint can be in a commit's way: one process writes
 
+
+INCREMENTAL = 2  # SQLite's number for it
 
 _DAMAGED = ("malformed", "not a database", "could not decode", "no such table", "no such column")
 
@@ -81,6 +85,18 @@ class Sqlite:
                 f" ({self._free()} left)",
                 hint="make room on it",
             )
+
+    def give_back(self, connection: Connection) -> bool:
+        pages, spare = (
+            connection.exec_driver_sql(f"PRAGMA {name}").scalar_one() for name in ("page_count", "freelist_count")
+        )
+        mode = connection.exec_driver_sql("PRAGMA auto_vacuum").scalar_one()
+        if mode != INCREMENTAL or spare * SPARE_SHARE <= pages:
+            return False
+        cursor = connection.connection.cursor()  # the driver's own: SQLite works on while rows without columns are read
+        cursor.execute(f"PRAGMA incremental_vacuum({GIVE_BACK_PAGES})").fetchall()
+        cursor.close()
+        return True
 
     def reader(self) -> Connection:
         return self._readers.connect()
@@ -151,6 +167,7 @@ def _begin_read(connection: Connection) -> None:
 
 
 def _make_durable(connection: Any, _record: object) -> None:
+    connection.execute("PRAGMA auto_vacuum=INCREMENTAL")  # of a new file; one that has tables stays as it is
     (mode,) = connection.execute("PRAGMA journal_mode=WAL").fetchone()
     if mode != "wal":
         raise Refused(

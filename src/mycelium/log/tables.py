@@ -8,9 +8,11 @@ Never: decides anything.
 
 from __future__ import annotations
 
+import zlib
 from typing import Any
 
 from blake3 import blake3
+from msgspec import structs
 from sqlalchemy import (
     BigInteger,
     Column,
@@ -32,6 +34,7 @@ from mycelium.log.entry import START, Entry, Mark, parse_mark
 from mycelium.log.seam import ArchivedJob
 
 FORMAT = 1
+PACKED = b"\0z"  # begins the data of an archived job that is packed; what was never packed is JSON
 LATER = frozenset({"concern"})  # tables that a log of 0.1 has not got: it is given them when it is opened to write
 
 _NUMBER = BigInteger().with_variant(Integer, "sqlite")  # an INTEGER key is SQLite's own row number: no second index
@@ -128,12 +131,23 @@ def event_row(entry: Entry, about: str) -> dict[str, object]:
 
 
 def archive_row(job: ArchivedJob) -> dict[str, object]:
-    row = {"job": job.job, "number": job.number, "account": job.account, "data": job.data}
-    return {**row, "checksum": archive_checksum(job)}
+    row = structs.replace(job, data=_packed(job.data))
+    return {**structs.asdict(row), "checksum": archive_checksum(row)}
+
+
+def archived_data(row: Any) -> bytes:
+    """What the caller gave of a job whose checksum is right. Rows of older versions are not packed."""
+    return zlib.decompress(row.data[len(PACKED) :]) if row.data.startswith(PACKED) else row.data
+
+
+def _packed(data: bytes) -> bytes:
+    """A job is written once and seldom read: packed it takes less than half of the room."""
+    packed = PACKED + zlib.compress(data)
+    return packed if len(packed) < len(data) or data.startswith(PACKED) else data
 
 
 def archive_checksum(row: Any) -> bytes | None:
-    """Of a job's row, whether it comes from the caller or from the database; None when that gives no bytes."""
+    """Of a job's row as it is stored; None when the database gives no bytes."""
     if not isinstance(row.data, bytes):
         return None
     return blake3(f"{row.job}\0{row.number}\0{row.account}\0".encode(errors="replace") + row.data).digest()

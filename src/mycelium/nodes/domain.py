@@ -10,7 +10,7 @@ from mycelium.base.errors import Denied, Problem, Unknown
 from mycelium.base.subject import A_MACHINE, ADMIN, AN_OPERATOR, ANY_USER, MACHINE, OPERATOR, THE_SITE, Guard, Subject
 from mycelium.base.units import S_NS
 from mycelium.nodes import rules
-from mycelium.nodes.events import NodeEvent
+from mycelium.nodes.events import NodeEvent, NodeForgotten
 from mycelium.nodes.model import Nodes
 from mycelium.nodes.plan import Patience, plan
 from mycelium.nodes.story import SENTENCES
@@ -57,6 +57,8 @@ def _remove(view: View, asked: Asked, now_ns: int) -> Decided:
 def _ask(view: View, asked: Asked, now_ns: int) -> Decided:
     happens = rules.decide(asked.command, view.state.nodes)
     known = rules.of_machine(view.state.nodes, asked.command.machine)
+    if known is not None and known.waiting:
+        voices(view).asks(known.id, now_ns)
     return happens, happens[0].node if happens else known.id if known else None
 
 
@@ -69,7 +71,11 @@ def _plan(view: View, due: Due) -> Iterable[NodeEvent]:
     if due.now_ns - known.looked_ns < LOOK_NS:
         return ()
     known.looked_ns = due.now_ns
-    return plan(view.state.nodes, known.heard, due.busy, due.now_ns, known.patience)
+    happens = plan(view.state.nodes, known.heard, due.busy, due.now_ns, known.patience)
+    for event in happens:
+        if isinstance(event, NodeForgotten):
+            known.forget(event.node)
+    return happens
 
 
 def _memory(state: Any, chosen: Patience, now_ns: int) -> Voices:

@@ -77,6 +77,12 @@ class NodeLeft(Struct, frozen=True):
     by: str
 
 
+class NodeForgotten(Struct, frozen=True):
+    """A node that left is remembered no longer: its machine is a new one if it comes again."""
+
+    node: NodeId
+
+
 NodeEvent = (
     NodeAsked
     | NodeApproved
@@ -88,4 +94,5 @@ NodeEvent = (
     | NodeDrained
     | NodeReturned
     | NodeLeft
+    | NodeForgotten
 )

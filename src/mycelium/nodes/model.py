@@ -75,6 +75,11 @@ class Node(Struct, frozen=True):
         return bool(self.drain_reason)
 
     @property
+    def waiting(self) -> bool:
+        """Whether it asks to join, and needs somebody's word."""
+        return self.state is NodeState.JOINING and not self.approved
+
+    @property
     def present(self) -> bool:
         """Whether it belongs to the site, in whatever state."""
         return self.state is not NodeState.LEFT and self.state is not NodeState.JOINING

@@ -2,7 +2,8 @@
 
 Unknown is not dead. Silence makes a node suspect first, and lost only after `lost_ns`; and no more nodes are given up
 in a minute than the rate limit allows, so that a hiccup of the head or of the network never empties the site. A node of
-which the engine knows that nothing runs any more is lost at once.
+which the engine knows that nothing runs any more is lost at once. A machine that asked to join and went silent is
+declined after a while, and of the nodes that left only so many are remembered.
 Never: reads a clock: when each node was heard last comes in as an argument.
 """
 
@@ -12,10 +13,25 @@ from collections.abc import Collection, Mapping
 
 from msgspec import Struct
 
-from mycelium.base.ids import NodeId
-from mycelium.base.limits import EVICTIONS_PER_MINUTE, NODE_LOST_S, NODE_SUSPECT_S
+from mycelium.base.ids import NodeId, number_of
+from mycelium.base.limits import (
+    EVICTIONS_PER_MINUTE,
+    INVITE_S,
+    NODE_ASKING_S,
+    NODE_LOST_S,
+    NODE_SUSPECT_S,
+    NODES_LEFT_MAX,
+)
 from mycelium.base.units import S_NS, format_time_ms
-from mycelium.nodes.events import NodeBack, NodeDrained, NodeEvent, NodeLost, NodeSuspected
+from mycelium.nodes.events import (
+    NodeBack,
+    NodeDrained,
+    NodeEvent,
+    NodeForgotten,
+    NodeLeft,
+    NodeLost,
+    NodeSuspected,
+)
 from mycelium.nodes.model import Nodes, NodeState
 
 MINUTE_NS = 60 * S_NS
@@ -26,6 +42,7 @@ class Patience(Struct, frozen=True):
 
     suspect_ns: int = NODE_SUSPECT_S * S_NS
     lost_ns: int = NODE_LOST_S * S_NS
+    asking_ns: int = NODE_ASKING_S * S_NS  # of a machine that waits to be approved
 
 
 class Heard(Struct, frozen=True):
@@ -61,9 +78,25 @@ def plan(
                 due.append(NodeLost(node.id, _silence(silent_ns)))
             case NodeState.LOST | NodeState.LEFT if _speaks_again(voice, node.since_ns, silent_ns, patience):
                 due.append(NodeBack(node.id))
+            case NodeState.JOINING if node.waiting and silent_ns > patience.asking_ns:
+                due.append(NodeLeft(node.id, "site"))
             case _:
                 pass
-    return due
+    return due + _to_forget(nodes, now_ns)
+
+
+def _to_forget(nodes: Nodes, now_ns: int) -> list[NodeEvent]:
+    """Of those that left the longest ago, and first of those that need somebody's word in any case.
+
+    One that showed a one-time token stays while that token could be shown again: it lets one machine in.
+    """
+    left = [node for node in nodes.by_id.values() if node.state is NodeState.LEFT]
+    surplus = len(left) - NODES_LEFT_MAX
+    if surplus <= 0:
+        return []
+    spare = [node for node in left if not node.invite or now_ns - node.joined_ns > INVITE_S * S_NS]
+    oldest = sorted(spare, key=lambda node: (node.approved, node.since_ns, number_of(node.id)))
+    return [NodeForgotten(node.id) for node in oldest[:surplus]]
 
 
 def _silence(silent_ns: int) -> str:

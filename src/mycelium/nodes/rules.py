@@ -11,9 +11,9 @@ from functools import singledispatch
 from msgspec import Struct
 from msgspec.structs import replace
 
-from mycelium.base.errors import Conflict, Denied, Missing, Refused
+from mycelium.base.errors import Conflict, Denied, Exhausted, Missing, Refused
 from mycelium.base.ids import NodeId, is_node, node_id, number_of
-from mycelium.base.limits import NAME_LENGTH_MAX
+from mycelium.base.limits import NAME_LENGTH_MAX, NODES_WAITING_MAX
 from mycelium.nodes.events import (
     NodeApproved,
     NodeAsked,
@@ -21,6 +21,7 @@ from mycelium.nodes.events import (
     NodeDrained,
     NodeDraining,
     NodeEvent,
+    NodeForgotten,
     NodeJoined,
     NodeLeft,
     NodeLost,
@@ -139,8 +140,10 @@ def _(command: Ask, nodes: Nodes) -> list[NodeEvent]:
     if users and users[0].machine != command.machine:
         raise Denied(f"this one-time token has let in {users[0].id}", hint="`myc node invite` makes another")
     check_name(nodes, command.name, known.id if known else None)
-    node = known.id if known else node_id(max(nodes.next_number, command.reserved + 1))
     approved = command.approved or (known is not None and known.approved)
+    if not approved:
+        _check_room(nodes)
+    node = known.id if known else node_id(max(nodes.next_number, command.reserved + 1))
     return [
         NodeAsked(
             node,
@@ -153,6 +156,16 @@ def _(command: Ask, nodes: Nodes) -> list[NodeEvent]:
             command.invite,
         )
     ]
+
+
+def _check_room(nodes: Nodes) -> None:
+    """Errors: `Exhausted` when as many wait for somebody's word as may."""
+    waiting = sum(1 for node in nodes.by_id.values() if node.waiting)
+    if waiting >= NODES_WAITING_MAX:
+        raise Exhausted(
+            f"{waiting} machines wait to be approved; at most {NODES_WAITING_MAX} may",
+            hint="an admin lets one in with `myc node approve`, or sends one away with `myc node remove`",
+        )
 
 
 @decide.register
@@ -227,6 +240,9 @@ def apply(nodes: Nodes, event: NodeEvent, at_ns: int) -> None:
         return
     if isinstance(event, NodeAsked):
         _asked(nodes, event, at_ns)
+        return
+    if isinstance(event, NodeForgotten):
+        nodes.by_id.pop(event.node, None)
         return
     node = nodes.by_id.get(event.node)
     state = NEXT.get((node.state, type(event))) if node else None

@@ -11,6 +11,7 @@ from mycelium.nodes.events import (
     NodeBack,
     NodeDrained,
     NodeDraining,
+    NodeForgotten,
     NodeJoined,
     NodeLeft,
     NodeLost,
@@ -35,4 +36,5 @@ SENTENCES: dict[type, Callable[[Any], str]] = {
     NodeDrained: lambda event: f"{event.node} is drained",
     NodeReturned: lambda event: f"{event.by} returned {event.node} to work",
     NodeLeft: lambda event: f"{event.by} took {event.node} out of the site",
+    NodeForgotten: lambda event: f"{event.node} left long ago and is forgotten",
 }

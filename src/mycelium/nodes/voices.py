@@ -47,6 +47,14 @@ class Voices:
         if known is not None:
             self.heard[node] = replace(known, gone=why or "not reachable", dead=dead)
 
+    def asks(self, node: NodeId, now_ns: int) -> None:
+        """It waits to be approved, and asks again and again: when it stops, it is declined."""
+        self.heard[node] = Heard(now_ns)
+
+    def forget(self, node: NodeId) -> None:
+        self.heard.pop(node, None)
+        self._beats.pop(node, None)
+
     def left(self, node: NodeId) -> None:
         """It is back when it says hello again, not because it still beats."""
         self.greeted.discard(node)

@@ -29,12 +29,14 @@ from mycelium.base.version import __version__
 from mycelium.engine.seam import Engine
 from mycelium.head.core import Core, Settings, Tick
 from mycelium.head.loop import Head
+from mycelium.head.retention import LogKeeper
 from mycelium.head.settings import SiteSettings, unusable_home
 from mycelium.head.sweep import sweep_for_ever
 from mycelium.head.views import time_view
 from mycelium.jobs.commands import StopAll
 from mycelium.jobs.domain import Retention
 from mycelium.log import Log, open_log
+from mycelium.log.retention import parse_keep
 from mycelium.nodes.plan import Patience
 from mycelium.serve.engines import check_nodes, check_settings, make_authority, make_engine, open_entrance
 from mycelium.serve.http.app import build_app
@@ -102,13 +104,18 @@ async def _serve(
     upstreams = {name: known.serving.upstream for name, known in core.site.inference.deployments.items()}
     app = build_app(head, objects, about, down, access(home, upstreams))
     app.state.checks.authority = Home(home).ca
+    keeper = app.state.log_keeper = LogKeeper(core, clock.now_ns, home / "log", parse_keep(settings.log_keep))
     tls = authority.for_uvicorn(settings.host) if authority else {}
     server = _Server(uvicorn.Config(app, log_level="warning", lifespan="off", **tls))
     gateway = GatewayKeeper(home, core, settings.host, settings.gateway_port, settings.gateways)
     open_entrance(app, engine, home, authority)
     await head.start()
     serving = asyncio.create_task(server.serve([door]))
-    beside = [asyncio.create_task(sweep_for_ever(core, objects, clock)), asyncio.create_task(gateway.keep())]
+    beside = [
+        asyncio.create_task(sweep_for_ever(core, objects, clock)),
+        asyncio.create_task(keeper.keep_for_ever()),
+        asyncio.create_task(gateway.keep()),  # the last: it ends before the others
+    ]
     try:
         await _make_admin(head, home)
         await server.listens.wait()

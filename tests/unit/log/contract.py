@@ -14,6 +14,7 @@ from blake3 import blake3
 from mycelium.base.errors import Conflict, Refused, Unavailable
 from mycelium.base.limits import EVENT_BYTES_MAX, LOG_PAGE_EVENTS
 from mycelium.log import ArchivedJob, Log
+from mycelium.log.audit import TOLD_EVENTS
 
 Reopen = Callable[[], Log]
 
@@ -225,6 +226,82 @@ class LogContract:
         with pytest.raises(Unavailable):
             log.export(tmp_path / "missing" / "other", 3)
         assert [path.name for path in tmp_path.iterdir() if "part" in path.name or path.name == "other"] == []
+
+    def test_a_file_that_an_interrupted_export_left_is_taken_as_it_is(self, reopen: Reopen, tmp_path: Path) -> None:
+        log = filled(reopen(), 5)
+        log.save_snapshot(5, 1, b"state")
+        assert log.export(tmp_path / "five.jsonl", 5) == 5
+        before = (tmp_path / "five.jsonl").stat()
+        assert log.export(tmp_path / "five.jsonl", 5) == 5
+        assert (tmp_path / "five.jsonl").stat().st_mtime_ns == before.st_mtime_ns
+        with pytest.raises(Conflict):
+            log.export(tmp_path / "five.jsonl", 4)
+        log.prune(5)
+        assert log.verify().events == 5
+
+    def test_a_packed_export_is_pruned_and_verified_like_any_other(self, reopen: Reopen, tmp_path: Path) -> None:
+        log = filled(reopen(), 500)
+        log.save_snapshot(500, 1, b"state")
+        log.export(tmp_path / "plain.jsonl", 500)
+        log.export(tmp_path / "packed.jsonl.gz", 500)
+        assert (tmp_path / "packed.jsonl.gz").stat().st_size < (tmp_path / "plain.jsonl").stat().st_size / 2
+        log.prune(500)
+        assert [Path(file.path).name for file in log.exports()] == ["packed.jsonl.gz"]
+        assert log.verify().events == 500
+        content = (tmp_path / "packed.jsonl.gz").read_bytes()
+        (tmp_path / "packed.jsonl.gz").write_bytes(content[:-1000])
+        assert not log.verify().ok
+
+    def test_a_log_says_what_it_pruned_and_where_that_went(self, reopen: Reopen, tmp_path: Path) -> None:
+        log = filled(reopen(), 30)
+        assert (log.pruned.seq, log.exports(), log.prunable_seq()) == (0, [], 0)
+        log.save_snapshot(20, 1, b"state")
+        log.save_snapshot(25, 1, b"state")
+        assert log.prunable_seq() == 20
+        tenth = log.mark(10)
+        for upto in (10, 20):
+            log.export(tmp_path / f"{upto}.jsonl", upto)
+            log.prune(upto)
+            assert log.pruned.seq == upto
+        log = reopen()
+        assert [(file.first_seq, file.last_seq) for file in log.exports()] == [(1, 10), (11, 20)]
+        assert log.pruned == log.mark(20)
+        assert tenth.seq == 10
+        with pytest.raises(Refused, match="pruned"):
+            log.mark(10)
+        with pytest.raises(Refused, match="no event 31"):
+            log.mark(31)
+
+    def test_the_last_event_before_a_moment_is_found(self, reopen: Reopen, tmp_path: Path) -> None:
+        log = reopen()
+        for time_ns in (10, 10, 20, 30, 30):
+            log.append(time_ns, [("one", b""), ("two", b"")])
+        assert [log.seq_before(time_ns) for time_ns in (0, 10, 11, 20, 21, 30, 31)] == [0, 0, 4, 4, 6, 6, 10]
+        log.save_snapshot(10, 1, b"state")
+        log.export(tmp_path / "five.jsonl", 5)
+        log.prune(5)
+        assert [log.seq_before(time_ns) for time_ns in (0, 20, 21, 31)] == [5, 5, 6, 10]
+
+    def test_a_walk_says_how_far_it_has_come(self, reopen: Reopen) -> None:
+        log = filled(reopen(), 2 * TOLD_EVENTS + 5)
+        told: list[int] = []
+        assert log.verify(told=told.append).ok
+        assert told == [TOLD_EVENTS, 2 * TOLD_EVENTS]
+
+    def test_pruned_events_are_about_nobody_any_more(self, reopen: Reopen, tmp_path: Path) -> None:
+        log = reopen()
+        log.append(1, EVENTS, about=[["job-1"], ["job-1"], ["job-2", "job-1"]])
+        log.save_snapshot(3, 1, b"state")
+        log.export(tmp_path / "two.jsonl", 2)
+        log.prune(2)
+        assert [entry.seq for entry in log.about("job-1")] == [3]
+
+    def test_archived_data_of_any_kind_and_size_comes_back(self, reopen: Reopen) -> None:
+        log = reopen()
+        for number, data in enumerate((b"", b"x", b"{}" * 5000, b"\0z", b"\0z not packed", bytes(range(256)))):
+            log.archive([ArchivedJob("job-1", number, "account-1", data)])
+            assert log.archived("job-1") == data
+            assert log.archived_list(None, None, 1)[0].data == data
 
     def test_a_closed_log_takes_nothing(self, reopen: Reopen) -> None:
         log = filled(reopen(), 3)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from mycelium.cli.options import Json, Task
 from mycelium.client import show
 from mycelium.client.site import connect
+
+FILES_SHOWN = 3  # of those that hold a job's older events
 
 
 def why(job: Task, json: Json = False) -> None:
@@ -25,9 +29,23 @@ def story(job: Task, json: Json = False) -> None:
     if json:
         show.document(found)
         return
+    _say_pruned(found.get("pruned"))
     begun = None
     for event in found["story"]:
         begun = begun or event["time"]
         after = f"+{show.between(begun, event['time'])}"
         moment = show.paint(f"{show.local(event['time'])} {after:>8}", "2")
         show.say(f"{moment}  {show.clean(event['says'])}")
+
+
+def _say_pruned(pruned: dict[str, Any] | None) -> None:
+    """What left the log before this story was asked for is not passed over in silence."""
+    if pruned is None:
+        return
+    files = pruned["files"]
+    where = f"in {show.clean(files[0])}" if len(files) == 1 else "in these files:" if files else "in files elsewhere"
+    show.note(f"events up to {show.local(pruned['upto'])} are no longer in the log; they are {where}")
+    for file in files[:FILES_SHOWN] if len(files) > 1 else ():
+        show.note(f"  {show.clean(file)}")
+    if len(files) > FILES_SHOWN:
+        show.note(f"  and {len(files) - FILES_SHOWN} more")

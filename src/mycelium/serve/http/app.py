@@ -10,7 +10,7 @@ from fastapi.openapi.utils import get_openapi
 
 from mycelium.base.version import __version__
 from mycelium.head.loop import Head
-from mycelium.serve.http import accounts, jobs, machines, nodes, objects, reading, site
+from mycelium.serve.http import accounts, jobs, machines, nodes, objects, reading, record, site
 from mycelium.serve.http import batches as batch_jobs
 from mycelium.serve.http import gateways as feed
 from mycelium.serve.http import models as doors
@@ -40,7 +40,7 @@ def build_app(
     app.state.down = down
     app.state.gateway = gateway
     app.state.checks = Checks()
-    for door in (batch_jobs, jobs, nodes, accounts, objects, site, doors, feed, reading):
+    for door in (batch_jobs, jobs, nodes, accounts, objects, site, record, doors, feed, reading):
         app.include_router(door.router)
     app.include_router(machines.router)
     app.include_router(router_of(head.core.house))

@@ -6,6 +6,7 @@ An account sees its own; an admin sees all.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,7 +17,7 @@ from mycelium.base.errors import Missing, Refused
 from mycelium.base.subject import Subject
 from mycelium.base.units import MS_NS, S_NS
 from mycelium.head.core import Core
-from mycelium.head.history import about, event_view
+from mycelium.head.history import about, event_view, pruned_part
 from mycelium.head.views import time_view
 from mycelium.inference.commands import CancelBatch
 from mycelium.inference.domain import load
@@ -26,6 +27,7 @@ from mycelium.jobs import keys
 from mycelium.jobs.model import Array, Priority, Request
 from mycelium.nodes.model import Devices
 from mycelium.serve.http.auth import TheHead, TheSubject
+from mycelium.serve.http.record import TheKeeper
 from mycelium.serve.http.wire import ERRORS, answer
 
 router = APIRouter(prefix="/jobs/batch_{rest}", tags=["batches"], responses=ERRORS)
@@ -144,8 +146,10 @@ async def files(rest: str, head: TheHead, subject: TheSubject) -> Response:
 
 
 @router.get("/story", summary="Every event that touched a batch, in words")
-async def story(rest: str, head: TheHead, subject: TheSubject) -> Response:
+async def story(rest: str, keeper: TheKeeper, head: TheHead, subject: TheSubject) -> Response:
     core = head.core
     batch = find(core, subject, rest)
     told = [event_view(core, entry, event) for entry, event in about(core, batch.id)]
-    return answer({"story": told})
+    last_ns = batch.times_ns.get(batch.state.value, 0) if batch.state in BATCH_ENDED else head.clock.now_ns()
+    pruned = await asyncio.to_thread(pruned_part, keeper.whole, batch.created_ns, last_ns)
+    return answer({"story": told, "pruned": pruned})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from typing import Annotated, Any
 
@@ -15,7 +16,7 @@ from mycelium.base.subject import Subject
 from mycelium.head import views
 from mycelium.head.codec import decode_job
 from mycelium.head.core import Core
-from mycelium.head.history import about, event_view
+from mycelium.head.history import about, event_view, pruned_part
 from mycelium.head.steps import outputs_of
 from mycelium.jobs import request as job_request
 from mycelium.jobs import rules
@@ -29,6 +30,7 @@ from mycelium.serve.http import batches as batch_jobs
 from mycelium.serve.http import programs
 from mycelium.serve.http.auth import TheHead, TheSubject
 from mycelium.serve.http.logs import follow_job
+from mycelium.serve.http.record import TheKeeper
 from mycelium.serve.http.schema import DRY_RUN_BODY, SUBMIT_BODY
 from mycelium.serve.http.wire import ERRORS, answer, read_document, stream_events
 
@@ -212,7 +214,8 @@ async def why_job(job: JobPath, head: TheHead, subject: TheSubject) -> Response:
 
 
 @router.get("/jobs/{job}/story", summary="Every event that touched a job, in words")
-async def story(job: JobPath, head: TheHead, subject: TheSubject) -> Response:
+async def story(job: JobPath, keeper: TheKeeper, head: TheHead, subject: TheSubject) -> Response:
+    """What was told so long ago that it left the log is not here: `pruned` says since when, and which files hold it."""
     name, index = parse_task(job)
     found = _known(head.core, name)
     head.core.look("a job's story", subject, found)
@@ -222,7 +225,9 @@ async def story(job: JobPath, head: TheHead, subject: TheSubject) -> Response:
         if index is not None and getattr(event, "index", index) != index:
             continue
         told.append(event_view(head.core, entry, event, array))
-    return answer({"story": told})
+    last_ns = found.ended_ns if found.state in ENDED else head.clock.now_ns()
+    pruned = await asyncio.to_thread(pruned_part, keeper.whole, found.submitted_ns, last_ns)
+    return answer({"story": told, "pruned": pruned})
 
 
 @router.get("/jobs/{job}/outputs", summary="What the winning attempts committed")

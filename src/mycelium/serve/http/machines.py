@@ -119,6 +119,8 @@ async def ask(request: Request, head: TheHead, opened: TheEntrance, machine: The
     node = of_machine(head.core.site.nodes, machine.key)
     if node is None or node.state is NodeState.LEFT:
         node = await _let_in(head, opened, machine, asked)
+    elif node.waiting:
+        await head.ask(_asking(opened, machine, asked, ""), machine)  # nothing new: the head hears that it still asks
     elif (asked["name"] or "") != node.name:  # its agent would be refused, and nobody told
         check_name(head.core.site.nodes, asked["name"] or "", node.id)
     waits = not node.approved
@@ -141,7 +143,11 @@ async def _let_in(head: Head, opened: Opened, machine: Subject, asked: dict[str,
     invite = ""
     if known is None or not known.approved:
         invite = invites.check(opened.site_token, asked["token"] or "", head.clock.now_ns())
-    command = Ask(
+    return head.core.site.nodes.by_id[await head.ask(_asking(opened, machine, asked, invite), machine)]
+
+
+def _asking(opened: Opened, machine: Subject, asked: dict[str, Any], invite: str) -> Ask:
+    return Ask(
         machine.key,
         asked["name"] or "",
         _devices(asked["devices"] or {}),
@@ -151,7 +157,6 @@ async def _let_in(head: Head, opened: Opened, machine: Subject, asked: dict[str,
         invite=invite,
         reserved=opened.entrance.own_nodes,
     )
-    return head.core.site.nodes.by_id[await head.ask(command, machine)]
 
 
 def _devices(said: dict[str, Any]) -> Devices:

@@ -13,9 +13,10 @@ from mycelium.base.ids import JobId, parse_job
 from mycelium.base.limits import GRACE_MS
 from mycelium.base.version import __version__
 from mycelium.head import views
-from mycelium.head.history import event_view
+from mycelium.head.history import event_view, verdict_view
 from mycelium.head.loop import Head
 from mycelium.serve.http.auth import TheHead, TheSubject
+from mycelium.serve.http.record import TheKeeper
 from mycelium.serve.http.schema import flat
 from mycelium.serve.http.wire import ERRORS, answer, fields, read_document, stream_events
 
@@ -48,6 +49,8 @@ async def events(
     """The events after number `after` (by default those from now on), then each new one as it is committed."""
     head.core.look("every event", subject)
     start = head.core.log.last_seq if after is None else after
+    if start < head.core.log.pruned.seq:
+        head.core.log.mark(start)  # says that it was pruned, before the answer begins
     return stream_events(_events(head, start, parse_job(job) if job else None, follow))
 
 
@@ -73,22 +76,10 @@ async def _events(head: Head, after: int, job: JobId | None, follow: bool) -> As
 
 
 @router.get("/audit", summary="Walk the hash chain of the log")
-async def audit(request: Request, head: TheHead, subject: TheSubject) -> Response:
+async def audit(head: TheHead, keeper: TheKeeper, subject: TheSubject) -> Response:
     """Reads every event again, on a connection of its own, and checks that nothing was changed, added or taken away."""
     head.core.look("whether the log is as it was written", subject)
-    verdict = await asyncio.to_thread(head.core.log.verify)
-    span = f"events {verdict.first_seq} to {verdict.last_seq}"
-    says = f"{span} are as they were written" if verdict.ok else f"event {verdict.bad_seq} {verdict.why}"
-    return answer(
-        {
-            "ok": verdict.ok,
-            "events": verdict.events,
-            "first_bad": verdict.bad_seq,
-            "hash": verdict.hash,
-            "unseen": verdict.unseen,
-            "says": says,
-        }
-    )
+    return answer(verdict_view(await asyncio.to_thread(keeper.whole.verify)))
 
 
 @router.post(
