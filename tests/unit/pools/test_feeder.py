@@ -7,11 +7,11 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from mycelium.polymer.define import program
 
 from mycelium.base.errors import Unavailable
 from mycelium.base.limits import POOL_DEATHS_MAX, POOL_KERNELS_MAX
 from mycelium.polymer import verbs as my
+from mycelium.polymer.define import program
 from mycelium.polymer.function import as_kernel, kernel
 from mycelium.polymer.runtime.costs import BATCH_NS, GROWTH
 from mycelium.polymer.runtime.dataflow import STRAGGLER_NS
