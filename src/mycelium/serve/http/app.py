@@ -2,48 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from mycelium.base.version import __version__
-from mycelium.head.loop import Head
+from mycelium.head.mount import Mounted
 from mycelium.serve.http import accounts, jobs, machines, nodes, objects, reading, record, site
 from mycelium.serve.http import batches as batch_jobs
 from mycelium.serve.http import gateways as feed
 from mycelium.serve.http import models as doors
-from mycelium.serve.http.programs import Checks
+from mycelium.serve.http.ground import Ground, SiteApp
 from mycelium.serve.http.shown import router_of
 from mycelium.serve.http.wire import install_errors
-from mycelium.serve.keeper import Access
-from mycelium.store.objects import Objects
 
 DESCRIPTION = """One computer out of many machines. Every call but /health wants `Authorization: Bearer TOKEN`.
 
 Errors are `{"error": {"kind", "message", "hint"}}`; the kind says whose move is next."""
 
 
-def build_app(
-    head: Head,
-    objects_: Objects,
-    about: dict[str, Any],
-    down: Callable[[str, int], None],
-    gateway: Access | None = None,
-) -> FastAPI:
-    """The application over a running head. `about` is what /status says of the site itself."""
-    app = FastAPI(title="Mycelium", version=__version__, description=DESCRIPTION, docs_url=None, redoc_url=None)
-    app.state.head = head
-    app.state.objects = objects_
-    app.state.about = about
-    app.state.down = down
-    app.state.gateway = gateway
-    app.state.checks = Checks()
+def build_app(ground: Ground, house: Mounted | None = None) -> SiteApp:
+    """The application over a running head. `house`: whose views have doors; the head's own."""
+    app = SiteApp(ground, title="Mycelium", version=__version__, description=DESCRIPTION, docs_url=None, redoc_url=None)
     for door in (batch_jobs, jobs, nodes, accounts, objects, site, record, doors, feed, reading):
         app.include_router(door.router)
     app.include_router(machines.router)
-    app.include_router(router_of(head.core.house))
+    app.include_router(router_of(house or ground.head.core.house))
     install_errors(app)
     app.openapi = lambda: _document(app)  # type: ignore[method-assign]  # FastAPI's own way to change the document
     return app
