@@ -49,6 +49,7 @@ class SiteApp(FastAPI):
     def __init__(self, ground: Ground, **what: Any) -> None:
         super().__init__(**what)
         self.ground = ground
+        self.who_may: dict[str, str] = {}  # by door, in words
 
 
 def the_ground(request: Request) -> Ground:
