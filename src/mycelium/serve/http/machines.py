@@ -107,10 +107,10 @@ async def ask(request: Request, ground: TheGround, head: TheHead, opened: TheEnt
     node = of_machine(head.core.site.nodes, machine.key)
     if node is None or node.state is NodeState.LEFT:
         node = await _let_in(head, opened, machine, asked)
-    elif node.waiting:
-        await head.ask(_asking(opened, machine, asked, ""), machine)  # nothing new: the head hears that it still asks
     elif (asked["name"] or "") != node.name:  # its agent would be refused, and nobody told
         check_name(head.core.site.nodes, asked["name"] or "", node.id)
+    elif node.waiting:
+        await head.ask(_asking(opened, machine, asked, ""), machine)  # nothing new: the head hears that it still asks
     waits = not node.approved
     engine = None
     if not waits and node.state is not NodeState.LEFT:
