@@ -17,7 +17,9 @@ from mycelium.cli.lazy import load
 from mycelium.cli.main import build
 from mycelium.client import settings
 from mycelium.client.table import SETTINGS, TRUTHS, Setting
+from mycelium.head.domains import mounted
 from mycelium.jobs.keys import KEYS
+from mycelium.serve.http.asks import guards
 
 TITLE = """\
 # Reference
@@ -26,6 +28,9 @@ Made from the code by `python -m mycelium.cli.reference > docs/reference.md`, an
 The HTTP API documents itself: a site serves it at `/docs`, and as OpenAPI at `/openapi.json`.
 """
 
+GUARDS_SAID = """\
+Roles: a user may use the site; an operator keeps it running (nodes, and everybody's jobs); an admin may do everything
+(`myc account add --role`). The head asks these guards, whichever door a question came through."""
 TRUTHS_SAID = f"What is true or false is said as one of: {', '.join(TRUTHS)}."
 
 VARIABLES = {
@@ -51,7 +56,7 @@ VARIABLES = {
 
 def page() -> str:
     return "\n".join(
-        part.rstrip() + "\n" for part in (TITLE, _commands(), _keys(), _variables(), _settings(), _codes())
+        part.rstrip() + "\n" for part in (TITLE, _commands(), _keys(), _variables(), _settings(), _guards(), _codes())
     )
 
 
@@ -133,6 +138,13 @@ def _setting(setting: Setting) -> str:
     flags = ", ".join(f"`{f'myc {command}'.strip()} {setting.flags}`" for command in setting.flag_of)
     key = f"`{setting.name}`" if setting.file else ""
     return f"| {_cell(setting.help('up'))} | {key} | `{setting.variable}` | {flags} |"
+
+
+def _guards() -> str:
+    """Who may what, as the guards have it that the head itself asks."""
+    lines = ["## Who may what", "", GUARDS_SAID, "", "| door | asks | who may |", "|---|---|---|"]
+    lines += [f"| `{door.replace(':path', '')}` | {asked} | {guard.says} |" for door, asked, guard in guards(mounted())]
+    return "\n".join(lines)
 
 
 def _codes() -> str:
