@@ -30,7 +30,7 @@ The HTTP API documents itself: a site serves it at `/docs`, and as OpenAPI at `/
 
 GUARDS_SAID = """\
 Roles: a user may use the site; an operator keeps it running (nodes, and everybody's jobs); an admin may do everything
-(`myc account add --role`). The head asks these guards, whichever door a question came through."""
+(`myc account add --operator`, `--admin`). The head asks these guards, whichever door a question came through."""
 TRUTHS_SAID = f"What is true or false is said as one of: {', '.join(TRUTHS)}."
 
 VARIABLES = {

@@ -14,8 +14,8 @@ from mycelium.base.ids import AccountId, JobId, NodeId, number_of
 from mycelium.base.limits import INPUT_TREES_MAX, RETAIN_ENDED_MAX, RETAIN_ENDED_S
 from mycelium.base.subject import ADMIN, ANY_USER, OPERATOR, OWN, THE_SITE, USER, Guard, Subject, owned
 from mycelium.base.units import S_NS
+from mycelium.jobs import admit, rules
 from mycelium.jobs import apply as changes
-from mycelium.jobs import rules
 from mycelium.jobs.commands import Cancel, StopAll, Submit
 from mycelium.jobs.events import JobArchived, JobEvent
 from mycelium.jobs.index import Index
@@ -53,7 +53,7 @@ def index_of(view: View) -> Index:
 def _submit(view: View, asked: Asked, now_ns: int) -> Decided:
     command: Submit = asked.command
     account = find_account(view.state.accounts, command.account)
-    happens, jobs = rules.decide_submit(view.state, index_of(view), account, command.requests, command.key)
+    happens, jobs = admit.decide_submit(view.state, index_of(view), account, command.requests, command.key)
     if happens:  # none: it was accepted before
         for request in command.requests:
             _check_inputs(view, request.inputs)

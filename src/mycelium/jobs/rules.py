@@ -7,22 +7,18 @@ Never: reads a clock, opens a file, or knows how a node is reached.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Sequence
 
-import msgspec
 from msgspec import Struct
 
-from mycelium.accounts.model import Account
-from mycelium.base.errors import Conflict, Exhausted, Missing, Refused
-from mycelium.base.ids import JobId, NodeId, job_id, number_of
-from mycelium.base.limits import LOSSES_MAX, QUEUED_JOBS_MAX
+from mycelium.base.errors import Missing
+from mycelium.base.ids import JobId, NodeId, number_of
+from mycelium.base.limits import LOSSES_MAX
 from mycelium.jobs.events import (
     JobCancelled,
     JobEnded,
     JobEvent,
     JobReleased,
-    JobSubmitted,
     StepEnded,
     StepStarted,
     TaskEnded,
@@ -40,16 +36,12 @@ from mycelium.jobs.model import (
     Job,
     JobState,
     Reason,
-    Request,
-    Sandbox,
     Site,
     Task,
     TaskState,
 )
 from mycelium.jobs.plan import Place
 from mycelium.nodes.events import NodeDraining, NodeEvent, NodeLost
-from mycelium.nodes.model import Devices
-from mycelium.nodes.select import unmet
 
 QUEUED, PLACED, RUNNING, STOPPING = TaskState.QUEUED, TaskState.PLACED, TaskState.RUNNING, TaskState.STOPPING
 DONE, FAILED, CANCELLED = TaskState.DONE, TaskState.FAILED, TaskState.CANCELLED
@@ -73,99 +65,7 @@ class Outcome(Struct, frozen=True):
     message: str
 
 
-# What people ask.
-
-
-def decide_submit(
-    site: Site, index: Index, account: Account, requests: Sequence[Request], key: str = ""
-) -> tuple[list[JobEvent], tuple[JobId, ...]]:
-    """The events of submitting, and the jobs' ids: all of them or none.
-
-    The same `key` with the same requests gives the ids of the first time and no events.
-    Errors: `Refused`, `Missing`, `Exhausted`, `Conflict`.
-    """
-    fingerprint = hashlib.sha256(msgspec.json.encode(requests)).hexdigest() if key else ""
-    known = site.jobs.keys.get(f"{account.id}/{key}") if key else None
-    if known is not None:
-        if known.print != fingerprint:
-            raise Conflict(f"the idempotency key {key!r} was used for another request", hint="use a new key")
-        return [], known.jobs
-    alive = len(site.jobs.by_id) - len(site.jobs.ended)
-    if alive + len(requests) > QUEUED_JOBS_MAX:
-        raise Exhausted(
-            f"the site has {alive} jobs that have not ended; at most {QUEUED_JOBS_MAX} are allowed",
-            hint="use arrays (one job, many tasks), or wait",
-        )
-    events: list[JobEvent] = []
-    for position, request in enumerate(requests):
-        number = job_id(site.jobs.next_number + position)
-        _check_possible_once(site, index, request)
-        waits_for = _waits_for(site, request)
-        events.append(JobSubmitted(number, account.id, request, waits_for, key, fingerprint))
-    return events, tuple(event.job for event in events)
-
-
-def _check_possible_once(site: Site, index: Index, request: Request) -> None:
-    """`check_possible`, which looks at every node, once for each shape until a node changes."""
-    if request.sandbox is Sandbox.NONE or not index.is_servable(site.nodes.version, request):
-        check_possible(site, request)
-        index.found_servable(request)
-
-
-def check_possible(site: Site, request: Request) -> None:
-    """Refuse what no node of the site could ever run. A site that has no node yet refuses nothing.
-
-    Errors: `Refused`.
-    """
-    nodes = [node for node in site.nodes.by_id.values() if node.present]
-    if not nodes:
-        return
-    if request.sandbox is Sandbox.PROCESS:
-        nodes = [node for node in nodes if node.labels.get("sandbox") == "process"]
-        if not nodes:
-            raise Refused(
-                "no node can sandbox a job",
-                hint="install the package 'bubblewrap' on the nodes; an admin can say `--sandbox none`",
-            )
-    fitting = [node for node in nodes if not unmet(request.on, node.labels)]
-    if not fitting:
-        raise Refused(
-            f"no node has the labels {','.join(request.on)!r}", hint="`myc nodes --json` shows the labels of each node"
-        )
-    able = [node for node in fitting if node.devices.covers(request.needs)]
-    if not able:
-        raise Refused(_too_large(request.needs, [node.devices for node in fitting]), hint=_smaller(request))
-    if len(able) < request.nodes:
-        raise Refused(f"job asks for {request.nodes} nodes; {len(able)} could ever serve it", hint="lower --nodes")
-
-
-def _too_large(needs: Devices, offers: list[Devices]) -> str:
-    for word, asked, most in (
-        ("cpus", needs.cpu_m, max(offer.cpu_m for offer in offers)),
-        ("bytes of memory", needs.memory_bytes, max(offer.memory_bytes for offer in offers)),
-        ("gpus", needs.gpus, max(offer.gpus for offer in offers)),
-    ):
-        if asked > most:
-            scale = 1000 if word == "cpus" else 1
-            return f"job asks for {asked / scale:g} {word}; the largest node has {most / scale:g}"
-    return f"job asks for {needs}; no one node has all of it"
-
-
-def _smaller(request: Request) -> str:
-    return "ask for less on each node" if request.nodes > 1 else "ask for less, or spread it with --nodes"
-
-
-def _waits_for(site: Site, request: Request) -> tuple[JobId, ...]:
-    waits: list[JobId] = []
-    for awaited in request.after:
-        job = site.jobs.by_id.get(awaited)
-        if job is None:
-            raise Missing(f"{awaited} is not known", hint="`myc jobs --all` lists the jobs; old ones are archived")
-        if job.state in (JobState.FAILED, JobState.CANCELLED):
-            raise Refused(f"{awaited} {_became(job)}: what comes after it would never start")
-        if job.state is not JobState.DONE:
-            waits.append(awaited)
-    return tuple(dict.fromkeys(waits))
+# What people ask of a job that there is.
 
 
 def find(site: Site, job: JobId) -> Job:
@@ -394,10 +294,6 @@ def _job_over(site: Site, index: Index, job: Job, state: JobState, exit_code: in
             why = f"{cause} {'failed' if became == 'failed' else 'was cancelled'}, and this comes after it"
             events += [JobCancelled(waiter, "site", why), JobEnded(waiter, JobState.CANCELLED, 143, why)]
     return events
-
-
-def _became(job: Job) -> str:
-    return "failed" if job.state is JobState.FAILED else "was cancelled"
 
 
 def due_for_archive(

@@ -17,11 +17,12 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="A small letter, then 
 def add(
     name: Name,
     admin: Annotated[bool, typer.Option("--admin", help="It may do everything, without a sandbox too.")] = False,
+    operator: Annotated[bool, typer.Option("--operator", help="It may mind nodes, and everybody's jobs.")] = False,
     json: Json = False,
 ) -> None:
     """Add an account and print its token. The site keeps only a hash of it: it is shown this once."""
     client = connect()
-    found = client.post("/accounts", {"name": name, "role": "admin" if admin else "user"})
+    found = client.post("/accounts", {"name": name, "role": "admin" if admin else "operator" if operator else "user"})
     if json:
         show.document(found)
         return

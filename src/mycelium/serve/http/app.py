@@ -56,7 +56,7 @@ def build_app(ground: Ground, house: Mounted | None = None) -> SiteApp:
 def doors_of(routers: Iterable[APIRouter]) -> set[str]:
     """Every method and path that they answer."""
     routes = [route for router in routers for route in router.routes if isinstance(route, APIRoute)]
-    return {f"{method} {route.path}" for route in routes for method in route.methods}
+    return {f"{method} {route.path}" for route in routes for method in route.methods or ()}
 
 
 def _check_doors(routers: Iterable[APIRouter], who_may: Mapping[str, str]) -> None:

@@ -19,7 +19,7 @@ from mycelium.head.core import Core
 from mycelium.head.history import about, event_view, pruned_part
 from mycelium.head.steps import outputs_of
 from mycelium.jobs import request as job_request
-from mycelium.jobs import rules
+from mycelium.jobs.admit import check_possible
 from mycelium.jobs.commands import Cancel, Submit
 from mycelium.jobs.domain import index_of
 from mycelium.jobs.model import ENDED, Job, JobState
@@ -123,7 +123,7 @@ async def plan_only(request: Request, head: TheHead, subject: TheSubject) -> Res
     wanted = job_request.read(await read_document(request))
     core = head.core
     core.look("what would happen to a job", subject, Submit(subject.account, (wanted,)))
-    rules.check_possible(core.site, wanted)
+    check_possible(core.site, wanted)
     found = dry_run(core.site, index_of(core.view).queue, wanted, subject.account, head.clock.now_ns())
     return answer({"why": found, "says": say_why(found)})
 

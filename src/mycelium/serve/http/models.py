@@ -23,7 +23,7 @@ from mycelium.inference.commands import AddModel, CreateKey, Deploy, RemoveModel
 from mycelium.inference.domain import load as load_of
 from mycelium.inference.model import Backend, Deployment, Kind, Model, Serving, Used
 from mycelium.inference.rules import check_name, check_serving, find_deployment, find_model
-from mycelium.jobs.rules import check_possible
+from mycelium.jobs.admit import check_possible
 from mycelium.nodes.select import parse_terms
 from mycelium.serve import upstream_keys
 from mycelium.serve.gateway.paths import urls
