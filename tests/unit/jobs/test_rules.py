@@ -9,7 +9,7 @@ from mycelium.base.errors import Conflict, Denied, Exhausted, Missing, Refused
 from mycelium.base.ids import JobId, NodeId
 from mycelium.base.limits import KEYS_KEPT_S
 from mycelium.base.units import GIB, S_NS
-from mycelium.jobs import rules
+from mycelium.jobs import admit
 from mycelium.jobs.apply import APPLY
 from mycelium.jobs.commands import Cancel
 from mycelium.jobs.domain import index_of
@@ -110,7 +110,7 @@ def test_a_job_after_one_that_is_done_waits_for_nothing() -> None:
 
 
 def test_a_full_queue_takes_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rules, "QUEUED_JOBS_MAX", 2)
+    monkeypatch.setattr(admit, "QUEUED_JOBS_MAX", 2)
     site = Played()
     site.submit(request(), request())
     with pytest.raises(Exhausted, match="2 jobs that have not ended"):
