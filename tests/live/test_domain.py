@@ -69,3 +69,10 @@ def test_a_domain_that_is_mounted_is_reached_through_http_and_myc_and_lives_on(s
     said = site.process.communicate(timeout=60)[1].decode()
     assert site.process.returncode == 2
     assert "the log holds an event of kind 'ToyMade/2'" in said
+
+
+def test_nodes_and_accounts_have_stories_as_jobs_have(site: Toyed) -> None:
+    assert "offers" in site.myc("story", "node-1").stdout
+    assert "site added the account admin" in site.myc("story", "admin").stdout
+    unknown = site.myc("story", "nobody-has-this-name")
+    assert (unknown.returncode, "nothing has happened to" in unknown.stderr) == (3, True)

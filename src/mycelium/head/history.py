@@ -18,6 +18,15 @@ def about(core: Core, subject: str) -> Iterator[tuple[Entry, Any]]:
         yield entry, core.codec.decode(entry.kind, entry.data)
 
 
+def named(core: Core, text: str) -> str:
+    """What the log calls what people call so: the id of a node or an account by its name; all else is its name."""
+    for table in (core.site.nodes, core.site.accounts):
+        for record in table.by_id.values():
+            if record.name == text and text not in table.by_id:
+                return record.id
+    return text
+
+
 def pruned_part(whole: WholeLog, first_ns: int, last_ns: int) -> Document | None:
     """Which events of this time are no longer in the log, and the files that hold them; None when all are here."""
     before_ns = whole.log.pruned.time_ns

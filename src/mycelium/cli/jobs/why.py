@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from mycelium.cli.options import Json, Task
+import typer
+
+from mycelium.base.errors import Refused
+from mycelium.cli.options import Json, Task, task_name
 from mycelium.client import show
 from mycelium.client.site import connect
 
@@ -23,9 +26,12 @@ def why(job: Task, json: Json = False) -> None:
         show.say(f"  {show.clean(line)}")
 
 
-def story(job: Task, json: Json = False) -> None:
-    """Everything that happened to a job, in order, in words."""
-    found = connect().get(f"/jobs/{job}/story")
+def story(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A job, or a node, an account, a deployment, a key.")],
+    json: Json = False,
+) -> None:
+    """Everything that happened to a job, in order, in words; or to a node, an account, a deployment, a model, a key."""
+    found = connect().get(_path_of(name))
     if json:
         show.document(found)
         return
@@ -36,6 +42,13 @@ def story(job: Task, json: Json = False) -> None:
         after = f"+{show.between(begun, event['time'])}"
         moment = show.paint(f"{show.local(event['time'])} {after:>8}", "2")
         show.say(f"{moment}  {show.clean(event['says'])}")
+
+
+def _path_of(name: str) -> str:
+    try:
+        return f"/jobs/{task_name(name)}/story"
+    except Refused:
+        return f"/stories/{name}"
 
 
 def _say_pruned(pruned: dict[str, Any] | None) -> None:

@@ -18,6 +18,7 @@ from mycelium.nodes.rules import Approve, Ask, Drain, Remove, Return
 ANYONE = "anyone"  # no token is asked for, because nothing of the site is told
 MODELS = "models, deployments and their replicas"
 OBJECTS = "objects, by their names"
+STORY = "the story of a node, an account, a deployment, a model or a key"
 GATEWAYS = "what gateways are told"
 
 ASKS: dict[str, type | str] = {
@@ -25,6 +26,7 @@ ASKS: dict[str, type | str] = {
     "GET /docs": ANYONE,
     "GET /status": "the site at a glance",
     "GET /events": "every event",
+    "GET /stories/{name:path}": STORY,
     "GET /audit": "whether the log is as it was written",
     "GET /log/verify": "whether the log is as it was written",
     "GET /log/export": "export and prune the log",

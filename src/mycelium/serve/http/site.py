@@ -9,12 +9,14 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
+from mycelium.base.errors import Missing
 from mycelium.base.ids import JobId, parse_job
 from mycelium.base.limits import GRACE_MS
 from mycelium.base.version import __version__
 from mycelium.head import views
-from mycelium.head.history import event_view, verdict_view
+from mycelium.head.history import about, event_view, named, pruned_part, verdict_view
 from mycelium.head.loop import Head
+from mycelium.serve.http.asks import STORY
 from mycelium.serve.http.auth import TheSubject
 from mycelium.serve.http.ground import TheGround, TheHead
 from mycelium.serve.http.record import TheKeeper
@@ -73,6 +75,21 @@ async def _events(head: Head, after: int, job: JobId | None, follow: bool) -> As
             except TimeoutError:
                 yield "", None
             changed.clear()
+
+
+@router.get(
+    "/stories/{name:path}", summary="Every event that concerns a node, an account, a deployment, a model or a key"
+)
+async def story(name: str, keeper: TheKeeper, head: TheHead, subject: TheSubject) -> Response:
+    """By its id or its name, in words. Of what has left the log, `pruned` says since when, and which files hold it."""
+    core = head.core
+    what = named(core, name)
+    core.look(STORY, subject, what)
+    told = [event_view(core, entry, event) for entry, event in about(core, what)]
+    pruned = pruned_part(keeper.whole, 1, head.clock.now_ns())
+    if not told and pruned is None:
+        raise Missing(f"nothing has happened to {name[:64]!r}", hint="`myc nodes`, `myc account list` list names")
+    return answer({"name": what, "story": told, "pruned": pruned})
 
 
 @router.get("/audit", summary="Walk the hash chain of the log")
