@@ -26,7 +26,7 @@ REFUSALS_COMPARED = 16  # beyond it, comparing costs more than the checks that i
 class Wanted:
     """A shape in a pass: the nodes that may take it, and from which end on it is known not to fit."""
 
-    __slots__ = ("blocked", "cost", "mask", "needs", "nodes", "refused_ns", "shape", "thrifty")
+    __slots__ = ("cost", "mask", "needs", "nodes", "refused_ns", "shape", "thrifty", "unplaced")
 
     def __init__(self, shape: Shape, mask: Flags, scale: NDArray[np.float64]) -> None:
         self.shape = shape
@@ -36,7 +36,7 @@ class Wanted:
         self.cost = float(self.needs @ scale)  # how much fuller it makes a node
         self.thrifty = shape.needs.gpus == 0  # it keeps off nodes with gpus while others fit
         self.refused_ns = FOREVER_NS  # tasks that end then or later do not fit; 0: nothing is free for it at all
-        self.blocked = False  # a job of this shape found no place
+        self.unplaced = False  # a job of this shape found no place
 
 
 class Fit:
