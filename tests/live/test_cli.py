@@ -370,7 +370,7 @@ def test_a_node_is_drained_and_comes_back(myc: Myc):
         return {node["id"]: node["state"] for node in document(myc("nodes", "--json"))["nodes"]}
 
     wait_for(lambda: states() == {"node-1": "up", "node-2": "drained"}, "the node to be drained")
-    assert "up" in myc("node", "return", "node-2").stdout
+    assert "up" in myc("node", "resume", "node-2").stdout
 
 
 # Up and down.

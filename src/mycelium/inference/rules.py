@@ -114,7 +114,7 @@ def find_model(state: Inference, name: str) -> Model:
 def find_deployment(state: Inference, name: str) -> Deployment:
     found = state.deployments.get(name)
     if found is None:
-        raise Missing(f"nothing is served as {name[:64]!r}", hint="`myc models list` lists what is")
+        raise Missing(f"nothing is served as {name[:64]!r}", hint="`myc deployment list` lists what is")
     return found
 
 

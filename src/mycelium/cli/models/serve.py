@@ -166,7 +166,7 @@ def wait_ready(client: Client, name: str) -> Any:
             told = said
             show.note(said)
         time.sleep(LOOK_S)
-    raise Unavailable(f"{name} was not ready after {WAIT_S:.0f}s", hint="`myc models top` shows its replicas")
+    raise Unavailable(f"{name} was not ready after {WAIT_S:.0f}s", hint="`myc deployment top` shows its replicas")
 
 
 def _stop(client: Client, name: str, *, json: bool) -> None:
