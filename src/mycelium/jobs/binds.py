@@ -187,7 +187,7 @@ def _kept(job: Job, looked: Pass) -> Bind:
         for one in kept[:AHEAD_SHOWN]
     )
     text = f"the nodes with room are kept for {said}; with a time limit of {format_time_ms(job.request.time_ms)} "
-    return Bind(Kind.RESERVATION, f"{text}it could still be running then", tuple(job_id(one.number) for one in kept))
+    return Bind(Kind.KEPT, f"{text}it could still be running then", tuple(job_id(one.number) for one in kept))
 
 
 def cannot_now(job: Job, site: Site) -> Bind | None:

@@ -24,7 +24,7 @@ from mycelium.jobs.plan import plan
 from mycelium.jobs.story import SENTENCES
 from mycelium.nodes.events import NodeDraining, NodeEvent, NodeLost
 
-REPLAN_NS = 2 * S_NS  # waiting jobs are looked at again even when nothing happened: their reservations move with time
+REPLAN_NS = 2 * S_NS  # waiting jobs are looked at again even when nothing happened: their planned starts move with time
 ARCHIVE_PER_TURN = 200
 
 

@@ -59,7 +59,12 @@ def show_deployment(
             ("called there", show.clean(found["upstream_model"] or "")),
             ("kind", found["kind"]),
             ("by", show.clean(found["by"])),
-            ("replicas", f"{found['target']} of {found['replicas_min']} to {found['replicas_max']} are wanted"),
+            (
+                "replicas",
+                f"{found['target']} wanted, {found['replicas_min']} to {found['replicas_max']}"
+                if found["model"]
+                else "",
+            ),
             ("each", f"{show.devices(found['needs'])}, {found['parallel']} requests at once" if found["model"] else ""),
             ("requests", f"{found['active']} active, {found['waiting']} wait, {found['batch_lines']} lines of batches"),
         )
