@@ -110,7 +110,7 @@ def check_options(upstream: str, of_replicas: Mapping[str, object], of_upstreams
     for option, value in (of_replicas if upstream else of_upstreams).items():
         if value is not None and value != "":
             what = "an upstream has no replicas of its own" if upstream else "it is for an upstream"
-            raise Refused(f"{option} cannot be said here: {what}", hint="see `myc serve --help`")
+            raise Refused(f"{option} has no effect here: {what}", hint="see `myc serve --help`")
 
 
 def _key(path: str) -> str | None:
