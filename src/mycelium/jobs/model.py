@@ -44,7 +44,7 @@ class Array(Struct, frozen=True):
 
 
 class Request(Struct, frozen=True):
-    """What an account asked for, checked and in the system's units (see request.py for how people write it).
+    """What a user asked for, checked and in the system's units (see request.py for how people write it).
 
     Units: `needs` is per node; `time_ms` bounds one attempt.
     """
@@ -167,7 +167,7 @@ class Task(Struct, frozen=True):
 
 
 class Job(Struct, frozen=True):
-    """What an account asked for, and how far it has come.
+    """What a user asked for, and how far it has come.
 
     `cursor` is the position in the array's indices before which every task has started; `again` are the indices that
     started before and wait again.
