@@ -61,8 +61,8 @@ class SiteFile(msgspec.Struct):
 def run(settings: SiteSettings, ready: Callable[[str], None] = lambda url: None) -> None:
     """Run a site until SIGINT, SIGTERM or `myc down`. `ready` is called with the URL when it answers.
 
-    Errors: `Conflict` when another head has this home, `Unavailable` when the log or the port is not to be had, `Refused`
-    when a newer Mycelium wrote the log.
+    Errors: `Conflict` when another head has this home, `Unavailable` when the log does not open or the port is taken,
+    `Refused` when a newer Mycelium wrote the log.
     """
     check_settings(settings)
     with _home(settings.home) as home:
