@@ -370,7 +370,7 @@ def test_a_node_is_drained_and_comes_back(myc: Myc):
         return {node["id"]: node["state"] for node in document(myc("nodes", "--json"))["nodes"]}
 
     wait_for(lambda: states() == {"node-1": "up", "node-2": "drained"}, "the node to be drained")
-    assert "up" in myc("node", "return", "node-2").stdout
+    assert "up" in myc("node", "resume", "node-2").stdout
 
 
 # Up and down.
@@ -404,7 +404,7 @@ def test_the_errors_of_a_site_behind_are_told_here(shared_site: LiveSite, myc: M
     taken = shared_site.http.base_url.port
     done = myc("up", "--detach", "--port", str(taken), home=own_home)
     assert done.returncode == 7
-    assert f"port {taken} of 127.0.0.1 cannot be had" in done.stderr
+    assert f"cannot listen on port {taken} of 127.0.0.1" in done.stderr
     assert "--port" in done.stderr
     blocked = own_home / "file"
     blocked.write_text("")
@@ -412,7 +412,7 @@ def test_the_errors_of_a_site_behind_are_told_here(shared_site: LiveSite, myc: M
     nowhere = myc("up", "--detach", "--home", "/proc/foo", home=own_home)
     assert (nowhere.returncode, "/proc/foo cannot be used" in nowhere.stderr) == (2, True)
     foreign = myc("up", "--detach", "--host", "192.0.2.1", home=own_home)
-    assert (foreign.returncode, "'192.0.2.1' is no address of this machine" in foreign.stderr) == (2, True)
+    assert (foreign.returncode, "'192.0.2.1' is not an address of this machine" in foreign.stderr) == (2, True)
 
 
 def test_the_welcome_of_a_site_behind_is_not_in_its_log(myc: Myc, own_home: Path):

@@ -53,7 +53,7 @@ def test_a_log_is_followed_while_its_job_runs(shared_site: LiveSite) -> None:
 def test_a_dependent_job_waits_and_reads_the_outputs_of_the_array_before_it(shared_site: LiveSite) -> None:
     array = shared_site.submit("sh", "-c", "echo $MYC_ARRAY_INDEX > n.txt", array="1-5:2", outputs=["*.txt"])
     merge = shared_site.submit("sh", "-c", "cat inputs/*/*/n.txt", inputs=[array])
-    assert shared_site.state(merge) in ("held", "queued", "placed", "running", "done")
+    assert shared_site.state(merge) in ("blocked", "queued", "placed", "running", "done")
     assert shared_site.wait(array)["counts"]["done"] == 3
     assert shared_site.wait(merge)["state"] == "done"
     assert read_log(shared_site, merge) == "1\n3\n5\n"
@@ -201,3 +201,13 @@ def test_the_hash_chain_of_the_log_verifies(shared_site: LiveSite) -> None:
     found = shared_site.get("/audit")
     assert found["ok"]
     assert found["events"] > 0
+
+
+def test_a_job_that_waits_for_others_is_blocked_and_found_by_the_word_of_0_1_too(shared_site: LiveSite) -> None:
+    first = shared_site.submit("sleep", "600")
+    later = shared_site.submit("true", after=[first])
+    assert shared_site.state(later) == "blocked"
+    for word in ("blocked", "held"):
+        assert later in {job["id"] for job in shared_site.get("/jobs", state=word)["jobs"]}
+    shared_site.post(f"/jobs/{first}/cancel")
+    assert shared_site.wait(later)["state"] == "cancelled"

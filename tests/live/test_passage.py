@@ -94,8 +94,8 @@ def test_bytes_pass_both_ways_until_either_end_closes(home: Path) -> None:
     [
         ({"key": key_of("the gateway's token", "another machine")}, "proof"),
         ({"key": ""}, "no key is known"),
-        ({"step": "job-2-a1-r0"}, "no service"),
-        ({"step": "job-3-a1-r0"}, "no service"),
+        ({"step": "job-2-a1-r0"}, "is not a service"),
+        ({"step": "job-3-a1-r0"}, "is not a service"),
         ({"step": "../../x"}, "not the name of a step"),
         ({"node": "../node-2"}, "not the name of a node"),
     ],

@@ -92,7 +92,7 @@ def test_an_honest_module_passes_and_a_lying_signature_does_not(sealed: dict[str
     assert not verify(sealed["squash"])
     matrix = Tensor("float32", ("n", "m"))
     lying = Kernel("squash", Signature((Param("x", matrix),), matrix), sealed["squash"].forms)
-    assert "argument x: expected float32[n], came float32[n, m]" in str(verify(lying)[0])
+    assert "argument x: expected float32[n], got float32[n, m]" in str(verify(lying)[0])
 
 
 def test_a_module_that_calls_out_is_refused_by_name() -> None:

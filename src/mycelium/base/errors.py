@@ -43,7 +43,7 @@ class Missing(Problem):
 
 
 class Denied(Problem):
-    """Not allowed to this account."""
+    """Not allowed to this user."""
 
     kind, http, exit = "denied", 403, 4
 

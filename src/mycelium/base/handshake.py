@@ -61,7 +61,7 @@ def answer(key: bytes, purpose: bytes, fresh: bytes) -> Handshake:
     """The side that listens. Errors: `Denied`, `Refused`."""
     magic, version, theirs, size_bytes = _HELLO.unpack((yield _HELLO.size))
     if magic != _MAGIC:
-        raise Refused("this is no hello of a machine")
+        raise Refused("this is not the hello of a machine")
     if version != VERSION:
         raise Refused(f"the other end speaks version {version} of the handshake; here it is {VERSION}")
     if size_bytes > HANDSHAKE_ASKED_BYTES_MAX:

@@ -100,6 +100,7 @@ class Home(Directory):
     join_lock = At("join.lock")
 
     log = At("site.db")  # the events, unless PostgreSQL has them; SQLite and `log/sqlite` keep more beside it
+    exported = At("log")  # files of events that have left the log
     site = At("site.json")  # how the commands of this machine find the site; there while it runs
     up = At("up.json")  # how the site was started
     nodes_count = At("nodes.count")  # how many nodes it had on this machine

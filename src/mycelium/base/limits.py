@@ -136,7 +136,7 @@ FAILURE_TRACE_BYTES_MAX = 32 * KIB  # of a traceback that travels to the caller 
 
 # Scheduling.
 SHARE_HORIZON_S = HOUR_S  # a placement counts against its account as if it ran this long: the usual time limit
-RESERVATIONS_MAX = 8  # jobs that cannot start and for which a pass keeps nodes; one a shape, the first in order
+JOBS_KEPT_FOR_MAX = 8  # jobs that cannot start and for which a pass keeps nodes; one a shape, the first in order
 TERMS_REMEMBERED_MAX = 1_024  # selector terms whose nodes are remembered: a byte a node each
 FORECAST_WORK_MAX = 600  # of one look ahead, and of all that seek the smallest change; see jobs/forecast.py
 TASKS_AVERAGED_MAX = 200  # finished tasks of an array whose mean time is taken for the next

@@ -41,7 +41,7 @@ class PorterKeeper:
         except OSError as error:
             self._listener.close()
             raise Unavailable(
-                f"{address} is no address of this machine: {error.strerror}", hint="`ip address` lists them"
+                f"{address} is not an address of this machine: {error.strerror}", hint="`ip address` lists them"
             ) from None
         self._listener.listen(WAITING_CONNECTIONS)
         port: int = self._listener.getsockname()[1]

@@ -15,7 +15,7 @@ GROUPS = {
     "log": "the site's record: export it, prune it, verify it",
     "audit": "is the site's record unaltered?",
     "model": "the language models that the site has",
-    "models": "what is served, and how well",
+    "deployment": "what is served, and how well",
     "key": "who may ask the models, and how much",
     "polymer": "programs of typed kernels: compile, check, sign and run them",
     "ca": "the authority that vouches for signers of programs",
@@ -27,4 +27,6 @@ COMMANDS: dict[str, Command] = {
     for table in (site, jobs, models, programs)
     for name, command in table.COMMANDS.items()
 }
+# Words that once were typed and still work: old -> new, in the same group. They are not in the help.
+ALIASES = {"models": "deployment", "node return": "node resume"}
 HEADINGS = ("Site", "Jobs", "Answers", "Nodes", "Models", "Programs", "Accounts", "Trials")

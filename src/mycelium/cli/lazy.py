@@ -14,7 +14,7 @@ from typer.main import get_command
 
 from mycelium.cli.coerce import HELP, lighten
 from mycelium.cli.command import Command
-from mycelium.cli.commands import COMMANDS, GROUPS, HEADINGS
+from mycelium.cli.commands import ALIASES, COMMANDS, GROUPS, HEADINGS
 
 
 def load(command: Command) -> Any:
@@ -53,6 +53,9 @@ class Lazy(TyperGroup):
         return group(full) if full in GROUPS else None
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """What `args` begins with, by its name today."""
+        asked = f"{self.words}{args[0]}"
+        args = [ALIASES.get(asked, asked).removeprefix(self.words), *args[1:]]
         self.commands = dict.fromkeys(self.list_commands(ctx))  # type: ignore[assignment]  # names only, for suggestions
         return super().resolve_command(ctx, args)
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from mycelium.base.errors import KINDS
 from mycelium.cli.coerce import HELP
-from mycelium.cli.commands import COMMANDS, HEADINGS, Command
+from mycelium.cli.commands import ALIASES, COMMANDS, HEADINGS, Command
 from mycelium.cli.lazy import load
 from mycelium.cli.main import build
 from mycelium.client import settings
@@ -61,13 +61,18 @@ def page() -> str:
 
 
 def _commands() -> str:
-    lines = ["## Commands", "", "Options of `myc` itself, before any command:", "", *_options(build())]
+    lines = ["## Commands", "", "Options of `myc` itself, before any command:", "", *_options(build()), "", _aliases()]
     for heading in HEADINGS:
         lines += ["", f"### {heading}"]
         for name, command in COMMANDS.items():
             if command.heading == heading:
                 lines += _command(name, command)
     return "\n".join(lines)
+
+
+def _aliases() -> str:
+    still = "; ".join(f"`myc {old}` is `myc {new}`" for old, new in ALIASES.items())
+    return f"Words that still work: {still}."
 
 
 def _command(name: str, command: Command) -> Iterator[str]:

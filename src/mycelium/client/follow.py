@@ -21,7 +21,7 @@ from mycelium.client.site import Client, connect
 Document = dict[str, Any]
 
 ENDED = ("done", "failed", "cancelled")
-WAITING = ("held", "queued")
+WAITING = ("blocked", "queued")
 PLACED = "placed"  # on its node, where its directory is being made
 AWAY_S = 300.0  # how long a site may be away before following it is given up
 SECOND_CTRL_C_S = 2.0

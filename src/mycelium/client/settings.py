@@ -87,7 +87,7 @@ def _configured() -> dict[str, Any]:
     try:
         found = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise Refused(f"{path} is no TOML: {error}".rstrip(".")) from None
+        raise Refused(f"{path} is not TOML: {error}".rstrip(".")) from None
     faults = [(line_of(text, key), fault) for key, value in found.items() if (fault := _fault(key, value)) is not None]
     faults.sort(key=lambda placed: placed[0] or 0)
     refuse(
@@ -100,7 +100,7 @@ def _fault(key: str, value: Any) -> Fault | None:
     """What is wrong with one key of the configuration file."""
     keys = [name for name, setting in SETTINGS.items() if setting.file]
     if key not in keys:
-        return Fault(key, "is no key", hint=f"the keys are: {', '.join(keys)}")
+        return Fault(key, "unknown key", hint=f"the keys are: {', '.join(keys)}")
     try:
         if value != "":
             SETTINGS[key].read(value)
@@ -117,7 +117,7 @@ def check_url(url: str) -> str:
     except ValueError:
         good = False
     if not good:
-        raise Refused(f"{url!r} is no URL of a site", hint="it looks like http://127.0.0.1:8700")
+        raise Refused(f"{url!r} is not the URL of a site", hint="it looks like http://127.0.0.1:8700")
     return url.rstrip("/")
 
 
@@ -138,7 +138,7 @@ def place(url: str = "", token: str = "") -> Place:
 def check_token(token: str) -> str:
     """Errors: `Refused` for what no site ever gave out, and no header can carry."""
     if not token.isascii() or not token.isprintable() or " " in token or not token:
-        raise Refused("that is no token", hint="`myc account add NAME` prints one; MYC_TOKEN or --token pass it on")
+        raise Refused("that is not a token", hint="`myc account add NAME` prints one; MYC_TOKEN or --token pass it on")
     return token
 
 

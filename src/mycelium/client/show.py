@@ -20,7 +20,7 @@ from mycelium.base.errors import Problem
 from mycelium.base.units import format_size, format_time_ms
 
 COLORS = {
-    "up": "32", "done": "32", "running": "36", "queued": "33", "held": "33", "placed": "36", "stopping": "33",
+    "up": "32", "done": "32", "running": "36", "queued": "33", "blocked": "33", "placed": "36", "stopping": "33",
     "suspect": "33", "draining": "33", "drained": "2", "failed": "31", "lost": "31", "cancelled": "2", "left": "2",
 }  # fmt: skip
 

@@ -100,7 +100,7 @@ class Client:
         except (OSError, http.client.HTTPException) as error:
             raise Unavailable(f"the site at {self.url} stopped answering ({type(error).__name__})") from None
         except ValueError:
-            raise self._no_site("its stream is none") from None
+            raise self._no_site("its stream is not one of events") from None
         finally:
             self.close()  # a stream that was left in the middle cannot carry another request
 
@@ -192,10 +192,10 @@ class Client:
         try:
             return json.loads(data)
         except ValueError:
-            raise self._no_site("its answer is no JSON") from None
+            raise self._no_site("its answer is not JSON") from None
 
     def _no_site(self, why: str) -> Refused:
-        return Refused(f"what answers at {self.url} is no Mycelium site ({why})", hint="check the URL")
+        return Refused(f"what answers at {self.url} is not a Mycelium site ({why})", hint="check the URL")
 
     def _problem(self, status: int, data: bytes) -> Problem:
         try:

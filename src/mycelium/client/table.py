@@ -25,7 +25,7 @@ class Kind(NamedTuple):
 
 def _read_truth(word: str) -> bool:
     if word.lower() not in TRUTHS:
-        raise ValueError(f"{word[:40]!r} is none of {', '.join(TRUTHS)}")
+        raise ValueError(f"{word[:40]!r} is not one of {', '.join(TRUTHS)}")
     return TRUTHS[word.lower()]
 
 

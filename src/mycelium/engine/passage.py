@@ -85,7 +85,7 @@ class Passage:
         except OSError as error:
             self._listener.close()
             raise Unavailable(
-                f"{address} is no address of this machine: {error.strerror}", hint="`ip address` lists them"
+                f"{address} is not an address of this machine: {error.strerror}", hint="`ip address` lists them"
             ) from None
         shown = f"[{address}]" if ":" in address else address
         self.address = f"{shown}:{self._listener.getsockname()[1]}"
@@ -165,7 +165,7 @@ class Passage:
         try:
             wish = _wishes.decode(asked)
         except (msgspec.DecodeError, UnicodeDecodeError):
-            raise Refused("this is no wish") from None
+            raise Refused("this is not a wish") from None
         async with asyncio.timeout(CONNECT_S):
             inner = await open_unix(str(self._socket(wish)))
         try:
@@ -182,7 +182,7 @@ class Passage:
         directory = Home(self._home).node(wish.node).step(wish.step)
         found = spec.read(str(directory))
         if found is None or not found.step.service:
-            raise Refused(f"{wish.step} is no service of this machine")
+            raise Refused(f"{wish.step} is not a service of this machine")
         return directory / step_files.WORK / SOCKET
 
 

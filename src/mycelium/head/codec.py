@@ -74,7 +74,7 @@ class Codec:
         document = msgspec.json.decode(data)
         for lift in known.lifts[int(version) - 1 :]:
             document = lift(document)
-        return msgspec.convert(document, known.type)
+        return self._decoders[name].decode(_encoder.encode(document))
 
     def about(self, event: Any) -> tuple[str, ...]:
         """Whom an event concerns, the first of them first."""
@@ -112,7 +112,7 @@ class Codec:
         lift = domain.lifts.get(schema)
         if lift is None:
             raise Unreadable(name)
-        return msgspec.convert(lift(msgspec.json.decode(sealed.tables[name])), domain.tables)
+        return self._tables[name].decode(_encoder.encode(lift(msgspec.json.decode(sealed.tables[name]))))
 
     def encode_record(self, record: Any) -> bytes:
         """Of what leaves the state for the archive."""

@@ -39,5 +39,5 @@ _BAD_PLACE = (errno.ENOENT, errno.ENOTDIR, errno.EEXIST, errno.EACCES, errno.EPE
 def unusable_home(home: Path, error: OSError) -> Problem:
     """Why a site cannot have its home there: mostly the place is wrong; a full disk can be freed."""
     kind = Refused if error.errno in _BAD_PLACE else Unavailable
-    said = "it is no directory" if error.errno == errno.EEXIST else (error.strerror or str(error)).lower()
+    said = "it is not a directory" if error.errno == errno.EEXIST else (error.strerror or str(error)).lower()
     return kind(f"{home} cannot be used: {said}", hint="choose another with --home")

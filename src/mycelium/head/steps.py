@@ -56,6 +56,8 @@ def _environment(site: Site, job: Job, task: Task, rank: int) -> dict[str, str]:
         port = gang_port(job, task)
         env["MYC_GANG_SECRET"] = gang_secret(site, job, task)
         env |= {"MYC_GANG_PORT": port, "MASTER_ADDR": nodes[0].address, "MASTER_PORT": port}
+        env |= {"NODE_RANK": str(rank), "NNODES": str(len(nodes))}
+        # These two count processes. A step that starts more than one a node (`torchrun` does) sets them for each.
         env |= {"RANK": str(rank), "WORLD_SIZE": str(len(nodes))}
     array = job.request.array
     if array is not None:

@@ -38,7 +38,7 @@ def state_of(job: Job) -> str:
 
 
 def job_view(core: Core, job: Job, now_ns: int) -> Document:
-    waits = job.state in (JobState.HELD, JobState.QUEUED) or (job.state not in ENDED and job.waiting > 0)
+    waits = job.state in (JobState.BLOCKED, JobState.QUEUED) or (job.state not in ENDED and job.waiting > 0)
     attempts = [task.attempt for task in job.tasks.values()]
     nodes = sorted({node for task in job.tasks.values() if _shows_nodes(job, task) for node in task.nodes})
     return {

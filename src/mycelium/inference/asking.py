@@ -94,7 +94,7 @@ def _tools(value: Any) -> str:
         if _inside(tool, "type") != "function" or not isinstance(name, str) or not name:
             return f"holds no function with a name at position {position}"
         if not isinstance(parameters, dict | None):
-            return f"has parameters that are no object at position {position}"
+            return f"has parameters that are not an object at position {position}"
     return ""
 
 
@@ -116,7 +116,7 @@ def _messages(value: Any) -> str:
         calls = said.get("tool_calls")
         fault = _calls(calls) or _content(said.get("content"), required=said["role"] != "assistant" or not calls)
         if not fault and not isinstance(said.get("name"), str | None):
-            fault = "a name that is no text"
+            fault = "a name that is not a text"
         if fault:
             return f"has {fault} at position {position}"
     return ""
@@ -128,8 +128,8 @@ def _calls(calls: Any) -> str:
         if not all(isinstance(_inside(call, "function", name), str) for name in ("name", "arguments")):
             return "a call of a tool without name and arguments"
         if _inside(call, "type") != "function":
-            return "a call of a tool that is no function"
-    return "" if isinstance(calls, list | None) else "calls of tools that are no list"
+            return "a call of a tool that is not a function"
+    return "" if isinstance(calls, list | None) else "calls of tools that are not a list"
 
 
 def _content(content: Any, *, required: bool) -> str:

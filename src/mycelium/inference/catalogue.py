@@ -98,11 +98,11 @@ def source(text: str, name: str = "", kind: Kind | None = None) -> Source:
         owner, _, rest = path.partition("/")
         repository, _, file = rest.partition("/")
         if not (owner and repository and file):
-            raise Refused(f"{text[:80]!r} names no file of a repository", hint="write hf://OWNER/REPOSITORY/FILE.gguf")
+            raise Refused(
+                f"{text[:80]!r} does not name a file of a repository", hint="write hf://OWNER/REPOSITORY/FILE.gguf"
+            )
         found = HubFile(f"{owner}/{repository}", file)
     else:
-        raise Refused(
-            f"{text[:64]!r} is no model that is known", hint=f"known: {', '.join(KNOWN)}; or file:PATH, or hf://…"
-        )
+        raise Refused(f"{text[:64]!r} is not a known model", hint=f"known: {', '.join(KNOWN)}; or file:PATH, or hf://…")
     called = name or path.rsplit("/", 1)[-1].removesuffix(".gguf").lower()
     return Source(called, found, kind or (Kind.EMBEDDING if "embed" in called or "minilm" in called else Kind.CHAT))

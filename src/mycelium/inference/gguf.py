@@ -60,7 +60,7 @@ def read_safetensors(data: bytes | memoryview) -> dict[str, Tensor]:
             begin, end = (8 + size_bytes + offset for offset in about["data_offsets"])
             found[name] = np.frombuffer(data[begin:end], KINDS[about["dtype"]]).reshape(about["shape"])
     except (struct.error, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise Refused(f"these are no safetensors: {type(error).__name__}") from None
+        raise Refused(f"these are not safetensors: {type(error).__name__}") from None
     return found
 
 

@@ -45,7 +45,7 @@ class Model(Struct, frozen=True):
 
 
 class Serving(Struct, frozen=True):
-    """How a deployment is to be run, as its account asked for it. Units: `context` is tokens of one request."""
+    """How a deployment is to be run, as a user asked for it. Units: `context` is tokens of one request."""
 
     model: str = ""
     upstream: str = ""

@@ -114,7 +114,7 @@ def find_model(state: Inference, name: str) -> Model:
 def find_deployment(state: Inference, name: str) -> Deployment:
     found = state.deployments.get(name)
     if found is None:
-        raise Missing(f"nothing is served as {name[:64]!r}", hint="`myc models list` lists what is")
+        raise Missing(f"nothing is served as {name[:64]!r}", hint="`myc deployment list` lists what is")
     return found
 
 
@@ -140,7 +140,7 @@ def check_serving(serving: Serving, state: Inference) -> None:
         raise Refused("a deployment has either a model or an upstream")
     if serving.upstream:
         if not re.fullmatch(r"https?://[^\s/?#]+(/[^\s?#]*)?", serving.upstream):
-            raise Refused(f"{serving.upstream[:80]!r} is no URL", hint="it looks like http://host:8000/v1")
+            raise Refused(f"{serving.upstream[:80]!r} is not a URL", hint="it looks like http://host:8000/v1")
         return
     find_model(state, serving.model)
     for what, number, low, high in (
@@ -264,7 +264,9 @@ def _create_batch(command: asked.CreateBatch, site: Site, state: Inference, now_
         return [], command.batch
     find_file(state, command.account, command.input_file)
     if command.endpoint not in ENDPOINTS:
-        raise Refused(f"{command.endpoint[:64]!r} is no endpoint of a batch", hint=f"one of: {', '.join(ENDPOINTS)}")
+        raise Refused(
+            f"{command.endpoint[:64]!r} is not an endpoint of a batch", hint=f"one of: {', '.join(ENDPOINTS)}"
+        )
     alive = sum(1 for batch in state.batches.values() if batch.state not in BATCH_ENDED)
     if alive >= BATCHES_MAX:
         raise Exhausted(f"the site has {alive} batches that have not ended", hint="wait until some have")

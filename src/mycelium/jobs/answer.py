@@ -29,7 +29,7 @@ class Kind(StrEnum):
     SELECTOR = "selector"
     CLOSED = "closed"  # only nodes that take no work now would do
     TURN = "turn"  # there is room, and those ahead get it
-    RESERVATION = "reservation"  # there is room, and it is kept for another
+    KEPT = "kept"  # there is room, and it is kept for another
     NEVER = "never"  # not as the site is now
 
 

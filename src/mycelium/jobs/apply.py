@@ -47,7 +47,7 @@ def _keep(site: Site, index: Index, job: Job) -> None:
 
 
 def _submitted(site: Site, index: Index, event: JobSubmitted, at_ns: int) -> None:
-    state = JobState.HELD if event.waits_for else JobState.QUEUED
+    state = JobState.BLOCKED if event.waits_for else JobState.QUEUED
     job = Job(event.job, event.account, event.request, state, at_ns, waits_for=event.waits_for)
     site.jobs.next_number = max(site.jobs.next_number, number_of(event.job) + 1)
     for awaited in event.waits_for:
@@ -74,7 +74,7 @@ def _remember(site: Site, event: JobSubmitted, at_ns: int) -> None:
 def _released(site: Site, index: Index, event: JobReleased, at_ns: int) -> None:
     job = site.jobs.by_id[event.job]
     index.waits_no_more(job.id, event.after)
-    state = job.state if event.still or job.state is not JobState.HELD else JobState.QUEUED
+    state = job.state if event.still or job.state is not JobState.BLOCKED else JobState.QUEUED
     _keep(site, index, replace(job, waits_for=event.still, state=state))
 
 

@@ -19,7 +19,7 @@ from mycelium.jobs.table import DEVICES, Flags, Ints, Table, row_of
 from mycelium.jobs.world import World
 
 
-def held(site: Site, job: Job) -> Bind:
+def blocked(site: Site, job: Job) -> Bind:
     """A job that waits for others."""
     said: list[str] = []
     for name in job.waits_for[:AHEAD_SHOWN]:
@@ -187,13 +187,13 @@ def _kept(job: Job, looked: Pass) -> Bind:
         for one in kept[:AHEAD_SHOWN]
     )
     text = f"the nodes with room are kept for {said}; with a time limit of {format_time_ms(job.request.time_ms)} "
-    return Bind(Kind.RESERVATION, f"{text}it could still be running then", tuple(job_id(one.number) for one in kept))
+    return Bind(Kind.KEPT, f"{text}it could still be running then", tuple(job_id(one.number) for one in kept))
 
 
 def cannot_now(job: Job, site: Site) -> Bind | None:
     """What binds a job that the plan does not even look at."""
-    if job.state is JobState.HELD:
-        return held(site, job)
+    if job.state is JobState.BLOCKED:
+        return blocked(site, job)
     if job.placeable <= 0 and job.waiting > 0 and not job.cancelled:
         return throttled(job)
     return None

@@ -8,7 +8,7 @@ from typing import Any, get_args
 from msgspec import Struct
 
 from mycelium.accounts.rules import find as find_account
-from mycelium.base.domain import Archived, Asked, Decided, Domain, Due, Kind, Needs, Rule, View
+from mycelium.base.domain import Archived, Asked, Decided, Document, Domain, Due, Kind, Needs, Rule, View
 from mycelium.base.errors import Denied, Problem, Refused
 from mycelium.base.ids import AccountId, JobId, NodeId, number_of
 from mycelium.base.limits import INPUT_TREES_MAX, RETAIN_ENDED_MAX, RETAIN_ENDED_S
@@ -19,12 +19,12 @@ from mycelium.jobs import apply as changes
 from mycelium.jobs.commands import Cancel, StopAll, Submit
 from mycelium.jobs.events import JobArchived, JobEvent
 from mycelium.jobs.index import Index
-from mycelium.jobs.model import Cause, Jobs, Sandbox
+from mycelium.jobs.model import FIRST_STATES, Cause, Jobs, Sandbox
 from mycelium.jobs.plan import plan
 from mycelium.jobs.story import SENTENCES
 from mycelium.nodes.events import NodeDraining, NodeEvent, NodeLost
 
-REPLAN_NS = 2 * S_NS  # waiting jobs are looked at again even when nothing happened: their reservations move with time
+REPLAN_NS = 2 * S_NS  # waiting jobs are looked at again even when nothing happened: their planned starts move with time
 ARCHIVE_PER_TURN = 200
 
 
@@ -164,6 +164,13 @@ def _apply(view: View, event: Any, at_ns: int) -> None:
     changes.apply(view.state, view.derived["jobs"], event, at_ns)
 
 
+def _lift_first(tables: Document) -> Document:
+    """What 0.1 wrote: it had another word for a job that waits for others."""
+    for job in tables["by_id"].values():
+        job["state"] = FIRST_STATES.get(job["state"], job["state"])
+    return tables
+
+
 MINE = owned(_owner_of_named, OWN)
 OF_JOB = owned(lambda view, job: job.account)
 
@@ -194,4 +201,5 @@ DOMAIN = Domain(
         "a job's outputs": OF_JOB,
         "a job's logs": OF_JOB,
     },
+    lifts={"12c8dccb5e187a2b": _lift_first},
 )

@@ -1,10 +1,10 @@
 """Where a shape fits within one pass: what is free now, and what of it is not kept for jobs that wait.
 
-Level 0 is what is free now. Level k is what a task may take that still runs when the first k reservations begin: never
+Level 0 is what is free now. Level k is what a task may take that still runs when the first k planned starts come: never
 more than is free now, and on their nodes never more than they leave over. A pass only ever takes, so what did not fit
 once does not fit later.
 Never: decides whose turn it is.
-Source: EASY backfill (Lifka 1995; Mu'alem and Feitelson 2001), for several reservations and several devices.
+Source: EASY backfill (Lifka 1995; Mu'alem and Feitelson 2001), for several planned starts and several devices.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from mycelium.jobs.queue import Shape
 from mycelium.jobs.table import Flags, Ints, Table, row_of
 from mycelium.nodes.model import Devices
 
-UNBOUND = np.int64(1) << 62  # what a reservation leaves over on a node that is none of its own
+UNBOUND = np.int64(1) << 62  # what a planned start leaves over on a node that is none of its own
 FOREVER_NS = 1 << 62
 REFUSALS_COMPARED = 16  # beyond it, comparing costs more than the checks that it saves
 
@@ -26,7 +26,7 @@ REFUSALS_COMPARED = 16  # beyond it, comparing costs more than the checks that i
 class Wanted:
     """A shape in a pass: the nodes that may take it, and from which end on it is known not to fit."""
 
-    __slots__ = ("blocked", "cost", "mask", "needs", "nodes", "refused_ns", "shape", "thrifty")
+    __slots__ = ("cost", "mask", "needs", "nodes", "refused_ns", "shape", "thrifty", "unplaced")
 
     def __init__(self, shape: Shape, mask: Flags, scale: NDArray[np.float64]) -> None:
         self.shape = shape
@@ -36,7 +36,7 @@ class Wanted:
         self.cost = float(self.needs @ scale)  # how much fuller it makes a node
         self.thrifty = shape.needs.gpus == 0  # it keeps off nodes with gpus while others fit
         self.refused_ns = FOREVER_NS  # tasks that end then or later do not fit; 0: nothing is free for it at all
-        self.blocked = False  # a job of this shape found no place
+        self.unplaced = False  # a job of this shape found no place
 
 
 class Fit:
@@ -49,8 +49,8 @@ class Fit:
         self.scale: NDArray[np.float64] = 1.0 / np.maximum(most, 1)
         self.rest: NDArray[np.float64] = self.scale @ self.free  # how empty each node is: the fullest is chosen
         self.rest_thrifty: NDArray[np.float64] = self.rest + 100.0 * (table.total[2] > 0)
-        self.starts: list[int] = []  # of the reservations, earliest first
-        self.left: Ints = self.free[None]  # by level: free, then what each reservation leaves over
+        self.starts: list[int] = []  # that are planned for those who wait, earliest first
+        self.left: Ints = self.free[None]  # by level: free, then what each planned start leaves over
         self.usable: Ints = self.left  # by level: the least of the levels up to it
         self._masks: dict[tuple[str, ...], Flags] = {}
         self._wanted: dict[Shape, Wanted] = {}
@@ -84,7 +84,7 @@ class Fit:
         return int((wanted.mask & (self.table.total >= wanted.needs[:, None]).all(axis=0)).sum()) >= wanted.nodes
 
     def level(self, end_ns: int) -> int:
-        """The level of a task that would end then: reservations that begin by then do not mind it."""
+        """The level of a task that would end then: starts planned for then or later do not mind it."""
         return bisect_left(self.starts, end_ns) if self.starts else 0
 
     def find(self, wanted: Wanted, level: int) -> list[int] | None:
@@ -104,7 +104,7 @@ class Fit:
         return sorted(slots[np.argsort(rest[slots], kind="stable")[: wanted.nodes]].tolist())
 
     def take(self, wanted: Wanted, slots: list[int], level: int) -> None:
-        """A task of this shape begins there, and ends before the reservations above its level begin."""
+        """A task of this shape begins there, and ends before the starts above its level."""
         for slot in slots:
             self.rest[slot] -= wanted.cost
             self.rest_thrifty[slot] -= wanted.cost
@@ -121,7 +121,7 @@ class Fit:
         if len(known) < REFUSALS_COMPARED:
             known.append((wanted.shape.needs, wanted.nodes))
 
-    def reserve(self, start_ns: int, slots: list[int], spare: Ints) -> None:
+    def keep(self, start_ns: int, slots: list[int], spare: Ints) -> None:
         """Keep those nodes from `start_ns` on; `spare` is what is left over on each then."""
         level = bisect_left(self.starts, start_ns) + 1
         leaves = np.full_like(self.free, UNBOUND)

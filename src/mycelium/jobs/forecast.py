@@ -211,7 +211,7 @@ def forecast(
 
 
 def after(outlook: Outlook, job: Job) -> Expected:
-    """When the jobs that a held job comes after end at the latest, so far as what runs and waits now says it."""
+    """When the jobs that a blocked job comes after end at the latest, so far as what runs and waits now says it."""
     ends: list[int] = []
     said: list[str] = []
     for name in job.waits_for[:AFTER_FORESEEN]:

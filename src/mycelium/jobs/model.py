@@ -44,7 +44,7 @@ class Array(Struct, frozen=True):
 
 
 class Request(Struct, frozen=True):
-    """What an account asked for, checked and in the system's units (see request.py for how people write it).
+    """What a user asked for, checked and in the system's units (see request.py for how people write it).
 
     Units: `needs` is per node; `time_ms` bounds one attempt.
     """
@@ -74,7 +74,7 @@ class Request(Struct, frozen=True):
 
 
 class JobState(StrEnum):
-    HELD = "held"  # waits for the jobs it comes after
+    BLOCKED = "blocked"  # waits for the jobs it comes after
     QUEUED = "queued"  # has tasks that wait, none that runs
     RUNNING = "running"
     DONE = "done"  # every task exited with 0
@@ -82,6 +82,7 @@ class JobState(StrEnum):
     CANCELLED = "cancelled"
 
 
+FIRST_STATES = {"held": "blocked"}  # words of 0.1 for states: snapshots hold them, and people may still say them
 ENDED = frozenset({JobState.DONE, JobState.FAILED, JobState.CANCELLED})
 
 
@@ -166,7 +167,7 @@ class Task(Struct, frozen=True):
 
 
 class Job(Struct, frozen=True):
-    """What an account asked for, and how far it has come.
+    """What a user asked for, and how far it has come.
 
     `cursor` is the position in the array's indices before which every task has started; `again` are the indices that
     started before and wait again.
@@ -201,8 +202,8 @@ class Job(Struct, frozen=True):
 
     @property
     def placeable(self) -> int:
-        """How many tasks the plan may place now: none of a held, cancelled or ended job, none above the throttle."""
-        if self.state is JobState.HELD or self.state in ENDED or self.cancelled:
+        """How many tasks the plan may place now: none of a blocked, cancelled or ended job, none above the throttle."""
+        if self.state is JobState.BLOCKED or self.state in ENDED or self.cancelled:
             return 0
         throttle = self.request.array.throttle if self.request.array else 0
         return min(self.waiting, throttle - self.leased) if throttle else self.waiting

@@ -15,7 +15,7 @@ from heapq import heapify, heappop, heapreplace
 from msgspec import Struct
 
 from mycelium.base.ids import AccountId, JobId, NodeId, number_of
-from mycelium.base.limits import PLACEMENTS_PER_PASS, RESERVATIONS_MAX
+from mycelium.base.limits import JOBS_KEPT_FOR_MAX, PLACEMENTS_PER_PASS
 from mycelium.base.units import MS_NS
 from mycelium.jobs.fit import Fit, Wanted
 from mycelium.jobs.leases import Leases
@@ -89,7 +89,7 @@ class Pass:
         self.fit = Fit(world.table, world.used)
         self.given: list[Given] = []
         self.kept: list[Kept] = []
-        self._blocked: list[tuple[int, Wanted, int]] = []  # nodes are not yet kept for: number, shape, time limit
+        self._unplaced: list[tuple[int, Wanted, int]] = []  # nodes are not yet kept for: number, shape, time limit
         self._leases: Leases | None = None
         self._new: list[tuple[int, int, Devices]] = []  # leases of this pass that `_leases` does not hold yet
 
@@ -123,7 +123,7 @@ class Pass:
             if slots is None:
                 if self.watch is not None and self.seen is None and wanted.shape == self.watch:
                     self.seen = self.fit.free.copy()
-                self._block(number, wanted, view.line.time_ms)
+                self._remember(number, wanted, view.line.time_ms)
                 heappop(lines)
                 continue
             taken = view.take()
@@ -153,12 +153,12 @@ class Pass:
     def _find(self, wanted: Wanted, end_ns: int) -> list[int] | None:
         """Nodes for a task that ends then, beside what is kept for others."""
         fit = self.fit
-        if self._blocked or not fit.starts:
+        if self._unplaced or not fit.starts:
             slots = fit.find(wanted, 0)
             if slots is None:
                 fit.refuse(wanted, 0)
                 return None
-            if self._blocked:
+            if self._unplaced:
                 self._keep()
             if not fit.starts:
                 return slots
@@ -172,26 +172,26 @@ class Pass:
         self.fit.take(wanted, slots, self.fit.level(end_ns))
         self._new += [(end_ns, slot, wanted.shape.needs) for slot in slots]
 
-    def _block(self, number: int, wanted: Wanted, time_ms: int) -> None:
+    def _remember(self, number: int, wanted: Wanted, time_ms: int) -> None:
         """Remember the first job of a shape that found no place; nodes are kept for it once others could take them."""
-        if wanted.blocked or len(self.kept) >= RESERVATIONS_MAX:
+        if wanted.unplaced or len(self.kept) >= JOBS_KEPT_FOR_MAX:
             return
-        wanted.blocked = True
-        self._blocked.append((number, wanted, time_ms))
+        wanted.unplaced = True
+        self._unplaced.append((number, wanted, time_ms))
 
     def _keep(self) -> None:
-        """Keep nodes for those who were blocked, in their order, until there are enough who have some."""
-        for number, wanted, time_ms in self._blocked:
-            if len(self.kept) >= RESERVATIONS_MAX:
+        """Keep nodes for those who found no place, in their order, until there are enough who have some."""
+        for number, wanted, time_ms in self._unplaced:
+            if len(self.kept) >= JOBS_KEPT_FOR_MAX:
                 break
             reserved = self._earliest(wanted)
             if reserved is None:
                 continue
-            self.fit.reserve(reserved.start_ns, reserved.slots, reserved.spare)
+            self.fit.keep(reserved.start_ns, reserved.slots, reserved.spare)
             self.kept.append(Kept(number, wanted, reserved))
             end_ns = reserved.start_ns + time_ms * MS_NS
             self._new += [(end_ns, slot, wanted.shape.needs) for slot in reserved.slots]
-        self._blocked = []
+        self._unplaced = []
 
     def _earliest(self, wanted: Wanted) -> Reserved | None:
         """When and where a job could start, if everybody runs to the limit and those before it are served first."""

@@ -26,7 +26,7 @@ def read(document: Any) -> Request:
     if not isinstance(document, Mapping):
         raise Refused("a job is a table of keys and values", hint="the least is: command = [...]")
     written = cast("Mapping[str, Any]", document)
-    faults = [Fault(plain(key), "is no key of a job", hint=_near(str(key))) for key in written if key not in KEYS]
+    faults = [Fault(plain(key), "unknown key", hint=_near(str(key))) for key in written if key not in KEYS]
     values: dict[str, Any] = {}
     for key, rule in KEYS.items():
         try:

@@ -40,7 +40,7 @@ def dry_run(
 ) -> Why:
     """What would become of a request, were it submitted now."""
     still = tuple(name for name in request.after if name in site.jobs.by_id and not _over(site, name))
-    state = JobState.HELD if still else JobState.QUEUED
+    state = JobState.BLOCKED if still else JobState.QUEUED
     job = Job(job_id(site.jobs.next_number), account, request, state, now_ns, waits_for=still)
     return _waiting(site, queue, job, None, now_ns, highest, submitted=False)
 
@@ -107,7 +107,7 @@ def _waiting(
         bind = Bind(Kind.TURN, f"the tasks of {job.id} start in their order, and others are before {index}")
     if bind is None:
         bind = binds.waiting(job, queue.table, looked)
-    if job.state is JobState.HELD:
+    if job.state is JobState.BLOCKED:
         return Why(name, index, state, now_ns, (bind,), None, after(outlook, job))
     expected = forecast(outlook, job, index=index)
     if expected.by_averages:

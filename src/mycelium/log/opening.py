@@ -55,7 +55,7 @@ def _existing(name: str, there: set[str], meta: dict[str, str]) -> tuple[Mark, M
         )
     version = meta.get("format", "")
     if not version.isdecimal():
-        raise Refused(f"the log {name} does not say its format: it is damaged, or no log", hint=RESTORE)
+        raise Refused(f"the log {name} does not say its format: it is damaged, or not a log", hint=RESTORE)
     if int(version) != tables.FORMAT:
         raise Refused(
             f"the log {name} has format {version}; this version reads format {tables.FORMAT}",

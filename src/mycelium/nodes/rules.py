@@ -216,7 +216,7 @@ def _(command: Drain, nodes: Nodes) -> list[NodeEvent]:
 def _(command: Return, nodes: Nodes) -> list[NodeEvent]:
     node = find(nodes, command.node)
     if not node.draining:
-        raise Conflict(f"{node.id} is {node.state}: it is not drained", hint="only a drained node can be returned")
+        raise Conflict(f"{node.id} is {node.state}: it is not drained", hint="only a drained node can be resumed")
     return [_possible(node, NodeReturned(node.id, command.by))]
 
 

@@ -85,5 +85,5 @@ class ProgramFunction(Generic[P, R]):
 def program(function: Callable[P, R]) -> ProgramFunction[P, R]:
     """Make a program of a function that only calls kernels, programs and `map zip reduce scan select loop`."""
     if not hasattr(function, "__name__"):
-        raise Refused(f"expected a function, came {type(function).__name__} {function!r:.60}")
+        raise Refused(f"expected a function, got {type(function).__name__} {function!r:.60}")
     return ProgramFunction(function)

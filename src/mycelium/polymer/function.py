@@ -137,7 +137,7 @@ def kernel(
 
     def make(target: Callable[..., Any]) -> KernelFunction[..., Any]:
         if not callable(target):
-            raise Refused(f"expected a function, came {type(target).__name__} {target!r:.60}")
+            raise Refused(f"expected a function, got {type(target).__name__} {target!r:.60}")
         title = name or getattr(target, "__name__", type(target).__name__)
         return KernelFunction(target, name=title, forms=wanted, cache=cache, retries=retries, extra=extra)
 
@@ -152,7 +152,7 @@ def as_kernel(function: Any) -> KernelFunction[..., Any]:
     if isinstance(function, KernelFunction):
         return function
     if not callable(function):
-        raise Refused(f"expected a kernel or a function, came {type(function).__name__} {function!r:.60}")
+        raise Refused(f"expected a kernel or a function, got {type(function).__name__} {function!r:.60}")
     try:
         known = _wrapped.get(function)
         if known is None:

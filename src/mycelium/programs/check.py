@@ -65,7 +65,7 @@ def _checked(options: argparse.Namespace) -> pmr.Container:
             )
     inputs = values.read(options.input.read_bytes())
     if not isinstance(inputs, dict) or not all(isinstance(name, str) for name in inputs):
-        raise Refused("the inputs are no table of names and values")
+        raise Refused("the inputs are not a table of names and values")
     check_inputs(held.module, inputs)
     return held
 

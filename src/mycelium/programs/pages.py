@@ -92,7 +92,7 @@ def read(data: bytes | memoryview) -> dict[str, memoryview]:
     body, digest = view[:-_DIGEST_BYTES], view[-_DIGEST_BYTES:]
     at = len(MAGIC) + _COUNT.size
     if len(body) < at or body[: len(MAGIC)] != MAGIC:
-        raise Refused("this is no page of results")
+        raise Refused("this is not a page of results")
     if blake3.blake3(body).digest() != digest:
         raise Refused("the page was altered or cut short: its checksum does not match")
     (count,) = _COUNT.unpack_from(body, len(MAGIC))

@@ -61,8 +61,8 @@ class SiteFile(msgspec.Struct):
 def run(settings: SiteSettings, ready: Callable[[str], None] = lambda url: None) -> None:
     """Run a site until SIGINT, SIGTERM or `myc down`. `ready` is called with the URL when it answers.
 
-    Errors: `Conflict` when another head has this home, `Unavailable` when the log or the port cannot be had, `Refused`
-    when a newer Mycelium wrote the log.
+    Errors: `Conflict` when another head has this home, `Unavailable` when the log does not open or the port is taken,
+    `Refused` when a newer Mycelium wrote the log.
     """
     check_settings(settings)
     with _home(settings.home) as home:
@@ -70,7 +70,7 @@ def run(settings: SiteSettings, ready: Callable[[str], None] = lambda url: None)
             last_word = LastWord(home)
         except OSError as error:
             raise unusable_home(home, error) from None
-        # The door comes first: an address or a port that cannot be had leaves the home as it was.
+        # The door comes first: an address or a port that it cannot listen on leaves the home as it was.
         try:
             with _listen(settings.host, settings.port) as door:
                 log = open_log(settings.log_url or str(Home(home).log))
@@ -104,7 +104,7 @@ async def _serve(
         asyncio.get_running_loop().add_signal_handler(number, down, "a signal", settings.grace_ms)
     about = {"site": settings.name, "version": __version__, "url": url, "started": time_view(clock.now_ns())}
     upstreams = {name: known.serving.upstream for name, known in core.site.inference.deployments.items()}
-    keeper = LogKeeper(core, clock.now_ns, home / "log", parse_keep(settings.log_keep))
+    keeper = LogKeeper(core, clock.now_ns, Home(home).exported, parse_keep(settings.log_keep))
     ground = Ground(
         head,
         objects,
@@ -222,11 +222,11 @@ def _listen(host: str, port: int) -> socket.socket:
         listener.close()
         if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
             raise Refused(
-                f"{host!r} is no address of this machine",
+                f"{host!r} is not an address of this machine",
                 hint="`ip addr` lists its addresses; say one with --address, or with --host for a site of one machine",
             ) from None
         raise Unavailable(
-            f"port {port} of {host} cannot be had: {error.strerror}", hint="choose another --port"
+            f"cannot listen on port {port} of {host}: {error.strerror}", hint="choose another --port"
         ) from None
     return listener
 

@@ -50,7 +50,7 @@ class Below:
         fd = os.open(name, _READ, dir_fd=directory)
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             os.close(fd)
-            raise FileNotFoundError(f"{path} is no regular file any more")
+            raise FileNotFoundError(f"{path} is no longer a regular file")
         return fd
 
     def close(self) -> None:

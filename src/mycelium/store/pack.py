@@ -126,7 +126,7 @@ class Decoder:
 
     def _take_magic(self, head: bytes) -> None:
         if head != MAGIC:
-            raise Refused("the bytes are no pack", hint=f"a pack begins with {MAGIC.decode()}")
+            raise Refused("the bytes are not a pack", hint=f"a pack begins with {MAGIC.decode()}")
         self._take, self._head_bytes = self._take_head, _HEAD_BYTES
 
     def _take_head(self, head: bytes) -> None:

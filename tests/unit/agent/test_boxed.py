@@ -72,7 +72,7 @@ def test_a_result_that_is_a_link_or_no_file_of_values_is_not_read(step: Path) ->
         ended(step, exit_code=0)
     result.unlink()
     result.write_bytes(b"\x80\x04N.")
-    with pytest.raises(Refused, match="no file of values"):
+    with pytest.raises(Refused, match="not a file of values"):
         ended(step, exit_code=0)
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from types import SimpleNamespace
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import pytest
 import typer
 
-from mycelium.cli.commands import COMMANDS, GROUPS, HEADINGS, Command
+from mycelium.cli.commands import ALIASES, COMMANDS, GROUPS, HEADINGS, Command
 from mycelium.cli.lazy import load
 from mycelium.cli.main import build, run
 from mycelium.jobs.keys import KEYS
@@ -56,6 +57,25 @@ def test_an_app_of_its_own_is_mounted_like_a_command(monkeypatch: pytest.MonkeyP
 def test_the_table_is_sound():
     assert {command.heading for command in COMMANDS.values()} == set(HEADINGS)
     assert {name.split()[0] for name in COMMANDS if " " in name} == set(GROUPS)
+
+
+@pytest.mark.parametrize("old", ALIASES)
+def test_an_old_word_leads_to_the_new_one_and_is_not_shown(old: str, capsys: pytest.CaptureFixture[str]):
+    *inside, word = old.split()
+    assert run([*inside, word, "--help"]) == 0
+    assert f"Usage: myc {ALIASES[old]}" in capsys.readouterr().out
+    assert run([*inside, "--help"]) == 0
+    assert not re.search(rf"^ +{word} ", capsys.readouterr().out, re.MULTILINE)
+    assert old not in {*COMMANDS, *GROUPS}
+
+
+def test_what_is_below_an_old_word_is_reached_too(capsys: pytest.CaptureFixture[str]):
+    assert run(["models", "top", "--help"]) == 0
+    assert "Usage: myc deployment top" in capsys.readouterr().out
+
+
+def test_an_alias_stays_in_its_group():
+    assert all(old.split()[:-1] == new.split()[:-1] for old, new in ALIASES.items())
 
 
 def test_the_options_of_run_are_the_keys_of_a_job():

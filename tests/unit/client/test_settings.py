@@ -34,7 +34,7 @@ def test_a_flag_outweighs_the_environment_which_outweighs_the_file(monkeypatch: 
 
 @pytest.mark.parametrize(
     ("text", "said"),
-    [("url = ", "is no TOML"), ("uri = 'x'", r"config\.toml:1: uri: is no key")],
+    [("url = ", "is not TOML"), ("uri = 'x'", r"config\.toml:1: uri: unknown key")],
 )
 def test_a_configuration_file_that_makes_no_sense_is_refused(text: str, said: str):
     configure(text)
@@ -137,7 +137,7 @@ def test_tokens_are_kept_where_only_their_owner_can_read_them():
 @pytest.mark.parametrize("token", ["b\udcc3", "two words", "new\nline", "ünicode"])
 def test_what_no_header_can_carry_is_no_token(token: str, monkeypatch: pytest.MonkeyPatch):
     settings.told(url="http://one:1", token=token)
-    with pytest.raises(Refused, match="is no token"):
+    with pytest.raises(Refused, match="is not a token"):
         settings.place()
 
 
@@ -153,7 +153,7 @@ def test_broken_logins_are_named_and_not_overwritten():
     "url", ["", "localhost:8700", "ftp://x", "http://", "http://x:banana", "http://x:99999", "file:///x"]
 )
 def test_what_is_no_url_is_refused(url: str):
-    with pytest.raises(Refused, match="is no URL"):
+    with pytest.raises(Refused, match="is not the URL"):
         settings.check_url(url)
 
 

@@ -75,7 +75,7 @@ def test_a_token_that_is_not_valid_is_told_from_what_is_not_allowed(monkeypatch:
 @pytest.mark.parametrize("status", [200, 404, 502])
 def test_something_else_that_answers_is_no_site(monkeypatch: pytest.MonkeyPatch, status: int):
     Wire(monkeypatch, Answer(status, b"<html>nginx</html>"))
-    with pytest.raises(Refused, match="is no Mycelium site"):
+    with pytest.raises(Refused, match="is not a Mycelium site"):
         Client("http://x:1").get("/jobs")
 
 
@@ -119,7 +119,7 @@ def test_events_of_a_stream_are_read_as_the_standard_says():
 
 def test_a_stream_of_something_else_is_no_sites(monkeypatch: pytest.MonkeyPatch):
     Wire(monkeypatch, Answer(200, b"data: nonsense\n\n"))
-    with pytest.raises(Refused, match="is no Mycelium site"):
+    with pytest.raises(Refused, match="is not a Mycelium site"):
         list(Client("http://x:1").stream("/jobs/job-9/logs"))
 
 

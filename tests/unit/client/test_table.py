@@ -115,7 +115,7 @@ def test_what_is_empty_was_not_said(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_setting_of_the_environment_alone_is_no_key_of_the_file() -> None:
     configure("traceback = true\n")
-    assert "traceback: is no key" in refusal(lambda: settings.get("url"))
+    assert "traceback: unknown key" in refusal(lambda: settings.get("url"))
 
 
 def test_the_reference_lists_exactly_these() -> None:

@@ -9,6 +9,7 @@ from mycelium.jobs.model import Site
 # The kinds of event of release 0.1.
 JOBS = "JobSubmitted JobReleased JobCancelled JobEnded JobArchived TaskPlaced TaskStopping TaskRequeued TaskEnded"
 NODES = "NodeJoined NodeSuspected NodeLost NodeBack NodeDraining NodeDrained NodeReturned NodeLeft"
+FIRST_WORDS = {"blocked": "held"}  # what 0.1 called a state
 FIRST_KINDS = frozenset(f"{JOBS} StepStarted StepEnded {NODES} AccountAdded TokenReplaced".split())
 
 
@@ -26,7 +27,7 @@ def facts_of(site: Site) -> dict[str, Any]:
         "jobs": {
             job.id: {
                 "account": job.account,
-                "state": job.state,
+                "state": FIRST_WORDS.get(job.state, job.state),
                 "exit_code": job.exit_code,
                 "message": job.message,
                 "submitted_ns": job.submitted_ns,

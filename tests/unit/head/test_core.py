@@ -73,7 +73,7 @@ def test_a_job_waits_for_those_it_comes_after() -> None:
     site = Played()
     site.submit()
     site.submit(request(after=(JobId("job-1"),)))
-    assert site.job("job-2").state is JobState.HELD
+    assert site.job("job-2").state is JobState.BLOCKED
     site.exited("node-1", STEP)
     assert site.starts() == ["job-2-a1-r0"]
 

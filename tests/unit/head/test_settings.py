@@ -16,7 +16,7 @@ from mycelium.head.settings import unusable_home
     ("number", "kind", "said"),
     [
         (errno.ENOENT, Refused, "no such file or directory"),
-        (errno.EEXIST, Refused, "it is no directory"),
+        (errno.EEXIST, Refused, "it is not a directory"),
         (errno.EACCES, Refused, "permission denied"),
         (errno.ENOSPC, Unavailable, "no space left on device"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from mycelium.head.fingerprint import fingerprint
 from mycelium.head.mount import Mounted, mount
 from mycelium.head.replay import replay, restore
 from mycelium.inference.events import ModelRemoved
+from mycelium.jobs.model import JobState
 from mycelium.log import MemoryLog
 from tests.unit.head.played import Played, array, request
 from tests.unit.head.test_codec import LOGS, SERVED, entries_of
@@ -88,6 +90,15 @@ def test_a_lift_turns_an_old_table_into_todays() -> None:
     house = with_domain("accounts", lifts={"of another time": lift})
     found = Codec(house).decode_state(msgspec.json.encode(document), SNAPSHOT_VERSION)
     assert found.accounts == site.core.site.accounts
+
+
+def test_a_job_that_0_1_called_held_is_blocked() -> None:
+    _, _, data = log_of(LOGS[0])
+    written = json.loads(data)["jobs"]["by_id"]
+    held = {name for name, job in written.items() if job["state"] == "held"}
+    found = Codec(mounted()).decode_state(data, 1).jobs.by_id
+    assert held
+    assert {job.id for job in found.values() if job.state is JobState.BLOCKED} == held
 
 
 def test_a_snapshot_with_a_table_that_no_domain_has_is_not_read() -> None:

@@ -40,6 +40,15 @@ def test_the_ranks_of_a_gang_know_each_other() -> None:
     assert "MYC_ARRAY_INDEX" not in one
 
 
+def test_a_gang_is_told_in_torchs_words_and_a_job_on_one_node_is_not() -> None:
+    site = Played()
+    site.submit(request(nodes=2), request())
+    gang, alone = [step.env for step in ordered(site)][:2], ordered(site)[2].env
+    for ranks, count in (("NODE_RANK", "NNODES"), ("RANK", "WORLD_SIZE")):
+        assert [(env[ranks], env[count]) for env in gang] == [("0", "2"), ("1", "2")]
+        assert not {ranks, count} & alone.keys()
+
+
 def test_a_gang_is_given_a_port_that_its_first_node_holds_and_no_other_gang_has() -> None:
     site = Played()
     for node in ("node-1", "node-2"):

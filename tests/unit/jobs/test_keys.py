@@ -65,7 +65,7 @@ def test_one_line_in_the_table_is_a_key_everywhere(
 
 
 def test_without_the_line_it_is_no_key_anywhere() -> None:
-    with pytest.raises(Refused, match="service: is no key of a job"):
+    with pytest.raises(Refused, match="service: unknown key"):
         read({**LEAST, "service": True})
     assert "service" not in {param.name for param in load(COMMANDS["run"]).params}
     assert "service" not in shown(read(LEAST))

@@ -40,7 +40,7 @@ def test_a_throttle_bounds_what_may_be_placed() -> None:
 
 
 def test_nothing_of_a_held_cancelled_or_ended_job_is_placed() -> None:
-    assert job(state=JobState.HELD).placeable == 0
+    assert job(state=JobState.BLOCKED).placeable == 0
     assert job(cancelled=True).placeable == 0
     assert all(job(state=state).placeable == 0 for state in ENDED)
 

@@ -148,7 +148,7 @@ def test_nodes_kept_for_another_are_explained_and_a_shorter_time_found():
     large = play.submit(request(4))
     job = play.submit(request(1, time_ms=HOUR_MS))
     found = asked(play, job)
-    assert found.binds[0].kind is Kind.RESERVATION
+    assert found.binds[0].kind is Kind.KEPT
     assert found.binds[0].jobs == (large.id,)
     assert found.change is not None
     assert (found.change.option, found.change.expected.sure) == ("--time 30m", Sure.NOW)

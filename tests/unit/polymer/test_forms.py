@@ -242,7 +242,7 @@ def test_a_wasm_kernel_cannot_be_without_bounds(fuel: int, memory_bytes: int, wh
 
 def test_only_functions_become_kernels_and_programs() -> None:
     for make in (kernel, program):
-        with pytest.raises(Refused, match="expected a function, came int 3"):
+        with pytest.raises(Refused, match="expected a function, got int 3"):
             make(3)  # type: ignore[call-overload]
     with pytest.raises(Refused, match="-1 retries"):
         kernel(retries=-1)(abs)

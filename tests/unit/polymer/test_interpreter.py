@@ -128,7 +128,7 @@ def test_types_are_checked_while_the_program_is_built() -> None:
     def wrong(xs: list[int]) -> list[int]:
         return my.map(length, xs)
 
-    with pytest.raises(Refused, match=r"kernel length, argument 1 \(text\): expected str, came int"):
+    with pytest.raises(Refused, match=r"kernel length, argument 1 \(text\): expected str, got int"):
         _ = wrong.module
 
 

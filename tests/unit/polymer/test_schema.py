@@ -86,14 +86,14 @@ def test_dimensions_flow_from_arguments_to_the_result() -> None:
 def test_a_dimension_that_disagrees_names_kernel_argument_and_constraint() -> None:
     _, faults = apply("matmul", MATMUL, [Tensor("float32", (5, 6)), Tensor("float32", (8, 7))])
     assert str(faults[0]) == (
-        "kernel matmul, argument 2 (y): expected float32[m, k], came float32[8, 7]: "
+        "kernel matmul, argument 2 (y): expected float32[m, k], got float32[8, 7]: "
         "m is 6 by constraint 2 (from argument 1 (x)), not 8"
     )
 
 
 def test_a_wrong_dtype_and_a_wrong_count_are_named() -> None:
     _, faults = apply("matmul", MATMUL, [Tensor("float64", (5, 6)), Tensor("float32", (6, 7))])
-    assert "expected float32[n, m], came float64[5, 6]" in str(faults[0])
+    assert "expected float32[n, m], got float64[5, 6]" in str(faults[0])
     _, faults = apply("matmul", MATMUL, [Tensor("float64", (5, 6))])
     assert "takes 2 arguments" in str(faults[0])
 
@@ -110,14 +110,14 @@ def test_a_list_of_rows_may_be_an_array() -> None:
 @pytest.mark.parametrize(
     ("kind", "value", "said"),
     [
-        (INT, "a", "x: expected int, came str 'a'"),
-        (INT, True, "x: expected int, came bool True"),
-        (ListOf(INT), [1, "b"], "x[1]: expected int, came str 'b'"),
-        (ListOf(INT), 3, "x: expected list[int], came int 3"),
-        (TupleOf((INT, STR)), (1, 2), "x[1]: expected str, came int 2"),
-        (Tensor("float32", (2,)), np.zeros(3, "float32"), "expected float32[2], came float32[3]"),
+        (INT, "a", "x: expected int, got str 'a'"),
+        (INT, True, "x: expected int, got bool True"),
+        (ListOf(INT), [1, "b"], "x[1]: expected int, got str 'b'"),
+        (ListOf(INT), 3, "x: expected list[int], got int 3"),
+        (TupleOf((INT, STR)), (1, 2), "x[1]: expected str, got int 2"),
+        (Tensor("float32", (2,)), np.zeros(3, "float32"), "expected float32[2], got float32[3]"),
         (of_annotation(Word), {"text": "a"}, "expected a record with field count"),
-        (of_annotation(dict[str, int]), {"a": "b"}, "x['a']: expected int, came str 'b'"),
+        (of_annotation(dict[str, int]), {"a": "b"}, "x['a']: expected int, got str 'b'"),
     ],
 )
 def test_a_value_of_another_type_is_refused_with_what_came(kind: Any, value: Any, said: str) -> None:

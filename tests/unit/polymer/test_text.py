@@ -121,10 +121,10 @@ def test_types_and_forms_of_every_kind_read_back() -> None:
         ("polymer 1\nprogram p {\n  %0 = guess x : int", "line 3: there is no verb 'guess'"),
         ("polymer 1\nprogram p {\n  %0 = input x : floaty", "line 3: there is no type 'floaty'"),
         ("polymer 1\nprogram p {\n  output %0\n}", "line 3: there is no %0"),
-        ("polymer 1\nprogram p {\n  %0 = const [[1 : int", "line 3: expected ',', came :"),
+        ("polymer 1\nprogram p {\n  %0 = const [[1 : int", "line 3: expected ',', got :"),
         ("polymer 1\nprogram p {\n  %0 = const " + "[" * 100 + " : int", "line 3: a constant is nested more than"),
         ("polymer 1\nprogram p {\n  %0 = input x : " + "list[" * 100, "line 3: a type is nested more than"),
-        ("polymer 1\nprogram p {\n  %0 = const " + "9" * 5000 + " : int", "is no whole number"),
+        ("polymer 1\nprogram p {\n  %0 = const " + "9" * 5000 + " : int", "is not a whole number"),
         ("polymer 1\nkernel k() -> int {\n  python live\n}", "a live function cannot be read back"),
         ("polymer 1\nkernel k() -> int {\n  magic\n}", "line 3: kernel k: there is no form 'magic'"),
     ],
@@ -151,7 +151,7 @@ def broken(*ops: Op, output: int = 0) -> Module:
         (broken(Op("input", (), INT, name="x"), Op("map", (0,), INT, kernel="double")), "expected a list or an array"),
         (broken(Op("input", (), INT, name="x"), Op("input", (), INT, name="x")), "two inputs are called x"),
         (broken(Op("loop", (), INT, kernel="double", test="double")), "it reads 0 values"),
-        (broken(output=3), "its output is no operation of it"),
+        (broken(output=3), "its output is not one of its operations"),
     ],
 )
 def test_a_module_that_does_not_hold_together_is_refused(module: Module, said: str) -> None:

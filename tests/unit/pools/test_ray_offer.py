@@ -47,7 +47,7 @@ def test_only_a_step_without_sandbox_and_gpus_is_told_of_the_offer(boxed: bool, 
 
 def test_addresses_and_slots_that_cannot_be_are_refused() -> None:
     for wrong in ("", "ray://10.0.0.1:1"):
-        with pytest.raises(Refused, match="no address of Ray's own"):
+        with pytest.raises(Refused, match="is not an address of Ray's own"):
             RayPool(wrong)
     with pytest.raises(Refused, match="1 to"):
         RayPool("10.0.0.1:1", nodes={"a": 0})

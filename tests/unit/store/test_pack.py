@@ -76,7 +76,7 @@ GOOD = MAGIC + frame(SMALL) + end(1)
     [
         (b"", "cut off after 0 objects"),
         (MAGIC, "cut off"),
-        (b"GET / HTTP/1.1", "no pack"),
+        (b"GET / HTTP/1.1", "are not a pack"),
         (GOOD[:-1], "cut off after 1 objects"),
         (GOOD[: len(MAGIC) + 42], "cut off after 0 objects"),
         (GOOD + b"x", "goes on after its end"),

@@ -53,7 +53,7 @@ def _make_below(work: Path, path: str, uid: int | None) -> Path:
             here.mkdir(mode=0o755)
         except FileExistsError:
             if not stat.S_ISDIR(here.lstat().st_mode):
-                raise Refused(f"input {path!r} would lie under {part!r}, which is no directory") from None
+                raise Refused(f"input {path!r} would lie under {part!r}, which is not a directory") from None
         else:
             if uid is not None:
                 os.chown(here, uid, uid)

@@ -15,7 +15,7 @@ from mycelium.client.site import connect
 TASKS_SOUGHT = 1000  # among which those that failed or run are shown first
 ENDED = ("done", "failed", "cancelled")
 TOLD_OTHERWISE = ("cpus", "memory", "gpus", "nodes", "time", "net", "workdir", "program", "input")
-STATES = ("held", "queued", "placed", "running", "stopping", *ENDED)
+STATES = ("blocked", "queued", "placed", "running", "stopping", *ENDED)
 
 
 def jobs(

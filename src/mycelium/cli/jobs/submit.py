@@ -43,7 +43,7 @@ def read_file(file: Path) -> dict[str, Any]:
     try:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise Refused(f"{file} is no TOML: {str(error)[:1].lower()}{str(error)[1:]}") from None
+        raise Refused(f"{file} is not TOML: {str(error)[:1].lower()}{str(error)[1:]}") from None
     faults: list[Fault] = []
     workdir = document.get("workdir", ".")
     if not isinstance(workdir, str) or not workdir:
@@ -82,7 +82,7 @@ def _text(file: Path) -> str:
     except OSError as error:
         raise Unavailable(f"{file} cannot be read: {error.strerror}".lower()) from None
     if len(data) > FILE_BYTES_MAX:
-        raise Refused(f"{file} is larger than {FILE_BYTES_MAX} bytes: that is no job file")
+        raise Refused(f"{file} is larger than {FILE_BYTES_MAX} bytes: that is not a job file")
     try:
         return data.decode()
     except UnicodeDecodeError as error:

@@ -58,7 +58,7 @@ def _endpoint(path: Path) -> str:
         raise Missing(f"{path} cannot be read: {error.strerror}") from None
     except (ValueError, KeyError, TypeError):
         hint = 'a line is {"custom_id": …, "method": "POST", "url": "/v1/chat/completions", "body": {…}}'
-        raise Refused(f"the first line of {path} is no request", hint=hint) from None
+        raise Refused(f"the first line of {path} is not a request", hint=hint) from None
 
 
 def _wait(gateway: Gateway, name: str, *, quiet: bool) -> Any:
@@ -157,7 +157,7 @@ def results(
         state = batch["status"]
         if state in ENDED:
             raise Missing(f"{batch['id']} is {state} and has no {'errors' if errors else 'results'}")
-        raise Conflict(f"{batch['id']} is {state}", hint="its results can be had once it has ended")
+        raise Conflict(f"{batch['id']} is {state}", hint="its results are there once it has ended")
     sink = output.open("wb") if output else sys.stdout.buffer
     for piece in gateway.download(f"/v1/files/{file}/content"):
         sink.write(piece)

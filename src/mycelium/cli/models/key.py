@@ -13,8 +13,8 @@ from mycelium.client.site import connect
 
 def create(
     name: Annotated[str, typer.Option(metavar="TEXT", help="What listings call it.")],
-    rpm: Annotated[int, typer.Option(metavar="N", help="Requests a minute; 0 is no limit.")] = 0,
-    tpm: Annotated[int, typer.Option(metavar="N", help="Tokens a minute; 0 is no limit.")] = 0,
+    rpm: Annotated[int, typer.Option(metavar="N", help="Requests a minute; 0 means no limit.")] = 0,
+    tpm: Annotated[int, typer.Option(metavar="N", help="Tokens a minute; 0 means no limit.")] = 0,
     models: Annotated[str, typer.Option(metavar="PATTERNS", help="Such as 'smollm2*,llama-*'; all by default.")] = "",
     json: Json = False,
 ) -> None:

@@ -65,7 +65,7 @@ def check_form(path: Path, name: str) -> None:
     """Replicas read GGUF only. Errors: `Refused`."""
     with path.open("rb") as file:
         if file.read(len(MAGIC)) != MAGIC:
-            raise Refused(f"the weights of {name} are no GGUF", hint="llama.cpp's convert_hf_to_gguf.py makes it")
+            raise Refused(f"the weights of {name} are not GGUF", hint="llama.cpp's convert_hf_to_gguf.py makes it")
 
 
 def _digest(path: Path) -> str:

@@ -110,7 +110,7 @@ def check_options(upstream: str, of_replicas: Mapping[str, object], of_upstreams
     for option, value in (of_replicas if upstream else of_upstreams).items():
         if value is not None and value != "":
             what = "an upstream has no replicas of its own" if upstream else "it is for an upstream"
-            raise Refused(f"{option} cannot be said here: {what}", hint="see `myc serve --help`")
+            raise Refused(f"{option} has no effect here: {what}", hint="see `myc serve --help`")
 
 
 def _key(path: str) -> str | None:
@@ -166,7 +166,7 @@ def wait_ready(client: Client, name: str) -> Any:
             told = said
             show.note(said)
         time.sleep(LOOK_S)
-    raise Unavailable(f"{name} was not ready after {WAIT_S:.0f}s", hint="`myc models top` shows its replicas")
+    raise Unavailable(f"{name} was not ready after {WAIT_S:.0f}s", hint="`myc deployment top` shows its replicas")
 
 
 def _stop(client: Client, name: str, *, json: bool) -> None:

@@ -39,12 +39,12 @@ def load(source: str) -> Any:
     name, _, wanted = source.rpartition(":")
     path = Path(name)
     if not name:
-        raise Refused(f"{source} names no program", hint="name a program as FILE.py:PROGRAM")
+        raise Refused(f"{source} does not name a program", hint="name a program as FILE.py:PROGRAM")
     if not path.is_file():
         raise Missing(f"there is no file {path}", hint="name a program as FILE.py:PROGRAM")
     spec = importlib.util.spec_from_file_location(path.stem, path)
     if spec is None or spec.loader is None:
-        raise Refused(f"{path} is no Python file")
+        raise Refused(f"{path} is not a Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[path.stem] = module
     sys.path.insert(0, str(path.parent))
@@ -302,7 +302,7 @@ def _say_result(result: Any, *, document: bool) -> None:
 def _input(text: str, module: Any) -> tuple[str, Any]:
     name, equals, value = text.partition("=")
     if not equals:
-        raise Refused(f"{text!r:.60} is no input", hint="write --input NAME=VALUE or --input NAME=@FILE")
+        raise Refused(f"{text!r:.60} is not an input", hint="write --input NAME=VALUE or --input NAME=@FILE")
     kind = next((param.type for param in module.main.inputs() if param.name == name), None)
     if value.startswith("@"):
         path = Path(value[1:])
@@ -321,7 +321,7 @@ def _input(text: str, module: Any) -> tuple[str, Any]:
     try:
         return name, from_json(kind, json.loads(value), name)
     except (ValueError, RecursionError) as error:
-        raise Refused(f"input {name} is no JSON: {error}", hint="quote strings inside lists") from None
+        raise Refused(f"input {name} is not JSON: {error}", hint="quote strings inside lists") from None
 
 
 def _shown(value: Any) -> Any:

@@ -17,7 +17,7 @@ COMMANDS = {
     "node invite": Command("nodes:invite", "Nodes", "print a token that lets one machine in without approval"),
     "node show": Command("nodes:show_node", "Nodes", "everything about one node"),
     "node drain": Command("nodes:drain", "Nodes", "give a node no more work, so that it can be switched off"),
-    "node return": Command("nodes:back", "Nodes", "take a drained node back"),
+    "node resume": Command("nodes:resume", "Nodes", "take a drained node back"),
     "node remove": Command("nodes:remove", "Nodes", "take a node out of the site"),
     "account add": Command("accounts:add", "Accounts", "add an account and print its token, once"),
     "account list": Command("accounts:list_accounts", "Accounts", "list the accounts"),

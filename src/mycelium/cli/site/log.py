@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from mycelium.base.errors import KINDS, Conflict, Missing, Refused, Unavailable
+from mycelium.base.home import Home
 from mycelium.cli.options import Json
 from mycelium.client import settings, show
 from mycelium.client.site import connect
@@ -158,9 +159,9 @@ def _verify_home(home: Path, files: list[Path]) -> dict[str, Any]:
     from mycelium.head.history import verdict_view
     from mycelium.log import open_log
 
-    log = open_log(settings.get("log_url") or home / "site.db", read_only=True)
+    log = open_log(settings.get("log_url") or Home(home).log, read_only=True)
     try:
-        moved = [*(home / "log").glob("*"), *files]
+        moved = [*Home(home).exported.glob("*"), *files]
         with _progress(log.last_seq) as step:
             return verdict_view(log.verify(moved, lambda seq: step(seq, log.last_seq)))
     finally:

@@ -98,7 +98,7 @@ def drain(
         show.note(f"{show.counted(left, 'step')} still run there; `myc node drain {found['id']} --now` stops them")
 
 
-def back(node: Node, json: Json = False) -> None:
+def resume(node: Node, json: Json = False) -> None:
     """Take a drained node back: it gets work again."""
     found = connect().post(path(node, "return"))
     if json:

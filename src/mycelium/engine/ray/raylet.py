@@ -114,7 +114,7 @@ def free_port(address: str) -> int:
             trial.bind((address, 0))
         except OSError as error:
             raise Unavailable(
-                f"{address} is no address of this machine: {error.strerror}", hint="`ip address` lists them"
+                f"{address} is not an address of this machine: {error.strerror}", hint="`ip address` lists them"
             ) from None
         return trial.getsockname()[1]
 

@@ -61,7 +61,7 @@ def _graph(module: Module, graph: Graph) -> list[Fault]:
     if len(graph.ops) > PROGRAM_OPS_MAX:
         return [Fault(where, f"{len(graph.ops)} operations; at most {PROGRAM_OPS_MAX}")]
     if not 0 <= graph.output < len(graph.ops):
-        return [Fault(where, "its output is no operation of it")]
+        return [Fault(where, "its output is not one of its operations")]
     names = [op.name for op in graph.ops if op.verb == "input"]
     faults = [Fault(where, f"two inputs are called {name}") for name in sorted(set(names)) if names.count(name) > 1]
     for at, op in enumerate(graph.ops):
@@ -117,7 +117,7 @@ def _call(module: Module, op: Op, reads: list[Type]) -> tuple[Type, list[str]]:
 def _elements(reads: list[Type], whole: tuple[int, ...] = ()) -> tuple[list[Type], list[str]]:
     kinds = [kind if at in whole else element(kind) for at, kind in enumerate(reads)]
     bad = [str(reads[at]) for at, kind in enumerate(kinds) if kind is None]
-    return [kind or ANY for kind in kinds], [f"expected a list or an array, came {name}" for name in bad]
+    return [kind or ANY for kind in kinds], [f"expected a list or an array, got {name}" for name in bad]
 
 
 def _map(module: Module, op: Op, reads: list[Type]) -> tuple[Type, list[str]]:
@@ -178,7 +178,7 @@ def _item(module: Module, op: Op, reads: list[Type]) -> tuple[Type, list[str]]:
         case Anything():
             return ANY, []
         case other:
-            return ANY, [f"expected a tuple, came {other}"]
+            return ANY, [f"expected a tuple, got {other}"]
 
 
 def _tuple(module: Module, op: Op, reads: list[Type]) -> tuple[Type, list[str]]:

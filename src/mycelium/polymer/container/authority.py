@@ -144,9 +144,9 @@ def revoke(
         try:
             number = int(serial, 16)
         except ValueError:
-            raise Refused(f"{serial:.40} is no serial number", hint="`myc ca issue` printed it") from None
+            raise Refused(f"{serial:.40} is not a serial number", hint="`myc ca issue` printed it") from None
         if not 0 < number < 1 << 160:
-            raise Refused(f"{serial:.40} is no serial number")
+            raise Refused(f"{serial:.40} is not a serial number")
         known.setdefault(number, now)
     for number, when in sorted(known.items()):
         entry = x509.RevokedCertificateBuilder().serial_number(number).revocation_date(when).build()

@@ -120,7 +120,7 @@ def read(data: bytes) -> Container:
     if len(data) > CONTAINER_BYTES_MAX:
         raise Refused(f"the container has {len(data)} bytes; at most {CONTAINER_BYTES_MAX}")
     if data[: len(MAGIC)] != MAGIC:
-        raise Refused("this is no Polymer container", hint="make one with `myc polymer compile`")
+        raise Refused("this is not a Polymer container", hint="make one with `myc polymer compile`")
     body, digest = data[:-_DIGEST_BYTES], data[-_DIGEST_BYTES:]
     if len(body) < len(MAGIC) or blake3.blake3(body).digest() != digest:
         raise Refused("the container was altered or cut short: its checksum does not match")

@@ -52,7 +52,7 @@ def read(data: bytes) -> Any:
     if len(data) > CONTAINER_BYTES_MAX:
         raise Refused(f"the file of values has {len(data)} bytes; at most {CONTAINER_BYTES_MAX}")
     if data[: len(MAGIC)] != MAGIC:
-        raise Refused("this is no file of values", hint="`myc polymer run --site` makes one")
+        raise Refused("this is not a file of values", hint="`myc polymer run --site` makes one")
     body, digest = memoryview(data)[:-_DIGEST_BYTES], data[-_DIGEST_BYTES:]
     if len(body) < len(MAGIC) or blake3.blake3(body).digest() != digest:
         raise Refused("the file of values was altered or cut short: its checksum does not match")

@@ -29,6 +29,6 @@ def _words(table: dict[str, tuple[str, ...]], kind: Type, where: str, kernel: Ke
     if isinstance(kind, Scalar) and kind.name in table:
         return table[kind.name]
     raise Refused(
-        f"kernel {kernel.name}, {where}: a wasm form takes bool, int, float, str and bytes, came {kind}",
+        f"kernel {kernel.name}, {where}: a wasm form takes bool, int, float, str and bytes, got {kind}",
         hint="encode it as bytes",
     )

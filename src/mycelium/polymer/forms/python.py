@@ -215,7 +215,7 @@ class _Capture:
             return f"{name} = {ast.unparse(found[0])}"
         node = tree.body[0]
         if not isinstance(node, ast.FunctionDef):
-            raise self.refuse(f"{name} is not a plain function", "async functions and generators are no kernels")
+            raise self.refuse(f"{name} is not a plain function", "async functions and generators cannot be kernels")
         node.decorator_list = []
         node.returns = None if node.returns is None else node.returns
         lines = text.splitlines()[node.lineno - 1 :]

@@ -139,7 +139,7 @@ def _check_signature(kernel: Kernel) -> None:
         if not isinstance(kind, Tensor) or kind.dims is None or kind.dtype == "number":
             raise Refused(
                 f"kernel {kernel.name}, argument {number} ({param.name}): a module needs a tensor of known dtype and "
-                f"number of dimensions, came {kind}",
+                f"number of dimensions, got {kind}",
                 hint='annotate it, for example Float32[np.ndarray, "n d"]',
             )
 

@@ -209,7 +209,7 @@ def _elements(verb: str, kernel: str, values: Sequence[Value]) -> list[Type]:
     kinds = [element(value.type) for value in values]
     refuse(
         [
-            Fault(f"{verb} of {kernel}, argument {number}", f"expected a list or an array, came {value.type}")
+            Fault(f"{verb} of {kernel}, argument {number}", f"expected a list or an array, got {value.type}")
             for number, (value, kind) in enumerate(zip(values, kinds, strict=True), 1)
             if kind is None
         ]

@@ -130,7 +130,7 @@ class Reader:
 
     def refuse(self, wanted: str) -> Refused:
         came = self.text or "the end of the line"
-        return Refused(f"line {self.number}: expected {wanted}, came {came:.80}: {self.line.strip():.120}")
+        return Refused(f"line {self.number}: expected {wanted}, got {came:.80}: {self.line.strip():.120}")
 
     def next(self) -> None:
         while True:
@@ -178,7 +178,7 @@ class Reader:
         try:
             return json.loads(text)
         except ValueError:
-            raise Refused(f"line {self.number}: {text:.60} is no string") from None
+            raise Refused(f"line {self.number}: {text:.60} is not a string") from None
 
     def value(self) -> int:
         return int(self.take("value", "a value such as %3")[1:])
@@ -186,7 +186,7 @@ class Reader:
     def integer(self) -> int:
         text = self.take("number")
         if len(text) > INT_DIGITS_MAX + 1 or not text.lstrip("-").isdigit():
-            raise Refused(f"line {self.number}: {text:.40} is no whole number that can be read")
+            raise Refused(f"line {self.number}: {text:.40} is not a whole number that can be read")
         return int(text)
 
     def body(self) -> bytes:
@@ -311,14 +311,14 @@ class Reader:
             try:
                 return base64.b64decode(self.string(), validate=True)
             except ValueError:
-                raise Refused(f"line {self.number}: bytes that are no base64") from None
+                raise Refused(f"line {self.number}: bytes that are not base64") from None
         if word == "tensor":
             return self._tensor()
         if word == "scalar":
             return self._scalar()
         if word == "object":
             return self._object(depth)
-        raise Refused(f"line {self.number}: {word!r} is no constant")
+        raise Refused(f"line {self.number}: {word!r} is not a constant")
 
     def _number(self) -> int | float:
         text = self.text
@@ -362,7 +362,7 @@ class Reader:
         try:
             data = base64.b64decode(self.string(), validate=True)
         except ValueError:
-            raise Refused(f"line {self.number}: bytes that are no base64") from None
+            raise Refused(f"line {self.number}: bytes that are not base64") from None
         if len(data) != numpy.dtype(dtype).itemsize:
             raise Refused(f"line {self.number}: a {dtype} does not have {len(data)} bytes")
         return numpy.frombuffer(data, dtype)[0]

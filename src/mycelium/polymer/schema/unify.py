@@ -135,7 +135,7 @@ def mismatch(expected: Type, came: Type, bindings: Bindings, where: str) -> str:
 
 
 def _differs(expected: Type, came: Type) -> str:
-    return f"expected {expected}, came {came}"
+    return f"expected {expected}, got {came}"
 
 
 def _tensor_mismatch(expected: Tensor, came: Tensor, bindings: Bindings, where: str) -> str:

@@ -103,7 +103,7 @@ def _fault(where: str, kind: Type, value: Any) -> Fault:
     came = type(value).__name__ if shown == ANY else str(shown)
     return Fault(
         where,
-        f"expected {kind}, came {came} {value!r:.60}" if isinstance(shown, Scalar) else f"expected {kind}, came {came}",
+        f"expected {kind}, got {came} {value!r:.60}" if isinstance(shown, Scalar) else f"expected {kind}, got {came}",
     )
 
 
@@ -141,7 +141,7 @@ def _check_record(
         else:
             held, inner = hasattr(value, name), getattr(value, name, None)
         if not held:
-            faults.append(Fault(where, f"expected a record with field {name}, came {type(value).__name__}"))
+            faults.append(Fault(where, f"expected a record with field {name}, got {type(value).__name__}"))
         else:
             faults += check(kind, inner, f"{where}.{name}", bindings)
     return faults

@@ -70,7 +70,7 @@ class Ranks:
         while (listener := _listener(address, port)) is None and time.monotonic() < until and not self.pool.closing:
             time.sleep(0.1)
         if listener is None:
-            sys.stderr.write(f"port {port} cannot be had: rank 0 works alone\n")
+            sys.stderr.write(f"cannot listen on port {port}: rank 0 works alone\n")
             return
         with self.pool.lock:
             if self.pool.closing:

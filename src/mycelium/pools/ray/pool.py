@@ -39,7 +39,9 @@ class RayPool(CrewedPool):
     ) -> None:
         super().__init__()
         if address == "" or (isinstance(address, str) and address.startswith("ray://")):
-            raise Refused(f"{address!r} is no address of Ray's own", hint="HOST:PORT, as `ray start --head` prints it")
+            raise Refused(
+                f"{address!r} is not an address of Ray's own", hint="HOST:PORT, as `ray start --head` prints it"
+            )
         wanted = dict(nodes or {})
         if not all(0 < slots <= POOL_WORKERS_MAX for slots in wanted.values()):
             raise Refused(f"a node of a pool can have 1 to {POOL_WORKERS_MAX} workers")

@@ -38,5 +38,6 @@ def read(environment: Mapping[str, str] = os.environ) -> Place:
         )
     except KeyError as error:
         raise Refused(
-            f"{error.args[0]} is not set: this is no step of a gang", hint="give the job --nodes 2 or more, and --net"
+            f"{error.args[0]} is not set: this is not a step of a gang",
+            hint="give the job --nodes 2 or more, and --net",
         ) from None

@@ -39,7 +39,7 @@ def main(words: list[str]) -> int:
 def _run(mine: place.Place, host: str, command: str) -> int:
     ports = json.loads(Path(os.environ[place.PEERS]).read_text())
     if host not in ports:
-        raise Denied(f"is no rank of this gang: {', '.join(mine.addresses)}")
+        raise Denied(f"{host} is not a rank of this gang: {', '.join(mine.addresses)}")
     line = dial(host, ports[host], mine.secret, MPI_COMMANDS)
     line.send(command)
     while not isinstance(said := line.receive(), int):

@@ -38,7 +38,7 @@ async def me(head: TheHead, subject: TheSubject) -> Response:
 
 @router.post("/accounts", status_code=201, summary="Add an account", openapi_extra={"requestBody": ADD_BODY})
 async def add(request: Request, head: TheHead, subject: TheSubject) -> Response:
-    """Answers with the token: it is shown this once and cannot be had again."""
+    """Answers with the token: it is shown this once and never again."""
     asked = fields(await read_document(request), name=str, role=str, weight=int)
     if asked["role"] not in (None, *ROLES):
         raise Refused(f"{asked['role'][:32]!r} is not a role", hint=f"one of: {', '.join(ROLES)}")

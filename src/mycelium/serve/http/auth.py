@@ -14,7 +14,7 @@ from mycelium.base.errors import Unknown
 from mycelium.base.subject import Subject
 from mycelium.serve.http.ground import TheHead
 
-_bearer = HTTPBearer(auto_error=False, description="the token of an account: `myc account add` prints it once")
+_bearer = HTTPBearer(auto_error=False, description="the token of a user: `myc account add` prints it once")
 
 
 def new_token() -> str:

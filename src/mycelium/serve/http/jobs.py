@@ -22,7 +22,7 @@ from mycelium.jobs import request as job_request
 from mycelium.jobs.admit import check_possible
 from mycelium.jobs.commands import Cancel, Submit
 from mycelium.jobs.domain import index_of
-from mycelium.jobs.model import ENDED, Job, JobState
+from mycelium.jobs.model import ENDED, FIRST_STATES, Job, JobState
 from mycelium.jobs.model import Request as JobRequest
 from mycelium.jobs.why import dry_run, why
 from mycelium.jobs.why import say as say_why
@@ -141,8 +141,9 @@ async def list_jobs(
 
     Batches of requests to models come first: they are jobs too, and have no number.
     """
+    state = FIRST_STATES.get(state, state)
     if state and state not in STATES:
-        raise Refused(f"{state!r} is no state of a job", hint=f"one of: {', '.join(STATES)}")
+        raise Refused(f"{state!r} is not a state of a job", hint=f"one of: {', '.join(STATES)}")
     now_ns = head.clock.now_ns()
     found = batch_jobs.listed(head.core, subject, ended_too=all or bool(state)) if before is None else ()
     batches = (batch_jobs.view(head.core, batch, now_ns) for batch in found)

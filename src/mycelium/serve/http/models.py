@@ -128,7 +128,9 @@ def _one_of(kind: Any, value: str, what: str) -> Any:
     try:
         return kind(value)
     except ValueError:
-        raise Refused(f"{value[:32]!r} is no {what}", hint=f"one of: {', '.join(one.value for one in kind)}") from None
+        raise Refused(
+            f"{value[:32]!r} is not a {what}", hint=f"one of: {', '.join(one.value for one in kind)}"
+        ) from None
 
 
 @router.delete("/models/{name:path}", summary="Remove a model")
@@ -358,7 +360,7 @@ async def list_keys(request: Request, ground: TheGround, head: TheHead, subject:
 
 @router.post("/keys", status_code=201, summary="Make a key for the gateway", openapi_extra={"requestBody": KEY_BODY})
 async def create_key(request: Request, ground: TheGround, head: TheHead, subject: TheSubject) -> Response:
-    """Answers with the key: it is shown this once and cannot be had again."""
+    """Answers with the key: it is shown this once and never again."""
     asked = fields(await read_document(request), name=str, rpm=int, tpm=int, models=list)
     models: list[Any] = asked["models"] or []
     if not all(isinstance(pattern, str) for pattern in models):

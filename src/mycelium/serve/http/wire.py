@@ -39,7 +39,7 @@ ERRORS: dict[int | str, dict[str, Any]] = {
     for status, meaning in (
         (400, "Refused: can never succeed as written"),
         (401, "Denied: no valid token was shown"),
-        (403, "Denied: not allowed to this account"),
+        (403, "Denied: not allowed to this user"),
         (404, "Missing: no such name"),
         (405, "Refused: this door does not know the method"),
         (409, "Conflict: the world moved, read again"),

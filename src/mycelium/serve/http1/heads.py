@@ -35,7 +35,7 @@ def parse(raw: bytes) -> Head:
     first, *lines = raw[:-4].decode("latin-1").split("\r\n")
     found = FIRST.fullmatch(first)
     if found is None:
-        raise bad("its first line is no request of HTTP/1.1")
+        raise bad("its first line is not a request of HTTP/1.1")
     headers = _headers(lines)
     method, target, minor = found.groups()
     modern = minor == "1"
@@ -73,7 +73,7 @@ def _length(headers: dict[str, str], modern: bool) -> int:
     if length is None:
         return 0
     if not (length.isascii() and length.isdigit()) or len(length) > 15:
-        raise bad("its Content-Length is no number")
+        raise bad("its Content-Length is not a number")
     return int(length)
 
 

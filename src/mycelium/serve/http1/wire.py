@@ -201,5 +201,5 @@ def chunk_size(line: bytes) -> int:
     """Two readers that differ about a size differ about where the next request begins: so it is read strictly."""
     digits = line[:-2].split(b";", 1)[0].rstrip(b" \t")
     if not 1 <= len(digits) <= 15 or not HEX.issuperset(digits):
-        raise ValueError("no size of a chunk")
+        raise ValueError("not the size of a chunk")
     return int(digits, 16)

@@ -55,7 +55,7 @@ def test_what_is_missing_has_no_line(tmp_path: Path):
 
 def test_a_file_that_is_no_toml_says_where(tmp_path: Path):
     path = written(tmp_path, 'command = ["echo"\ncpus = 1\n')
-    with pytest.raises(Refused, match=r"is no TOML: .*line 2"):
+    with pytest.raises(Refused, match=r"is not TOML: .*line 2"):
         read_file(path)
 
 
@@ -85,7 +85,7 @@ def test_bytes_that_are_no_text_are_no_job_file(tmp_path: Path):
 def test_a_huge_file_is_no_job_file(tmp_path: Path):
     path = tmp_path / "job.toml"
     path.write_bytes(b"#" * ((1 << 20) + 1))
-    with pytest.raises(Refused, match="that is no job file"):
+    with pytest.raises(Refused, match="that is not a job file"):
         read_file(path)
 
 

@@ -27,7 +27,7 @@ def test_a_model_served_here_has_no_kind_of_an_upstream():
 @pytest.mark.parametrize("content", [b"", b"GGU", b"junk\n", b"<html>"])
 def test_what_is_no_gguf_does_not_become_a_model(tmp_path: Path, content: bytes):
     (tmp_path / "w").write_bytes(content)
-    with pytest.raises(Refused, match="no GGUF"):
+    with pytest.raises(Refused, match="are not GGUF"):
         check_form(tmp_path / "w", "w")
     (tmp_path / "w").write_bytes(b"GGUF\x03")
     check_form(tmp_path / "w", "w")

@@ -119,16 +119,16 @@ def test_unsigned_programs_run_in_the_box_and_signed_ones_outside_until_they_are
 def test_what_cannot_be_is_refused_by_name() -> None:
     assert "no file" in refused(Missing, "polymer", "compile", "gone.py:total", "-o", "x.pmr")
     assert "has no program sum" in refused(Missing, "polymer", "compile", "sums_of_doubles.py:sum", "-o", "x.pmr")
-    assert "names no program" in refused(Refused, "polymer", "compile", "sums_of_doubles.py", "-o", "x.pmr")
+    assert "does not name a program" in refused(Refused, "polymer", "compile", "sums_of_doubles.py", "-o", "x.pmr")
     assert "no directory gone" in refused(Missing, "polymer", "compile", "sums_of_doubles.py:total", "-o", "gone/x.pmr")
     assert "is a directory" in refused(Refused, "polymer", "show", ".")
     Path("broken.py").write_text("1 / 0")
     assert "ZeroDivisionError" in refused(Refused, "polymer", "compile", "broken.py:total", "-o", "x.pmr")
     Path("x.pmr").write_bytes(b"something else")
-    assert "no Polymer container" in refused(Refused, "polymer", "check", "x.pmr")
+    assert "not a Polymer container" in refused(Refused, "polymer", "check", "x.pmr")
     compiled()
-    assert "is no JSON" in refused(Refused, "polymer", "run", "x.pmr", "--trust", "--input", "xs=[")
-    assert "is no input" in refused(Refused, "polymer", "run", "x.pmr", "--trust", "--input", "xs")
+    assert "is not JSON" in refused(Refused, "polymer", "run", "x.pmr", "--trust", "--input", "xs=[")
+    assert "is not an input" in refused(Refused, "polymer", "run", "x.pmr", "--trust", "--input", "xs")
     assert "no time to run" in refused(Refused, "polymer", "run", "x.pmr", "--input", "xs=[1]", "--time", "0s")
 
 

@@ -28,6 +28,6 @@ def test_launchers_find_every_rank_with_as_many_slots_as_whole_cpus(tmp_path: Pa
 
 
 def test_outside_of_a_gang_it_says_what_to_do() -> None:
-    with pytest.raises(Refused, match="MYC_GANG_PORT is not set: this is no step of a gang") as refused:
+    with pytest.raises(Refused, match="MYC_GANG_PORT is not set: this is not a step of a gang") as refused:
         place.read({name: value for name, value in STEP.items() if name != "MYC_GANG_PORT"})
     assert "--nodes 2 or more" in refused.value.hint

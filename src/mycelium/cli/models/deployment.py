@@ -1,4 +1,4 @@
-"""`myc models …`: what is served, by which replicas, and how well."""
+"""`myc deployment …`: what is served, by which replicas, and how well."""
 
 from __future__ import annotations
 
@@ -40,6 +40,40 @@ def list_deployments(json: Json = False) -> None:
         several = len(found["gateways"]) > 1
         urls = ", ".join(f"{url}/v1" for url in found["gateways"])
         show.note(f"the gateways are {urls}" if several else f"the gateway is {urls}")
+
+
+def show_deployment(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="What it is served as.")], json: Json = False
+) -> None:
+    """Everything about one deployment, and its replicas."""
+    found = connect().get(f"/deployments/{name}")
+    if json:
+        show.document(found)
+        return
+    show.facts(
+        (
+            ("served as", show.clean(found["name"])),
+            ("state", show.state(found["state"])),
+            ("message", show.clean(found["message"])),
+            ("from", show.clean(found["upstream"] or found["model"])),
+            ("called there", show.clean(found["upstream_model"] or "")),
+            ("kind", found["kind"]),
+            ("by", show.clean(found["by"])),
+            (
+                "replicas",
+                f"{found['target']} wanted, {found['replicas_min']} to {found['replicas_max']}"
+                if found["model"]
+                else "",
+            ),
+            ("each", f"{show.devices(found['needs'])}, {found['parallel']} requests at once" if found["model"] else ""),
+            ("requests", f"{found['active']} active, {found['waiting']} wait, {found['batch_lines']} lines of batches"),
+        )
+    )
+    if found["replicas"]:
+        show.say()
+        head = ("REPLICA", "NODE", "STATE", "ACTIVE", "WHY")
+        rows = [(r["job"], r["node"] or "-", show.state(r["state"]), r["active"], r["why"]) for r in found["replicas"]]
+        show.table(head, [(*row[:4], show.clean(row[4])) for row in rows], right=("ACTIVE",))
 
 
 def top(
