@@ -25,7 +25,7 @@ from mycelium.client.table import SETTINGS
 _flags: dict[str, Any] = {}
 
 
-class Place(NamedTuple):
+class SiteAccess(NamedTuple):
     """A site and who is asking it."""
 
     url: str
@@ -121,7 +121,7 @@ def check_url(url: str) -> str:
     return url.rstrip("/")
 
 
-def place(url: str = "", token: str = "") -> Place:
+def place(url: str = "", token: str = "") -> SiteAccess:
     """The site to talk to and the token to show; what is given here is the strongest word.
 
     Errors: `Unavailable` when no site is known, `Unknown` when no token is, `Refused`.
@@ -132,7 +132,7 @@ def place(url: str = "", token: str = "") -> Place:
     token = token or get("token") or str(logins.get("sites", {}).get(url, "")) or local_token(url)
     if not token:
         raise Unknown(f"no token for {url} is known here", hint=f"`myc login {url} --token -` reads one and keeps it")
-    return Place(url, check_token(token))
+    return SiteAccess(url, check_token(token))
 
 
 def check_token(token: str) -> str:

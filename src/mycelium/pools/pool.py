@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import Protocol, Self
 
 from mycelium.base.errors import Unavailable
-from mycelium.polymer.runtime.pool import Source
+from mycelium.polymer.runtime.pool import WorkSource
 from mycelium.pools.feeder import Feeder
 
 TICK_S = 0.1  # how often stragglers and dropped work are looked at
@@ -124,7 +124,7 @@ class CrewedPool:
 
     # What sources say.
 
-    def attach(self, source: Source) -> None:
+    def attach(self, source: WorkSource) -> None:
         with self.lock:
             self.start()  # with the lock: a source that is attached while the pool ends would wait for ever
             self.feeder.attach(source)

@@ -38,7 +38,7 @@ class Site:
 
 def read(monkeypatch: pytest.MonkeyPatch, *streams: list[Event | Exception], **how: Any) -> dict[str, Any]:
     monkeypatch.setattr(follow.time, "sleep", lambda _: None)
-    return follow.Reader(Site(*streams), "job-1", follow=True, **how).to_the_end()  # type: ignore[arg-type]
+    return follow.LogReader(Site(*streams), "job-1", follow=True, **how).to_the_end()  # type: ignore[arg-type]
 
 
 def test_stdout_and_stderr_are_passed_on_apart(monkeypatch: pytest.MonkeyPatch, capfdbinary: Any):

@@ -17,7 +17,7 @@ ANSWER_S = 600.0
 BY_STATUS = {401: Unknown, 403: Denied, 404: Missing, 409: Conflict, 429: Exhausted}
 
 
-class Gateway:
+class GatewayClient:
     def __init__(self) -> None:
         client = connect()
         url = client.get("/deployments")["gateway"]

@@ -119,7 +119,7 @@ def store(data: bytes, bodies: dict[str, bytes]) -> str:
     return f"@{digest}"
 
 
-class Reader:
+class LineReader:
     """Reads one line, word by word. Errors: `Refused` that names the line."""
 
     def __init__(self, line: str, number: int, bodies: dict[str, bytes]) -> None:

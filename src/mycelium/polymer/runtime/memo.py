@@ -101,7 +101,7 @@ class Keys:
         return value if self.live is None else given_back(self.live, value)
 
 
-class Kept:
+class RunMemo:
     """A memo during one run: each kernel is written down once, at its first call."""
 
     def __init__(self, memo: Memo) -> None:

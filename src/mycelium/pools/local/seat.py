@@ -10,7 +10,7 @@ from collections.abc import Set
 from typing import Any
 
 from mycelium.polymer.kernel import Kernel, LivePython
-from mycelium.polymer.runtime.pool import Given, Raised, Shared, Work
+from mycelium.polymer.runtime.pool import BatchDone, Raised, Shared, Work
 from mycelium.pools.local import wire
 from mycelium.pools.local.packets import Packets
 from mycelium.pools.local.worker import Told
@@ -58,7 +58,7 @@ class PacketSeat(Seat):
             replies = [(ticket, Raised(error, "", 0, "", "reading the result", "")) for ticket in tickets]
         answer = self.pool.feeder.answer
         for ticket, told in replies:
-            answer(self, ticket, Given(*told) if isinstance(told, tuple) else _failed(told))
+            answer(self, ticket, BatchDone(*told) if isinstance(told, tuple) else _failed(told))
 
 
 def _failed(told: Told | Raised) -> Raised:

@@ -13,7 +13,7 @@ from mycelium.inference.commands import CancelBatch, CreateBatch
 from mycelium.inference.model import Batch, BatchState
 from mycelium.inference.rules import ENDPOINTS
 from mycelium.serve.gateway.files import Files, page
-from mycelium.serve.gateway.link import Link
+from mycelium.serve.gateway.link import GatewayLink
 from mycelium.serve.gateway.table import CallerRow
 from mycelium.serve.http1.errors import ApiError
 from mycelium.serve.http1.exchange import Exchange
@@ -67,7 +67,7 @@ def batch_view(batch: Batch) -> dict[str, Any]:
 
 
 class Batches:
-    def __init__(self, link: Link, files: Files) -> None:
+    def __init__(self, link: GatewayLink, files: Files) -> None:
         self._link = link
         self._files = files
 
