@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from mycelium.base import files
+from mycelium.base.documents import is_object
 from mycelium.base.errors import Fault, Refused, Unavailable, Unknown, refuse
 from mycelium.base.home import Home
 from mycelium.base.limits import DISK_RESERVE_BYTES
@@ -236,7 +237,7 @@ def read_logins() -> dict[str, Any]:
         return {}
     except (OSError, ValueError):
         raise Refused(f"{logins_path()} cannot be read", hint="remove it and run `myc login` again") from None
-    return found if isinstance(found, dict) else {}
+    return found if is_object(found) else {}
 
 
 def keep_login(url: str, token: str) -> None:

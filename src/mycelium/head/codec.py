@@ -53,7 +53,9 @@ class Codec:
         self._mounted = mounted
         self.kinds: dict[str, EventKind] = {kind.__name__: known for kind, known in mounted.kinds.items()}
         self._written = {kind.type: f"{name}/{kind.version}" for name, kind in self.kinds.items()}
-        self._decoders = {name: msgspec.json.Decoder(kind.type) for name, kind in self.kinds.items()}
+        self._decoders: dict[str, msgspec.json.Decoder[Any]] = {
+            name: msgspec.json.Decoder(kind.type) for name, kind in self.kinds.items()
+        }
         self._tables = {domain.name: msgspec.json.Decoder(domain.tables) for domain in mounted.domains}
         self.schemas = {domain.name: fingerprint(domain.tables) for domain in mounted.domains}
 
@@ -74,7 +76,8 @@ class Codec:
         document = msgspec.json.decode(data)
         for lift in known.lifts[int(version) - 1 :]:
             document = lift(document)
-        return msgspec.convert(document, known.type)
+        today: type[Any] = known.type
+        return msgspec.convert(document, today)
 
     def about(self, event: Any) -> tuple[str, ...]:
         """Whom an event concerns, the first of them first."""

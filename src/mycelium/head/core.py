@@ -138,7 +138,8 @@ class Core:
             return Answer(problem=problem)
 
     def _decide(self, asked: Asked) -> Any:
-        kind = type(asked.command)
+        command: object = asked.command
+        kind = type(command)
         rule = self.house.rules.get(kind)
         if rule is None:
             THE_SITE.check(asked.subject, self.view, asked.command)
@@ -159,7 +160,7 @@ class Core:
         if rule.adds and self.refusing:
             raise Unavailable(self.refusing, hint="free some space; what was accepted before is safe")
 
-    def emit(self, events: Iterable[Any]) -> None:
+    def emit(self, events: Iterable[object]) -> None:
         """Apply events, and what other domains make of them, one after the other."""
         for event in events:
             archived = self.house.archives(self.view, event)

@@ -49,7 +49,7 @@ class Mounted:
         memory = {d.name: d.memory(state, _chosen(d, chosen), now_ns) for d in self.domains if d.memory}
         return View(state, derived, memory)
 
-    def apply(self, view: View, event: Any, at_ns: int) -> None:
+    def apply(self, view: View, event: object, at_ns: int) -> None:
         """Change the state by one event. An event that no domain knows is an error, and never passed over."""
         kind = self.kinds.get(type(event))
         if kind is None:
@@ -63,7 +63,7 @@ class Mounted:
         held = [domain.holds(view) for domain in self.domains if domain.holds]
         return held[0] if len(held) == 1 else set[Any]().union(*held)
 
-    def archives(self, view: View, event: Any) -> Archived | None:
+    def archives(self, view: View, event: object) -> Archived | None:
         found = (domain.archives(view, event) for domain in self.domains if domain.archives)
         return next((one for one in found if one is not None), None)
 

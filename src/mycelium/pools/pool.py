@@ -69,8 +69,11 @@ class CrewedPool:
         self._thread: threading.Thread | None = None
         self._swept_s = 0.0
         self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self.selector.register(self._bell, selectors.EVENT_READ, lambda _: os.eventfd_read(self._bell))
-        self._pid = os.getpid()
+        self.selector.register(self._bell, selectors.EVENT_READ, self._hear_bell)
+        self.pid = os.getpid()  # it belongs to this process, and to no fork of it
+
+    def _hear_bell(self, mask: int) -> None:
+        os.eventfd_read(self._bell)
 
     @property
     def slots(self) -> int:
@@ -199,5 +202,5 @@ class CrewedPool:
 
 def _close_at_exit(pool: weakref.ref[CrewedPool]) -> None:
     held = pool()
-    if held is not None and held._pid == os.getpid():
+    if held is not None and held.pid == os.getpid():
         held.close()

@@ -10,7 +10,7 @@ import os
 import shutil
 import signal
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from pathlib import Path
 
 import msgspec
@@ -178,12 +178,12 @@ class _Server(uvicorn.Server):
         self.listens.set()
 
     @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
+    def capture_signals(self) -> Generator[None]:
         yield
 
 
 @contextlib.contextmanager
-def _home(path: Path) -> Iterator[Path]:
+def _home(path: Path) -> Generator[Path]:
     """The home directory, made 0700 and locked: one head has it at a time."""
     home = path.expanduser().absolute()
     try:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from pathlib import Path
 
 import msgspec
@@ -77,7 +77,7 @@ class UpstreamKeys:
             changed.set()
 
     @contextlib.contextmanager
-    def following(self, changed: asyncio.Event) -> Iterator[None]:
+    def following(self, changed: asyncio.Event) -> Generator[None]:
         """Sets the event whenever a key has changed."""
         self._followers.add(changed)
         try:

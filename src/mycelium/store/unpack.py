@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -140,7 +140,7 @@ def _without_links_out(tree: Tree, tell: Callable[[str], None] | None) -> Tree:
 
 
 @contextmanager
-def _in_the_way(path: str, into: Path) -> Iterator[None]:
+def _in_the_way(path: str, into: Path) -> Generator[None]:
     try:
         yield
     except OSError as error:

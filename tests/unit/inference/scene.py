@@ -6,7 +6,7 @@ from typing import Any
 
 from mycelium.accounts.model import Role
 from mycelium.base.domain import View
-from mycelium.base.ids import Digest, JobId
+from mycelium.base.ids import AccountId, Digest, JobId
 from mycelium.base.subject import GATE, GATEWAY
 from mycelium.base.units import S_NS
 from mycelium.inference import rules
@@ -46,7 +46,7 @@ class Scene:
     def ask(self, command: Any) -> list[InferenceEvent]:
         """Errors: those of its guard, then those of its rule."""
         guard = DOMAIN.commands[type(command)].guard
-        known = self.state.accounts.by_id.get(getattr(command, "account", ""))
+        known = self.state.accounts.by_id.get(AccountId(getattr(command, "account", "")))
         subject = known.subject("test") if known and GATEWAY not in guard.roles else GATE
         guard.check(subject, View(self.state, {}, {}), command)
         events, _ = rules.decide(command, self.state, self.tables, self.now_ns)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from mycelium.accounts.model import Role
+from mycelium.base.ids import JobId
 from mycelium.inference.commands import Deploy, SeenReplica, Undeploy
 from mycelium.inference.events import ReplicaDraining
 from mycelium.inference.model import ReplicaState, Serving
@@ -15,7 +16,7 @@ from mycelium.nodes.model import NodeState
 from tests.unit.inference.scene import Scene, report
 
 
-def fail(scene: Scene, job: str) -> None:
+def fail(scene: Scene, job: JobId) -> None:
     """The replica's process ends by itself."""
     record = scene.play.job(job)
     task = record.tasks[0]

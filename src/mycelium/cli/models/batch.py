@@ -41,7 +41,8 @@ def submit(
     else:
         _say(batch)
     if batch["status"] in ("failed", "expired", "cancelled"):
-        first = ((batch["errors"] or {}).get("data") or [{}])[0].get("message", "")
+        mistakes: list[dict[str, Any]] = batch["errors"]["data"] if batch["errors"] else []
+        first = mistakes[0]["message"] if mistakes else ""
         said = f": {show.clean(first)}" if first else ""
         raise Refused(f"{batch['id']} is {batch['status']}{said}", hint=f"`myc batch show {batch['id']}` says more")
 
@@ -93,7 +94,7 @@ def list_batches(json: Json = False) -> None:
     if json:
         show.document(found)
         return
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for batch in found["data"]:
         counts = batch["request_counts"]
         done = f"{counts['completed']:,}/{counts['total']:,}"

@@ -6,7 +6,7 @@ import contextlib
 import re
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -73,7 +73,7 @@ def sim(
 
 
 @contextlib.contextmanager
-def _progress(simulation: Simulation) -> Iterator[None]:
+def _progress(simulation: Simulation) -> Generator[None]:
     """A line on a terminal that says how far a run is, once it takes long enough to ask."""
     if not sys.stderr.isatty():
         yield

@@ -7,6 +7,8 @@ owes an answer for longer than it may is silent: that is our own suspicion, long
 Never: decides anything, or keeps anything that the next bridge would miss.
 """
 
+# Much of Ray has no types.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 from __future__ import annotations
 
 import argparse

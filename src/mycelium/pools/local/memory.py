@@ -65,7 +65,8 @@ def create(parts: Sequence[Any]) -> tuple[int, list[int]]:
     Errors: `Exhausted` when the memory is full.
     """
     fd = os.memfd_create(f"mycelium-{_origin}-{next(_numbers)}", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-    offsets, at = [], 0
+    offsets: list[int] = []
+    at = 0
     try:
         for part in parts:
             at = -(-at // ALIGN) * ALIGN

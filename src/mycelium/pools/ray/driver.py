@@ -8,6 +8,8 @@ put once, read in place by all workers of a node, moved between nodes by Ray.
 Never: unpickles a call or a result, or decides what runs where.
 """
 
+# Much of Ray has no types.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownLambdaType=false
 from __future__ import annotations
 
 import ctypes

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 
 from mycelium.base.ids import JobId
 from mycelium.base.limits import QUEUE_KEY_REQUESTS_MAX, QUEUE_REQUESTS_MAX
@@ -123,7 +123,7 @@ class Fleet:
     @contextlib.asynccontextmanager
     async def place(
         self, key: str, deployment: str, blocks: Sequence[int], tokens: int, *, batch: bool, avoid: frozenset[JobId]
-    ) -> AsyncIterator[Member]:
+    ) -> AsyncGenerator[Member]:
         """A place on a replica, for as long as the context lasts. Errors: `ApiError` 429 when the queue is full."""
         waiter = Waiter(key, blocks, tokens, batch, avoid)
         member = await self._wait(key, deployment, waiter)

@@ -14,6 +14,7 @@ from weakref import WeakKeyDictionary
 
 import msgspec
 
+from mycelium.base.documents import is_object
 from mycelium.base.ids import JobId
 from mycelium.base.limits import ANSWER_BYTES_MAX, REPLICA_TRIES_MAX
 from mycelium.inference.asking import Bad, CheckedRequest
@@ -212,12 +213,12 @@ def takes_tools(status: int, props: bytes) -> bool:
 
 def wire_body(row: DeploymentRow, asked: CheckedRequest) -> Mapping[str, Any]:
     """What is sent: the request, with a usage event asked for, because every token is accounted for."""
-    body = {**asked.body, "model": row.upstream_model} if row.upstream_model else asked.body
+    body: Mapping[str, Any] = {**asked.body, "model": row.upstream_model} if row.upstream_model else asked.body
     if asked.path == "/v1/embeddings" and not row.upstream:
         return {**body, "encoding_format": "float"}
     if not asked.stream:
         return body
-    options = body.get("stream_options") or {}
+    options: dict[str, Any] = body.get("stream_options") or {}
     return {**body, "stream_options": {**options, "include_usage": True}}
 
 
@@ -254,7 +255,7 @@ def _chunk_usage(data: bytes) -> dict[str, Any] | None:
         usage = msgspec.json.decode(data).get("usage")
     except (msgspec.DecodeError, AttributeError):
         return None
-    return usage if isinstance(usage, dict) else None
+    return usage if is_object(usage) else None
 
 
 class _Props(msgspec.Struct):

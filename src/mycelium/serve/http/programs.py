@@ -14,6 +14,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from fastapi import Request
@@ -177,7 +178,7 @@ async def _looked(words: list[str]) -> bytes:
 
 def _judge(said: bytes) -> list[str]:
     try:
-        answer = msgspec.json.decode(said, type=dict)
+        answer = msgspec.json.decode(said, type=dict[str, Any])
     except msgspec.DecodeError:
         raise Refused(f"the program could not be looked at within {PROGRAM_CHECK_S} s and bounded memory") from None
     error = answer.get("error")
