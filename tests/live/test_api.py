@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from schemathesis import GenerationMode
 
 from mycelium.base.errors import KINDS
+from mycelium.head.domains import mounted
 from mycelium.serve.http.app import build_app
 from tests.live.site import LiveSite
 
@@ -19,7 +20,7 @@ EXAMPLES = int(os.environ.get("MYC_API_EXAMPLES", "25"))  # for each operation; 
 
 
 # The document is that of an application without a site: only its doors matter here.
-DOCUMENT = build_app(cast("Any", None), cast("Any", None), {}, lambda by, grace_ms: None).openapi()
+DOCUMENT = build_app(cast("Any", None), mounted()).openapi()
 OPERATIONS = [
     (path, method)
     for path, operations in DOCUMENT["paths"].items()

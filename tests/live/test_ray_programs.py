@@ -60,7 +60,7 @@ SUBMIT = """
 import json, sys
 from pathlib import Path
 from mycelium.client.site import Client
-from mycelium.cli import program
+from mycelium.client import program
 url, token, container, inputs, asked = json.load(sys.stdin)
 job = program.submit(Client(url, token), Path(container).read_bytes(), Path(inputs).read_bytes(), asked)
 print(job["id"])

@@ -149,6 +149,7 @@ DOMAIN = Domain(
         "a batch": OF_ITS_ACCOUNT,
         "a key": OF_ITS_ACCOUNT,
         "what an account used": owned(lambda view, account: account),
+        "keys and what was used, one's own": ANY_USER,
         "what gateways are told": A_GATEWAY,
     },
 )

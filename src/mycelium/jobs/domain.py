@@ -188,7 +188,7 @@ DOMAIN = Domain(
     looks={
         "jobs": ANY_USER,
         "why a job waits": ANY_USER,
-        "what would happen to a job": ANY_USER,
+        "what would happen to a job": Guard("a user", (USER,), more=_may_submit),
         "what a job runs and in which environment": OF_JOB,
         "a job's story": OF_JOB,
         "a job's outputs": OF_JOB,

@@ -5,8 +5,6 @@ from __future__ import annotations
 from importlib.util import find_spec
 from pathlib import Path
 
-from fastapi import FastAPI
-
 from mycelium.base import files
 from mycelium.base.errors import Refused
 from mycelium.base.home import Home
@@ -14,8 +12,8 @@ from mycelium.engine.local.engine import LocalEngine
 from mycelium.engine.seam import Engine
 from mycelium.head.settings import SiteSettings
 from mycelium.nodes.model import Nodes
+from mycelium.serve.http.ground import Opened
 from mycelium.serve.http.invites import new_site_token
-from mycelium.serve.http.machines import Opened
 from mycelium.serve.tls import Authority, is_ip
 
 ENGINES = ("local", "ray")
@@ -59,15 +57,15 @@ def make_authority(settings: SiteSettings, home: Path) -> Authority | None:
     return Authority(Home(home).tls) if settings.tls else None
 
 
-def open_entrance(app: FastAPI, engine: Engine, home: Path, authority: Authority | None) -> None:
-    """Let machines ask to join, when this engine has any use for them.
+def open_entrance(engine: Engine, home: Path, authority: Authority | None) -> Opened | None:
+    """How machines may ask to join, when this engine has any use for them.
 
     With TLS the file of the token holds the CA's certificate too: who has a copy knows whom to trust.
     """
     if isinstance(engine, LocalEngine):
-        return
+        return None
     path = Home(home).join_token
     path.parent.mkdir(mode=0o700, exist_ok=True)
     token = path.read_text().split()[0] if path.exists() else new_site_token()
     files.write(path, token + "\n" + (authority.pem if authority else ""), durable=True)
-    app.state.opened = Opened(engine, token, authority)  # type: ignore[arg-type]
+    return Opened(engine, token, authority)  # type: ignore[arg-type]

@@ -41,6 +41,8 @@ from mycelium.nodes.plan import Patience
 from mycelium.serve.engines import check_nodes, check_settings, make_authority, make_engine, open_entrance
 from mycelium.serve.http.app import build_app
 from mycelium.serve.http.auth import hash_token, new_token
+from mycelium.serve.http.ground import Ground
+from mycelium.serve.http.programs import Checks
 from mycelium.serve.keeper import GatewayKeeper, access
 from mycelium.serve.last_word import LastWord
 from mycelium.store.directory import DirectoryObjects
@@ -102,13 +104,21 @@ async def _serve(
         asyncio.get_running_loop().add_signal_handler(number, down, "a signal", settings.grace_ms)
     about = {"site": settings.name, "version": __version__, "url": url, "started": time_view(clock.now_ns())}
     upstreams = {name: known.serving.upstream for name, known in core.site.inference.deployments.items()}
-    app = build_app(head, objects, about, down, access(home, upstreams))
-    app.state.checks.authority = Home(home).ca
-    keeper = app.state.log_keeper = LogKeeper(core, clock.now_ns, home / "log", parse_keep(settings.log_keep))
+    keeper = LogKeeper(core, clock.now_ns, home / "log", parse_keep(settings.log_keep))
+    ground = Ground(
+        head,
+        objects,
+        about,
+        down,
+        access(home, upstreams),
+        keeper,
+        Checks(Home(home).ca),
+        open_entrance(engine, home, authority),
+    )
+    app = build_app(ground)
     tls = authority.for_uvicorn(settings.host) if authority else {}
     server = _Server(uvicorn.Config(app, log_level="warning", lifespan="off", **tls))
     gateway = GatewayKeeper(home, core, settings.host, settings.gateway_port, settings.gateways)
-    open_entrance(app, engine, home, authority)
     await head.start()
     serving = asyncio.create_task(server.serve([door]))
     beside = [

@@ -253,7 +253,7 @@ class RigSite:
 SUBMITTER = r"""
 import json, sys
 from pathlib import Path
-from mycelium.cli import program
+from mycelium.client import program
 from mycelium.client.site import Client
 url, token, packed, given, keys = sys.argv[1:]
 files = [Path(path).read_bytes() for path in (packed, given)]

@@ -165,7 +165,7 @@ def _parts(body: bytes, at: int, manifest: Manifest) -> tuple[bytes, ...]:
     listed = sum(part.size_bytes for part in manifest.parts)
     if listed != len(body) - at:
         raise Refused(f"the container's parts claim {listed} bytes; it holds {len(body) - at}")
-    found = []
+    found: list[bytes] = []
     for number, part in enumerate(manifest.parts):
         data = body[at : at + part.size_bytes]
         if blake3.blake3(data).hexdigest() != part.digest:

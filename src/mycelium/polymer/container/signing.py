@@ -78,7 +78,8 @@ def verify(
     if not authorities:
         raise Denied("no authority is given to check the signatures against", hint="make one with `myc ca init`")
     revoked = [_revocations(pem) for pem in revoked_pem]
-    signers, reasons = [], []
+    signers: list[Signer] = []
+    reasons: list[str] = []
     for number, signature in enumerate(container.signatures, 1):
         try:
             signers.append(_signer(container, signature, authorities, revoked, now))

@@ -192,7 +192,7 @@ class _Parser:
     def source(self, entry: str) -> str:
         if entry == "live":
             raise Refused(f"line {self.at}: a live function cannot be read back", hint="compile the program first")
-        lines = []
+        lines: list[str] = []
         while self.at < len(self.lines) and self.lines[self.at].lstrip().startswith("|"):
             lines.append(self.lines[self.at].lstrip()[2:])
             self.at += 1

@@ -3,6 +3,8 @@
 Writing and reading are each other's inverse. Never: evaluates anything.
 """
 
+# A program's values may be of any type.
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
 from __future__ import annotations
 
 import base64

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from mycelium.base.errors import Unavailable
@@ -311,7 +312,7 @@ class Run:
 
     def _nested(self, at: int, op: Op, state: Any) -> None:
         body = self.module.graphs[op.kernel]
-        loop = Loop(op, body, state, self._child, lambda *outcome: self._nested_done(at, *outcome))
+        loop = Loop(op, body, state, self._child, partial(self._nested_done, at))
         self.children.add(loop)
         loop.start()
 

@@ -4,6 +4,8 @@ They are kept as files of values are, so that reading one runs nothing. Never: k
 written down, because its body could not be told from another one's.
 """
 
+# A program's values may be of any type.
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
 from __future__ import annotations
 
 import sys

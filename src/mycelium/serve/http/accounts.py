@@ -9,7 +9,8 @@ from mycelium.accounts.model import Role
 from mycelium.accounts.rules import AddAccount, ReplaceToken
 from mycelium.base.errors import Refused
 from mycelium.head import views
-from mycelium.serve.http.auth import TheHead, TheSubject, hash_token, new_token
+from mycelium.serve.http.auth import TheSubject, hash_token, new_token
+from mycelium.serve.http.ground import TheHead
 from mycelium.serve.http.schema import flat
 from mycelium.serve.http.wire import ERRORS, answer, fields, read_document
 

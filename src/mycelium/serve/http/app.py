@@ -2,60 +2,78 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import APIRouter
 from fastapi.openapi.utils import get_openapi
+from fastapi.routing import APIRoute
 
 from mycelium.base.version import __version__
-from mycelium.head.loop import Head
-from mycelium.serve.http import accounts, jobs, machines, nodes, objects, reading, record, site
-from mycelium.serve.http import batches as batch_jobs
-from mycelium.serve.http import gateways as feed
-from mycelium.serve.http import models as doors
-from mycelium.serve.http.programs import Checks
+from mycelium.head.mount import Mounted
+from mycelium.serve.http import (
+    accounts,
+    batches,
+    gateways,
+    jobs,
+    machines,
+    models,
+    nodes,
+    objects,
+    reading,
+    record,
+    site,
+)
+from mycelium.serve.http.asks import guards
+from mycelium.serve.http.ground import Ground, SiteApp
 from mycelium.serve.http.shown import router_of
 from mycelium.serve.http.wire import install_errors
-from mycelium.serve.keeper import Access
-from mycelium.store.objects import Objects
 
 DESCRIPTION = """One computer out of many machines. Every call but /health wants `Authorization: Bearer TOKEN`.
 
 Errors are `{"error": {"kind", "message", "hint"}}`; the kind says whose move is next."""
 
 
-def build_app(
-    head: Head,
-    objects_: Objects,
-    about: dict[str, Any],
-    down: Callable[[str, int], None],
-    gateway: Access | None = None,
-) -> FastAPI:
-    """The application over a running head. `about` is what /status says of the site itself."""
-    app = FastAPI(title="Mycelium", version=__version__, description=DESCRIPTION, docs_url=None, redoc_url=None)
-    app.state.head = head
-    app.state.objects = objects_
-    app.state.about = about
-    app.state.down = down
-    app.state.gateway = gateway
-    app.state.checks = Checks()
-    for door in (batch_jobs, jobs, nodes, accounts, objects, site, record, doors, feed, reading):
-        app.include_router(door.router)
-    app.include_router(machines.router)
-    app.include_router(router_of(head.core.house))
+# Batches stand before jobs, whose paths would take theirs.
+DOORS = (batches, jobs, nodes, accounts, objects, site, record, models, gateways, reading, machines)
+
+
+def build_app(ground: Ground, house: Mounted | None = None) -> SiteApp:
+    """The application over a running head. `house`: whose views have doors; the head's own."""
+    house = house or ground.head.core.house
+    app = SiteApp(ground, title="Mycelium", version=__version__, description=DESCRIPTION, docs_url=None, redoc_url=None)
+    routers = [*(door.router for door in DOORS), router_of(house)]
+    for router in routers:
+        app.include_router(router)
+    app.who_may = {door: guard.says for door, _, guard in guards(house)}
+    _check_doors(routers, app.who_may)
     install_errors(app)
     app.openapi = lambda: _document(app)  # type: ignore[method-assign]  # FastAPI's own way to change the document
     return app
 
 
-def _document(app: FastAPI) -> dict[str, Any]:
+def doors_of(routers: Iterable[APIRouter]) -> set[str]:
+    """Every method and path that they answer."""
+    routes = [route for router in routers for route in router.routes if isinstance(route, APIRoute)]
+    return {f"{method} {route.path}" for route in routes for method in route.methods or ()}
+
+
+def _check_doors(routers: Iterable[APIRouter], who_may: Mapping[str, str]) -> None:
+    """Errors: `AssertionError` for a door of which nobody has said who may use it."""
+    unsaid = sorted(doors_of(routers) - who_may.keys())
+    assert not unsaid, f"nobody says who may use {', '.join(unsaid)}: see serve/http/asks.py"
+
+
+def _document(app: SiteApp) -> dict[str, Any]:
     """The OpenAPI document, made once. A wrong parameter is answered like all that is refused: never with 422."""
     if app.openapi_schema is None:
         document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
-        for operations in document["paths"].values():
-            for operation in operations.values():
+        said = {re.sub(r":path}", "}", door): who for door, who in app.who_may.items()}
+        for path, operations in document["paths"].items():
+            for method, operation in operations.items():
                 operation["responses"].pop("422", None)
+                operation["x-who-may"] = said[f"{method.upper()} {path}"]
         for unused in ("HTTPValidationError", "ValidationError"):
             document.get("components", {}).get("schemas", {}).pop(unused, None)
         app.openapi_schema = document

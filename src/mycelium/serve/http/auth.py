@@ -6,13 +6,13 @@ import hashlib
 import secrets
 from typing import Annotated
 
-from fastapi import Depends, Request
+from fastapi import Depends
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from mycelium.accounts.model import Account
 from mycelium.base.errors import Unknown
 from mycelium.base.subject import Subject
-from mycelium.head.loop import Head
+from mycelium.serve.http.ground import TheHead
 
 _bearer = HTTPBearer(auto_error=False, description="the token of an account: `myc account add` prints it once")
 
@@ -25,17 +25,13 @@ def hash_token(token: str) -> str:
     return hashlib.sha256(token.encode()).hexdigest()
 
 
-def the_head(request: Request) -> Head:
-    return request.app.state.head
-
-
 def the_account(
-    request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
+    head: TheHead, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
 ) -> Account:
     """The account whose token came with the request. Errors: `Unknown`."""
     if credentials is None:
         raise Unknown("no token was shown", hint="send the header 'Authorization: Bearer TOKEN'; see `myc login`")
-    accounts = the_head(request).core.site.accounts
+    accounts = head.core.site.accounts
     found = accounts.by_token.get(hash_token(credentials.credentials))
     if found is None:
         raise Unknown(
@@ -49,5 +45,4 @@ def the_subject(account: Annotated[Account, Depends(the_account)]) -> Subject:
     return account.subject("http")
 
 
-TheHead = Annotated[Head, Depends(the_head)]
 TheSubject = Annotated[Subject, Depends(the_subject)]

@@ -26,7 +26,8 @@ from mycelium.inference.progress import progress, state_of
 from mycelium.jobs import keys
 from mycelium.jobs.model import Array, Priority, Request
 from mycelium.nodes.model import Devices
-from mycelium.serve.http.auth import TheHead, TheSubject
+from mycelium.serve.http.auth import TheSubject
+from mycelium.serve.http.ground import TheHead
 from mycelium.serve.http.record import TheKeeper
 from mycelium.serve.http.wire import ERRORS, answer
 

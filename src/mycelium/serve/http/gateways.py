@@ -10,18 +10,15 @@ from typing import Annotated
 import msgspec
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import Response, StreamingResponse
-from starlette.datastructures import State
 
 from mycelium.base.errors import Refused, Unknown
 from mycelium.base.ids import AccountId
 from mycelium.base.subject import GATE
-from mycelium.head.loop import Head
 from mycelium.inference.commands import GatewayCommand
 from mycelium.inference.model import Batch, StoredFile
 from mycelium.inference.rules import find_batch, find_file
 from mycelium.serve.gateway.table import Machines, mark, table_of
-from mycelium.serve.http.auth import TheHead
-from mycelium.serve.http.machines import Opened
+from mycelium.serve.http.ground import Ground, TheGround, TheHead
 from mycelium.serve.http.wire import answer
 
 QUIET_S = 5.0  # so that a gateway notices that the head is gone
@@ -29,10 +26,10 @@ GATHER_S = 0.02  # what changes together is told together
 _commands = msgspec.json.Decoder(GatewayCommand)
 
 
-def the_gateway(request: Request) -> None:
+def the_gateway(request: Request, ground: TheGround) -> None:
     """Errors: `Unknown` for whoever does not show the token that lies in the home."""
     shown = request.headers.get("authorization", "").removeprefix("Bearer ")
-    if not hmac.compare_digest(shown.encode(), request.app.state.gateway.token.encode()):
+    if not hmac.compare_digest(shown.encode(), ground.gateway.token.encode()):
         raise Unknown("this door is for gateways")
 
 
@@ -40,26 +37,27 @@ router = APIRouter(prefix="/gateway", include_in_schema=False, dependencies=[Dep
 
 
 @router.get("/table")
-async def table(request: Request, head: TheHead) -> Response:
+async def table(ground: TheGround) -> Response:
     """Lines of JSON: the whole table whenever it changed, and an empty line now and then."""
-    return StreamingResponse(_tables(head, request.app.state), media_type="application/x-ndjson")
+    return StreamingResponse(_tables(ground), media_type="application/x-ndjson")
 
 
-def _machines(app: State) -> Machines:
-    opened: Opened | None = getattr(app, "opened", None)
-    keys = app.gateway.upstream_keys.shown()
+def _machines(ground: Ground) -> Machines:
+    opened, gateway = ground.opened, ground.gateway
+    keys = gateway.upstream_keys.shown()
     if opened is None:
-        return Machines(app.gateway.home, app.gateway.token, upstream_keys=keys)
+        return Machines(gateway.home, gateway.token, upstream_keys=keys)
     ca = str(opened.authority.files.ca) if opened.authority else ""
-    return Machines(app.gateway.home, app.gateway.token, opened.passages, ca, keys)
+    return Machines(gateway.home, gateway.token, opened.passages, ca, keys)
 
 
-async def _tables(head: Head, app: State) -> AsyncIterator[bytes]:
+async def _tables(ground: Ground) -> AsyncIterator[bytes]:
+    head = ground.head
     known: object = None
-    with head.following(None) as changed, app.gateway.upstream_keys.following(changed):
+    with head.following(None) as changed, ground.gateway.upstream_keys.following(changed):
         while True:
             changed.clear()
-            machines = _machines(app)
+            machines = _machines(ground)
             now = mark(head.core.site, machines)
             if now != known:
                 known = now

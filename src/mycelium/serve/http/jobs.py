@@ -29,11 +29,13 @@ from mycelium.jobs.why import dry_run, why
 from mycelium.jobs.why import say as say_why
 from mycelium.serve.http import batches as batch_jobs
 from mycelium.serve.http import programs
-from mycelium.serve.http.auth import TheHead, TheSubject
+from mycelium.serve.http.auth import TheSubject
+from mycelium.serve.http.ground import TheGround, TheHead
 from mycelium.serve.http.logs import follow_job
 from mycelium.serve.http.record import TheKeeper
 from mycelium.serve.http.schema import DRY_RUN_BODY, SUBMIT_BODY
 from mycelium.serve.http.wire import ERRORS, answer, read_document, stream_events
+from mycelium.store.objects import Objects
 
 router = APIRouter(tags=["jobs"], responses=ERRORS)
 
@@ -49,6 +51,7 @@ Number = Annotated[int | None, Query(ge=0, le=1 << 50)]
 )
 async def submit(
     request: Request,
+    ground: TheGround,
     head: TheHead,
     subject: TheSubject,
     idempotency_key: Annotated[str, Header(max_length=KEY_LENGTH_MAX)] = "",
@@ -59,8 +62,10 @@ async def submit(
     if not is_list(written) or not 1 <= len(written) <= JOBS_PER_SUBMIT_MAX:
         raise Refused(f"jobs must be a list of 1 to {JOBS_PER_SUBMIT_MAX} jobs")
     requests = tuple(_read_all(written))
-    _check_workdirs(request, requests)
-    requests = await programs.admit_all(request, requests, lambda: _own(head.core, subject.account))
+    _check_workdirs(ground.objects, requests)
+    requests = await programs.admit_all(
+        ground.objects, ground.checks, requests, lambda: _own(head.core, subject.account)
+    )
     jobs = await head.ask(Submit(subject.account, requests, idempotency_key), subject)
     shown = [views.job_view(head.core, _known(head.core, job), head.clock.now_ns()) for job in jobs]
     return answer({"jobs": shown}, 201)
@@ -85,10 +90,10 @@ def _read_all(written: list[Any]) -> Iterator[JobRequest]:
             raise Refused(f"{where}: {problem.message}", hint=problem.hint, faults=named) from None
 
 
-def _check_workdirs(request: Request, requests: tuple[JobRequest, ...]) -> None:
+def _check_workdirs(objects: Objects, requests: tuple[JobRequest, ...]) -> None:
     """A directory must have arrived before the job that begins with it. Errors: `Conflict`."""
     wanted = {wanted.workdir for wanted in requests if wanted.workdir is not None}
-    for digest in request.app.state.objects.missing(wanted):
+    for digest in objects.missing(wanted):
         raise Conflict(f"the working directory {digest[:12]}… is not here", hint="send it to /objects first")
 
 
@@ -250,7 +255,7 @@ async def logs(
     job: JobPath,
     head: TheHead,
     subject: TheSubject,
-    request: Request,
+    ground: TheGround,
     follow: bool = False,
     attempt: Annotated[int | None, Query(ge=1, le=1 << 31)] = None,
     rank: Annotated[int | None, Query(ge=0, le=1 << 20)] = None,
@@ -266,5 +271,5 @@ async def logs(
         _task_index(found, index)
     streams = ("stdout", "stderr") if stream == "both" else (stream,)
     offsets = {"stdout": offset_stdout, "stderr": offset_stderr}
-    told = follow_job(head, request.app.state.objects, found, index, attempt, rank, streams, offsets, follow)
+    told = follow_job(head, ground.objects, found, index, attempt, rank, streams, offsets, follow)
     return stream_events(told)

@@ -12,26 +12,24 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
-from msgspec import Struct, field
 
 from mycelium.base.errors import Denied, Refused, Unknown
-from mycelium.base.ids import NodeId
 from mycelium.base.limits import CLOCK_AHEAD_S, NAME_LENGTH_MAX
 from mycelium.base.subject import MACHINE, Subject
 from mycelium.base.units import S_NS, format_time_ms
 from mycelium.base.version import __version__
 from mycelium.engine.orders import WIRE_VERSION
 from mycelium.engine.passage import key_of
-from mycelium.engine.seam import Entrance
 from mycelium.head import views
 from mycelium.head.loop import Head
 from mycelium.nodes.model import Devices, Node, NodeState
 from mycelium.nodes.rules import Approve, Ask, Drain, Remove, check_name, of_machine
 from mycelium.serve.http import invites
-from mycelium.serve.http.auth import TheHead, TheSubject, hash_token
+from mycelium.serve.http.auth import TheSubject, hash_token
+from mycelium.serve.http.ground import Opened, TheGround, TheHead
 from mycelium.serve.http.schema import flat
 from mycelium.serve.http.wire import ERRORS, answer, fields, read_document
-from mycelium.serve.tls import Authority, check_request
+from mycelium.serve.tls import check_request
 
 router = APIRouter(tags=["machines"], responses=ERRORS)
 
@@ -47,20 +45,10 @@ MENDS = {
 }
 
 
-class Opened(Struct):
-    """What the site needs to let machines in."""
-
-    entrance: Entrance
-    site_token: str
-    authority: Authority | None = None  # of a site that speaks TLS
-    passages: dict[NodeId, str] = field(default_factory=dict)  # where gateways get to replicas, by node
-
-
-def the_entrance(request: Request) -> Opened:
-    opened: Opened | None = getattr(request.app.state, "opened", None)
-    if opened is None:
+def the_entrance(ground: TheGround) -> Opened:
+    if ground.opened is None:
         raise Refused("this site runs on one machine alone", hint="start it with `myc up --engine ray --address IP`")
-    return opened
+    return ground.opened
 
 
 def the_machine(head: TheHead, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_key)]) -> Subject:
@@ -96,7 +84,7 @@ TheMachine = Annotated[Subject, Depends(the_machine)]
         )
     },
 )
-async def ask(request: Request, head: TheHead, opened: TheEntrance, machine: TheMachine) -> Response:
+async def ask(request: Request, ground: TheGround, head: TheHead, opened: TheEntrance, machine: TheMachine) -> Response:
     """The `token` is looked at only when the site does not know the machine's key yet."""
     asked = fields(
         await read_document(request),
@@ -119,16 +107,16 @@ async def ask(request: Request, head: TheHead, opened: TheEntrance, machine: The
     node = of_machine(head.core.site.nodes, machine.key)
     if node is None or node.state is NodeState.LEFT:
         node = await _let_in(head, opened, machine, asked)
-    elif node.waiting:
-        await head.ask(_asking(opened, machine, asked, ""), machine)  # nothing new: the head hears that it still asks
     elif (asked["name"] or "") != node.name:  # its agent would be refused, and nobody told
         check_name(head.core.site.nodes, asked["name"] or "", node.id)
+    elif node.waiting:
+        await head.ask(_asking(opened, machine, asked, ""), machine)  # nothing new: the head hears that it still asks
     waits = not node.approved
     engine = None
     if not waits and node.state is not NodeState.LEFT:
         engine = opened.entrance.admit(node.id, machine.key, asked["address"] or "", asked["socket"] or "")
     if engine is not None:
-        engine["passage_key"] = key_of(request.app.state.gateway.token, machine.key)
+        engine["passage_key"] = key_of(ground.gateway.token, machine.key)
         if asked["passage"]:
             opened.passages[node.id] = asked["passage"]
     certificate = None

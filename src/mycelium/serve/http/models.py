@@ -28,7 +28,8 @@ from mycelium.nodes.select import parse_terms
 from mycelium.serve import upstream_keys
 from mycelium.serve.gateway.paths import urls
 from mycelium.serve.gateway.upstreams import name_of
-from mycelium.serve.http.auth import TheHead, TheSubject, hash_token
+from mycelium.serve.http.auth import TheSubject, hash_token
+from mycelium.serve.http.ground import TheGround, TheHead
 from mycelium.serve.http.schema import flat
 from mycelium.serve.http.wire import ERRORS, answer, fields, read_document
 from mycelium.store.objects import Objects
@@ -108,10 +109,10 @@ async def show_model(name: str, head: TheHead, subject: TheSubject) -> Response:
     summary="Add a model whose weights were sent to /objects",
     openapi_extra={"requestBody": MODEL_BODY},
 )
-async def add_model(request: Request, head: TheHead, subject: TheSubject) -> Response:
+async def add_model(request: Request, ground: TheGround, head: TheHead, subject: TheSubject) -> Response:
     asked = fields(await read_document(request), name=str, digest=str, kind=str, source=str)
     digest = parse_digest(asked["digest"] or "")
-    objects: Objects = request.app.state.objects
+    objects = ground.objects
     if not await asyncio.to_thread(objects.has, digest):
         raise Missing(f"object {digest[:12]} is not here", hint="send the weights to /objects first")
     kind = _one_of(ModelKind, asked["kind"] or "chat", "kind")
@@ -210,11 +211,11 @@ def state_of(found: Deployment, replicas: list[dict[str, Any]]) -> str:
 
 
 @router.get("/deployments", summary="List what is served")
-async def list_deployments(request: Request, head: TheHead, subject: TheSubject) -> Response:
+async def list_deployments(request: Request, ground: TheGround, head: TheHead, subject: TheSubject) -> Response:
     now_ns = head.clock.now_ns()
     found = head.core.site.inference.deployments.values()
     shown = [deployment_view(head.core, one, now_ns) for one in found]
-    return answer({**gateways_view(request.app.state.gateway.home), "deployments": shown})
+    return answer({**gateways_view(ground.gateway.home), "deployments": shown})
 
 
 @router.get("/deployments/{name:path}", summary="Show a deployment and its replicas")
@@ -232,7 +233,7 @@ def gateways_view(home: Path) -> dict[str, Any]:
 @router.post(
     "/deployments", status_code=201, summary="Serve a model, or change how", openapi_extra={"requestBody": DEPLOY_BODY}
 )
-async def deploy(request: Request, head: TheHead, subject: TheSubject) -> Response:
+async def deploy(request: Request, ground: TheGround, head: TheHead, subject: TheSubject) -> Response:
     """With `dry_run` nothing happens: the answer shows the command that replicas would run."""
     asked = fields(
         await read_document(request),
@@ -242,7 +243,7 @@ async def deploy(request: Request, head: TheHead, subject: TheSubject) -> Respon
     )
     name, state = asked["name"] or "", head.core.site.inference
     check_name(name, "deployment")
-    serving = await asyncio.to_thread(_with_tree, request.app.state.objects, _serving(asked, head.core), head.core)
+    serving = await asyncio.to_thread(_with_tree, ground.objects, _serving(asked, head.core), head.core)
     if asked["dry_run"]:
         check_serving(serving, state)
         shown = Deployment(name, subject.account, subject.name, serving, serving.replicas_min, 0)
@@ -251,7 +252,7 @@ async def deploy(request: Request, head: TheHead, subject: TheSubject) -> Respon
     _check_possible(head.core, name, serving)
     key = upstream_keys.check(asked["upstream_key"] or "")
     await head.ask(Deploy(subject.account, name, serving), subject)
-    await request.app.state.gateway.upstream_keys.keep(name, serving.upstream, key)
+    await ground.gateway.upstream_keys.keep(name, serving.upstream, key)
     return answer(deployment_view(head.core, find_deployment(state, name), head.clock.now_ns()), 201)
 
 
@@ -324,10 +325,10 @@ def _with_tree(objects: Objects, serving: Serving, core: Core) -> Serving:
 
 
 @router.delete("/deployments/{name:path}", summary="Serve it no more")
-async def undeploy(name: str, request: Request, head: TheHead, subject: TheSubject) -> Response:
+async def undeploy(name: str, request: Request, ground: TheGround, head: TheHead, subject: TheSubject) -> Response:
     """Its replicas get no new requests, and are stopped when they have none left."""
     await head.ask(Undeploy(subject.account, name), subject)
-    await request.app.state.gateway.upstream_keys.keep(name, "", "")
+    await ground.gateway.upstream_keys.keep(name, "", "")
     return answer({"leaving": name}, 202)
 
 
@@ -335,7 +336,7 @@ async def undeploy(name: str, request: Request, head: TheHead, subject: TheSubje
 
 
 @router.get("/keys", summary="List the keys of the account; an admin sees all")
-async def list_keys(request: Request, head: TheHead, subject: TheSubject) -> Response:
+async def list_keys(request: Request, ground: TheGround, head: TheHead, subject: TheSubject) -> Response:
     site = head.core.site
     shown = [
         {
@@ -351,11 +352,11 @@ async def list_keys(request: Request, head: TheHead, subject: TheSubject) -> Res
         for key in site.inference.keys.values()
         if head.core.house.looks["a key"].allows(subject, head.core.view, key)
     ]
-    return answer({**gateways_view(request.app.state.gateway.home), "keys": shown})
+    return answer({**gateways_view(ground.gateway.home), "keys": shown})
 
 
 @router.post("/keys", status_code=201, summary="Make a key for the gateway", openapi_extra={"requestBody": KEY_BODY})
-async def create_key(request: Request, head: TheHead, subject: TheSubject) -> Response:
+async def create_key(request: Request, ground: TheGround, head: TheHead, subject: TheSubject) -> Response:
     """Answers with the key: it is shown this once and cannot be had again."""
     asked = fields(await read_document(request), name=str, rpm=int, tpm=int, models=list)
     models: list[Any] = asked["models"] or []

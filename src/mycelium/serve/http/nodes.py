@@ -10,7 +10,8 @@ from mycelium.head import views
 from mycelium.head.loop import Head
 from mycelium.nodes.model import NodeState
 from mycelium.nodes.rules import Drain, NodeCommand, Remove, Return, find
-from mycelium.serve.http.auth import TheHead, TheSubject
+from mycelium.serve.http.auth import TheSubject
+from mycelium.serve.http.ground import TheGround, TheHead
 from mycelium.serve.http.schema import flat
 from mycelium.serve.http.wire import ERRORS, answer, fields, read_document
 
@@ -45,12 +46,11 @@ async def return_node(node: str, head: TheHead, subject: TheSubject) -> Response
 
 
 @router.delete("/nodes/{node}", summary="Take a drained or lost node out of the site")
-async def remove(node: str, request: Request, head: TheHead, subject: TheSubject) -> Response:
+async def remove(node: str, ground: TheGround, head: TheHead, subject: TheSubject) -> Response:
     answered = await _changed(head, Remove(node), subject)
     machine = find(head.core.site.nodes, node).machine
-    opened = getattr(request.app.state, "opened", None)
-    if machine and opened is not None:
-        opened.entrance.dismiss(machine)
+    if machine and ground.opened is not None:
+        ground.opened.entrance.dismiss(machine)
     return answered
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterator
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response, StreamingResponse
 
 from mycelium.base.errors import Refused
@@ -15,6 +15,7 @@ from mycelium.base.ids import Digest, parse_digest
 from mycelium.base.limits import TREE_ENTRIES_MAX
 from mycelium.base.units import MIB
 from mycelium.serve.http.auth import TheSubject
+from mycelium.serve.http.ground import TheGround
 from mycelium.serve.http.schema import flat
 from mycelium.serve.http.wire import ERRORS, answer, fields, read_document
 from mycelium.store import pack
@@ -30,8 +31,11 @@ OCTETS: dict[str, Any] = {
 }
 
 
-def _objects(request: Request) -> Objects:
-    return request.app.state.objects
+def the_objects(ground: TheGround) -> Objects:
+    return ground.objects
+
+
+TheObjects = Annotated[Objects, Depends(the_objects)]
 
 
 @router.post(
@@ -39,26 +43,26 @@ def _objects(request: Request) -> Objects:
     summary="Which of these objects the site does not have",
     openapi_extra={"requestBody": flat(["digests"], digests={"type": "array", "items": DIGEST})},
 )
-async def missing(request: Request, subject: TheSubject) -> Response:
+async def missing(request: Request, objects: TheObjects, subject: TheSubject) -> Response:
     asked: list[Any] = fields(await read_document(request), digests=list)["digests"] or []
     if len(asked) > TREE_ENTRIES_MAX:
         raise Refused(f"asks for {len(asked)} objects; at most {TREE_ENTRIES_MAX} are allowed")
     digests = [parse_digest(name if isinstance(name, str) else "") for name in asked]
-    return answer({"missing": await asyncio.to_thread(_objects(request).missing, digests)})
+    return answer({"missing": await asyncio.to_thread(objects.missing, digests)})
 
 
 @router.post(
     "/objects", status_code=201, summary="Send many objects in one body", openapi_extra={"requestBody": OCTETS}
 )
-async def put_many(request: Request, subject: TheSubject) -> Response:
+async def put_many(request: Request, objects: TheObjects, subject: TheSubject) -> Response:
     """The body is a pack (docs/reference.md): objects one after another, each checked against its name."""
-    stored = await asyncio.to_thread(pack.decode, _pieces(request), _objects(request))
+    stored = await asyncio.to_thread(pack.decode, _pieces(request), objects)
     return answer({"stored": len(stored)}, 201)
 
 
 @router.put("/objects/{digest}", status_code=201, summary="Send one object", openapi_extra={"requestBody": OCTETS})
-async def put_one(digest: str, request: Request, subject: TheSubject) -> Response:
-    await asyncio.to_thread(_put, _objects(request), parse_digest(digest), _pieces(request))
+async def put_one(digest: str, request: Request, objects: TheObjects, subject: TheSubject) -> Response:
+    await asyncio.to_thread(_put, objects, parse_digest(digest), _pieces(request))
     return answer({"stored": 1}, 201)
 
 
@@ -93,9 +97,8 @@ def _pieces(request: Request) -> Iterator[bytes]:
 
 
 @router.get("/objects/{digest}", summary="Fetch one object")
-async def get_one(digest: str, request: Request, subject: TheSubject) -> Response:
+async def get_one(digest: str, request: Request, objects: TheObjects, subject: TheSubject) -> Response:
     name = parse_digest(digest)
-    objects = _objects(request)
     size_bytes = await asyncio.to_thread(objects.size, name)
     return StreamingResponse(
         _read(objects, name), media_type="application/octet-stream", headers={"content-length": str(size_bytes)}

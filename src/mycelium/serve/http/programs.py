@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from fastapi import Request
 from msgspec.structs import replace
 
 from mycelium.base.errors import KINDS, Conflict, Exhausted, Problem, Refused
@@ -51,7 +50,7 @@ class Checks:
 
 
 async def admit_all(
-    request: Request, requests: tuple[JobRequest, ...], earlier: Callable[[], Iterator[Job]]
+    objects: Objects, checks: Checks, requests: tuple[JobRequest, ...], earlier: Callable[[], Iterator[Job]]
 ) -> tuple[JobRequest, ...]:
     """The requests, those of programs with their directories. `earlier` are jobs of the same account, newest first.
 
@@ -59,14 +58,14 @@ async def admit_all(
     """
     if all(wanted.program is None for wanted in requests):
         return requests
-    return tuple([await _admit(request, wanted, earlier) for wanted in requests])
+    return tuple([await _admit(objects, checks, wanted, earlier) for wanted in requests])
 
 
-async def _admit(request: Request, wanted: JobRequest, earlier: Callable[[], Iterator[Job]]) -> JobRequest:
+async def _admit(
+    objects: Objects, checks: Checks, wanted: JobRequest, earlier: Callable[[], Iterator[Job]]
+) -> JobRequest:
     if wanted.program is None or wanted.input is None:
         return wanted
-    objects: Objects = request.app.state.objects
-    checks: Checks = request.app.state.checks
     missing = objects.missing([wanted.program, wanted.input])
     if missing:
         raise Conflict(f"the object {missing[0][:12]}… is not here", hint="send it to /objects first")

@@ -22,7 +22,8 @@ from mycelium.log.entry import START, Mark
 from mycelium.log.retention import DAYS_MAX
 from mycelium.log.segment import lines_of
 from mycelium.log.whole import WholeLog
-from mycelium.serve.http.auth import TheHead, TheSubject
+from mycelium.serve.http.auth import TheSubject
+from mycelium.serve.http.ground import TheGround, TheHead
 from mycelium.serve.http.schema import flat
 from mycelium.serve.http.wire import ERRORS, answer, fields, read_document, stream_events
 
@@ -34,8 +35,8 @@ CHUNK_BYTES = 1 << 16
 Moment = Annotated[int | None, Query(ge=0, le=TIME_NS_MAX)]
 
 
-def the_keeper(request: Request) -> LogKeeper:
-    return request.app.state.log_keeper
+def the_keeper(ground: TheGround) -> LogKeeper:
+    return ground.log_keeper
 
 
 TheKeeper = Annotated[LogKeeper, Depends(the_keeper)]

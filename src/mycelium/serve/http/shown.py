@@ -20,7 +20,8 @@ from mycelium.base.errors import Refused
 from mycelium.base.subject import Subject
 from mycelium.head.loop import Head
 from mycelium.head.mount import Mounted
-from mycelium.serve.http.auth import TheHead, TheSubject
+from mycelium.serve.http.auth import TheSubject
+from mycelium.serve.http.ground import TheHead
 from mycelium.serve.http.wire import ERRORS, answer, read_document
 
 ARGUMENT = re.compile(r"\{(\w+)\}")

@@ -15,7 +15,8 @@ from mycelium.base.version import __version__
 from mycelium.head import views
 from mycelium.head.history import event_view, verdict_view
 from mycelium.head.loop import Head
-from mycelium.serve.http.auth import TheHead, TheSubject
+from mycelium.serve.http.auth import TheSubject
+from mycelium.serve.http.ground import TheGround, TheHead
 from mycelium.serve.http.record import TheKeeper
 from mycelium.serve.http.schema import flat
 from mycelium.serve.http.wire import ERRORS, answer, fields, read_document, stream_events
@@ -33,9 +34,8 @@ async def health() -> Response:
 
 
 @router.get("/status", summary="The site at a glance")
-async def status(request: Request, head: TheHead, subject: TheSubject) -> Response:
-    about: dict[str, Any] = request.app.state.about
-    return answer({**about, **views.status_view(head.core, head.clock.now_ns()), "account": subject.name})
+async def status(ground: TheGround, head: TheHead, subject: TheSubject) -> Response:
+    return answer({**ground.about, **views.status_view(head.core, head.clock.now_ns()), "account": subject.name})
 
 
 @router.get("/events", summary="Everything that happens, as server-sent events")
@@ -87,11 +87,11 @@ async def audit(head: TheHead, keeper: TheKeeper, subject: TheSubject) -> Respon
     summary="Stop the site",
     openapi_extra={"requestBody": flat([], grace_ms={"type": "integer", "minimum": 0, "maximum": 600_000})},
 )
-async def down(request: Request, head: TheHead, subject: TheSubject) -> Response:
+async def down(request: Request, ground: TheGround, head: TheHead, subject: TheSubject) -> Response:
     """Running steps are stopped with the grace period and queued again; they go on when the site is up again."""
     head.core.look("stop the site", subject)
     asked = fields(await read_document(request), grace_ms=int)["grace_ms"]
     grace_ms = GRACE_MS if asked is None else min(max(0, asked), 600_000)
     running = sum(1 for _ in head.core.house.busy(head.core.view))
-    request.app.state.down(subject.name, grace_ms)
+    ground.down(subject.name, grace_ms)
     return answer({"stopping": True, "nodes_with_work": running, "grace_ms": grace_ms}, 202)

@@ -16,6 +16,7 @@ from mycelium.base.home import Home
 from mycelium.base.version import __version__
 from mycelium.engine.orders import WIRE_VERSION
 from mycelium.serve.http import machines
+from mycelium.serve.http.ground import Opened
 from mycelium.serve.tls import Authority, request
 
 
@@ -31,8 +32,8 @@ def ask(document: dict[str, Any], authority: Authority) -> Any:
         yield msgspec.json.encode(document)
 
     head = SimpleNamespace(clock=SimpleNamespace(now_ns=lambda: 0), core=NeverAsked(), ask=NeverAsked())
-    opened = machines.Opened(SimpleNamespace(versions={}), "token", authority)  # type: ignore[arg-type]
-    return asyncio.run(machines.ask(SimpleNamespace(stream=stream), head, opened, "hash"))  # type: ignore[arg-type]
+    opened = Opened(SimpleNamespace(versions={}), "token", authority)  # type: ignore[arg-type]
+    return asyncio.run(machines.ask(SimpleNamespace(stream=stream), NeverAsked(), head, opened, "hash"))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("address", "harm"), [("10.0.0.2", "x"), ("not-an-address", "")])

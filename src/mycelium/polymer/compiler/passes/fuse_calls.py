@@ -77,7 +77,7 @@ def _fused(module: Module, graph: Graph, group: list[int]) -> tuple[Kernel, list
     outer = list(dict.fromkeys(read for at in group for read in graph.ops[at].reads if read not in inside))
     place = {read: number for number, read in enumerate(outer)}
     members: list[Kernel] = []
-    steps = []
+    steps: list[FusedCall] = []
     params: dict[int, Param] = {}
     for at in group:
         op = graph.ops[at]
