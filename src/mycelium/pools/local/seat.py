@@ -52,7 +52,7 @@ class PacketSeat(Seat):
             self.came()
             return
         try:
-            replies: list[tuple[int, tuple[Any, Any] | Told | Raised]] = message.load()
+            replies: list[tuple[int, tuple[Any, ...] | Told | Raised]] = message.load()
         except Exception as error:  # a result that only the worker understands
             tickets = range(message.first, message.first + message.count)
             replies = [(ticket, Raised(error, "", 0, "", "reading the result", "")) for ticket in tickets]
