@@ -16,7 +16,7 @@ test: check ## every test (what CI runs)
 	@scripts/setup tests
 	$(RUN)pytest -n 2 --dist loadscope
 
-check: setup ## format, lint, types, layers (under 30 s)
+check: setup ## format, lint, types, layers (the types take a minute or two)
 	$(RUN)ruff format --check .
 	$(RUN)ruff check .
 	$(RUN)basedpyright

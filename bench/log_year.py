@@ -28,7 +28,7 @@ from mycelium.base.subject import SITE
 from mycelium.base.units import DAY_S, GIB, MIB, S_NS
 from mycelium.engine.orders import Ended, Exited, Hello, Reason, Start, Started
 from mycelium.engine.seam import NodeUp
-from mycelium.head.core import Core, Settings
+from mycelium.head.core import Core, HeadSettings
 from mycelium.head.retention import LogKeeper
 from mycelium.jobs.commands import Submit
 from mycelium.jobs.model import Request
@@ -76,7 +76,7 @@ class Year(Struct):
 class Site:
     """A core whose nodes do what they are told in no time."""
 
-    def __init__(self, log: SqlLog, folder: Path, settings: Settings, keep: Keep) -> None:
+    def __init__(self, log: SqlLog, folder: Path, settings: HeadSettings, keep: Keep) -> None:
         self.log = log
         self.now_ns = max(BEGIN_NS, log.last_time_ns)
         self.core = Core(log, self.now_ns, settings)
@@ -113,12 +113,12 @@ class Site:
         return turn.orders
 
 
-def live(folder: Path, jobs: int, settings: Settings | None = None, keep: Keep | None = None) -> Year:
+def live(folder: Path, jobs: int, settings: HeadSettings | None = None, keep: Keep | None = None) -> Year:
     """A year in which so many jobs run, evenly. What it leaves lies in `folder`."""
-    return asyncio.run(_live(folder, jobs, settings or Settings(), keep or Keep()))
+    return asyncio.run(_live(folder, jobs, settings or HeadSettings(), keep or Keep()))
 
 
-async def _live(folder: Path, jobs: int, settings: Settings, keep: Keep) -> Year:
+async def _live(folder: Path, jobs: int, settings: HeadSettings, keep: Keep) -> Year:
     log = open_log(folder / "site.db")
     try:
         site = Site(log, folder / "log", settings, keep)

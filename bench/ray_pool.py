@@ -26,7 +26,7 @@ import mycelium as my
 from bench.alone import alone, doing
 from bench.row import Row
 from mycelium.base.units import MIB
-from mycelium.engine.ray.raylet import Place, Raylet, free_port
+from mycelium.engine.ray.raylet import Raylet, RayletPlace, free_port
 from mycelium.polymer.executor import Executor
 from mycelium.polymer.program.graph import Module
 from mycelium.polymer.program.trace import trace
@@ -34,7 +34,7 @@ from mycelium.polymer.runtime.dataflow import run as run_on
 from mycelium.polymer.schema.infer import signature
 from mycelium.pools.gang.driver import GangPool
 from mycelium.pools.local.pool import LocalPool
-from mycelium.pools.ray.pool import Offer, RayPool
+from mycelium.pools.ray.pool import RayOffer, RayPool
 
 WORKERS = len(os.sched_getaffinity(0))
 CHUNKS = (500, 1_000, 2_500, 5_000, 10_000, 12_500, 16_700, 25_000, 33_400, 50_000)  # tried by hand
@@ -88,7 +88,9 @@ class Raw:
 
 @contextmanager
 def cluster(root: Path) -> Iterator[Raylet]:
-    raylet = Raylet(Place(root / "ray", "bench", port=free_port("127.0.0.1"), cpus=WORKERS, store_bytes=800 * MIB))
+    raylet = Raylet(
+        RayletPlace(root / "ray", "bench", port=free_port("127.0.0.1"), cpus=WORKERS, store_bytes=800 * MIB)
+    )
     raylet.start()
     try:
         yield raylet
@@ -230,7 +232,7 @@ def run(small: bool = False) -> list[Row]:
         with cluster(root) as raylet:
             raw = Raw(joined(raylet))
             said = {name: value for name, value in raylet.environment.items() if name.startswith("RAY_")}
-            with RayPool(lambda: Offer(f"127.0.0.1:{raylet.place.port}", said)) as pool:
+            with RayPool(lambda: RayOffer(f"127.0.0.1:{raylet.place.port}", said)) as pool:
                 begun = time.perf_counter()
                 pool.wait_ready()
                 ready_s = time.perf_counter() - begun

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from demo.kill import halted, living
 from demo.site import Failed, Site
-from mycelium.engine.ray.raylet import Place, Raylet
+from mycelium.engine.ray.raylet import Raylet, RayletPlace
 from tests.live.rig.net import Net, empty, processes
 
 JOINED_S = 90.0  # a busy machine starts Ray slowly
@@ -82,7 +82,7 @@ class Hosts(Site):
         for joined in self._joined:
             joined.wait()
         for host in range(self.nodes - 1):
-            Raylet(Place(self._place(host) / "ray", "")).kill()
+            Raylet(RayletPlace(self._place(host) / "ray", "")).kill()
 
     def _place(self, host: int) -> Path:
         place = self.root / f"host{host + 1}"

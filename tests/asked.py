@@ -20,7 +20,7 @@ def asked(core: Core, command: Any) -> Asked:
         return Asked(SITE, command)
     if rule.guard.roles == (GATEWAY,):
         return Asked(GATE, command)
-    account = getattr(command, "account", "")
+    account = AccountId(getattr(command, "account", ""))
     if account:
         known = core.site.accounts.by_id.get(account)
         return Asked(known.subject("test") if known else Subject(account, frozenset({USER}), account), command)

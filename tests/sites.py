@@ -105,15 +105,14 @@ class Play:
         return account
 
     def submit(self, request: Request, account: AccountId | None = None) -> Job:
-        if account is None:
-            account = next(iter(self.site.accounts.by_id), None) or self.account()
+        payer: AccountId = account or next(iter(self.site.accounts.by_id), None) or self.account()
         name = job_id(self.site.jobs.next_number)
         waits_for = tuple(job for job in request.after if not self.site.jobs.by_id[job].ended_ns)
-        self._apply(JobSubmitted(name, account, request, waits_for))
+        self._apply(JobSubmitted(name, payer, request, waits_for))
         return self.site.jobs.by_id[name]
 
-    def job(self, job: Job | JobId) -> Job:
-        return self.site.jobs.by_id[job.id if isinstance(job, Job) else job]
+    def job(self, job: Job | str) -> Job:
+        return self.site.jobs.by_id[job.id if isinstance(job, Job) else JobId(job)]
 
     def plan(self) -> list[Place]:
         return plan(self.site, self.queue, self.now_ns)
@@ -133,7 +132,7 @@ class Play:
         for rank in range(len(task.nodes)):
             self._apply(StepStarted(job.id, index, task.attempt, rank, self.now_ns))
 
-    def finish(self, job: Job | JobId, index: int = 0) -> None:
+    def finish(self, job: Job | str, index: int = 0) -> None:
         record = self.job(job)
         task = record.tasks[index]
         for rank in task.live_ranks():

@@ -8,7 +8,7 @@ from typing import Any
 
 from msgspec import Struct, field
 
-from mycelium.base.domain import Asked, Decided, Domain, Kind, Rule, Show, View
+from mycelium.base.domain import Asked, Decided, Domain, EventKind, Rule, Show, View
 from mycelium.base.errors import Conflict
 from mycelium.base.ids import AccountId
 from mycelium.base.subject import ANY_USER, Subject
@@ -62,7 +62,7 @@ def toys(view: View, subject: Subject, now_ns: int) -> dict[str, Any]:
 TOY = Domain(
     name="toys",
     tables=Toys,
-    kinds=(Kind(ToyMade, apply, lambda e: f"{e.account} made a {e.color} toy", ("toy", "account"), (lift,)),),
+    kinds=(EventKind(ToyMade, apply, lambda e: f"{e.account} made a {e.color} toy", ("toy", "account"), (lift,)),),
     commands={MakeToy: Rule(make, ANY_USER, door="toys")},
     reacts={JobEnded: job_ended},
     shows={"toys": Show("List the toys", toys, ANY_USER)},

@@ -1,8 +1,11 @@
 """The idiomatic programs of Ray, Dask and joblib for what bench.polymer measures. Run by bench.peers.polymer."""
 
+# The peers are installed for a measurement, and otherwise not there.
+# pyright: reportMissingImports=false
 from __future__ import annotations
 
 import json
+import logging
 import os
 import statistics
 import sys
@@ -55,12 +58,16 @@ def figures(small: bool, call: Callable[[Any], Any], many: Callable[[int], Any],
     return found
 
 
+def length(x: Any) -> int:
+    return len(np.atleast_1d(x))
+
+
 def on_ray(small: bool) -> dict[str, float]:
     import ray
 
     begun = time.perf_counter()
-    ray.init(num_cpus=WORKERS, include_dashboard=False, logging_level="error", log_to_driver=False)
-    remote, work = ray.remote(lambda x: len(np.atleast_1d(x))), ray.remote(busy)
+    ray.init(num_cpus=WORKERS, include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
+    remote, work = ray.remote(length), ray.remote(busy)
     ray.get(remote.remote(1))
     start_s = time.perf_counter() - begun
 
@@ -94,9 +101,6 @@ def on_dask(small: bool) -> dict[str, float]:
         for reads in shape:
             futures.append(client.submit(busy, grain_us, *[futures[read] for read in reads], pure=False))
         client.gather(futures)
-
-    def length(x: Any) -> int:
-        return len(np.atleast_1d(x))
 
     found = figures(
         small,

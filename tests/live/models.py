@@ -21,7 +21,7 @@ from mycelium.base.errors import Problem
 from mycelium.cli.models.model import bring
 from mycelium.client.fetch import fetch
 from mycelium.client.site import Client
-from mycelium.inference.catalogue import KNOWN, LocalFile, Source
+from mycelium.inference.catalogue import KNOWN, LocalFile, ModelSource
 from tests.live.site import LiveSite, wait_for
 
 MODEL = "smollm2-135m"
@@ -54,7 +54,7 @@ def pull(site: LiveSite, model: str = MODEL) -> None:
     """As `myc model pull` does it, from the file that was fetched before."""
     known = KNOWN[model]
     client = Client(str(site.http.base_url), site.http.headers["authorization"].removeprefix("Bearer "))
-    bring(client, Source(model, LocalFile(str(weights(model))), known.kind, known.digest, known.size_bytes))
+    bring(client, ModelSource(model, LocalFile(str(weights(model))), known.kind, known.digest, known.size_bytes))
 
 
 def serve(site: LiveSite, name: str = MODEL, **keys: Any) -> None:

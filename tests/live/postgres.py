@@ -37,13 +37,13 @@ class PostgresServer:
         self.folder.chmod(0o755)
         self._numbers = itertools.count(1)
         self._as_user: dict[str, Any] = {"cwd": "/", "env": {"PATH": "/usr/bin:/bin", "LC_ALL": "C"}}
-        if os.geteuid() == 0:
-            nobody = pwd.getpwnam("nobody")
+        nobody = pwd.getpwnam("nobody") if os.geteuid() == 0 else None
+        if nobody is not None:
             self._as_user |= {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
         self._programs = self._install()
         self.data = self.folder / "data"
         self.data.mkdir(mode=0o700)
-        if os.geteuid() == 0:
+        if nobody is not None:
             os.chown(self.data, nobody.pw_uid, nobody.pw_gid)
         self._initialise()
         self._process = self._start()
@@ -106,7 +106,7 @@ class PostgresServer:
         if done.returncode != 0:
             pytest.fail(f"initdb: {done.stderr or done.stdout}")
 
-    def _start(self) -> subprocess.Popen[bytes]:
+    def _start(self) -> subprocess.Popen[Any]:
         command = [self._programs / "postgres", "-D", self.data, "-k", self.data, "-h", ""]
         with open(self.folder / "log", "ab") as log:
             return subprocess.Popen(

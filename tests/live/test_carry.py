@@ -172,7 +172,9 @@ def test_who_has_not_the_key_gets_nothing(machine: Callable[[str], Machine]) -> 
         wire.knock(way.head, way)
     with wire.connect(way.head, way) as line:  # one who does not look at what the porter shows
         steps = handshake.knock(b"wrong", wire.PURPOSE, os.urandom(handshake.FRESH_BYTES))
-        line.sendall(next(steps))
+        first = next(steps)
+        assert isinstance(first, bytes)
+        line.sendall(first)
         framing.exactly(line, handshake.FRESH_BYTES + handshake.PROOF_BYTES)
         line.sendall(bytes(handshake.PROOF_BYTES))
         with contextlib.suppress(ConnectionError):  # it is closed already

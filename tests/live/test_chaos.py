@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from mycelium.base.errors import Unavailable
+from mycelium.base.ids import StepId
 from mycelium.engine.local.engine import LocalEngine
 from mycelium.engine.orders import Ended, Reason, Sandbox, Start, Step
 from mycelium.sandbox import process, usage
@@ -29,7 +30,7 @@ def step(number: int, chance: random.Random) -> Step:
     return shell(f"job-{number}-a1-r0", text, sandbox=sandbox)
 
 
-async def repeat_orders(site: Site, steps: dict[str, Step], ends: dict[str, Ended]) -> None:
+async def repeat_orders(site: Site, steps: dict[StepId, Step], ends: dict[str, Ended]) -> None:
     """What a head does: until a step has ended, it is ordered again; a shim that ran it once never runs it twice."""
     while len(ends) < len(steps):
         for name, wanted in steps.items():

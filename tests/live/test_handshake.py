@@ -22,7 +22,7 @@ from mycelium.base.meeting import meet
 from mycelium.base.units import MIB
 from mycelium.carry import wire
 from mycelium.carry.keeper import PorterKeeper
-from mycelium.carry.wire import Site
+from mycelium.carry.wire import PorterIdentity
 from mycelium.engine import passage
 from mycelium.engine.passage import Gate, pass_through
 from mycelium.pools.gang.door import Door
@@ -290,7 +290,7 @@ def test_a_passage_with_tls_lets_in_who_has_the_key_and_shows_out_who_speaks_pla
         async with test_passage.machine(home) as there:
             there.passage.close()
             there.passage = passage.Passage(home, "127.0.0.1")
-            there.passage.open(test_passage.KEY, Site(certificate, key))
+            there.passage.open(test_passage.KEY, PorterIdentity(certificate, key))
             plain = there.gate()
             gate = Gate(plain.address, plain.key, plain.node, plain.step, str(authority.files.ca))
             with pytest.raises(OSError, match="did not let us through"):
@@ -312,7 +312,7 @@ def test_a_porter_with_tls_lets_in_who_has_the_key(tmp_path: Path) -> None:
     digest = DirectoryObjects(tmp_path / "objects").put(b"over tls")
 
     async def go() -> None:
-        keeper = PorterKeeper(tmp_path, "127.0.0.1", copies=False, site=Site(certificate, key))
+        keeper = PorterKeeper(tmp_path, "127.0.0.1", copies=False, site=PorterIdentity(certificate, key))
         keeping = asyncio.create_task(keeper.keep(SECRET))
 
         def ask() -> None:

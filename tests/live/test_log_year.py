@@ -10,7 +10,7 @@ import pytest
 from bench.log_year import YEAR_NS, live
 from mycelium.base.limits import SNAPSHOTS_KEPT
 from mycelium.base.units import KIB, MIB
-from mycelium.head.core import Core, Settings
+from mycelium.head.core import Core, HeadSettings
 from mycelium.jobs.domain import Retention
 from mycelium.log import open_log, retention
 from mycelium.log.retention import Keep
@@ -26,7 +26,7 @@ TURN = 300  # events that one turn of the year can make, at most
 
 def test_a_year_of_jobs_keeps_disk_and_start_within_bounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retention, "LOG_FILE_EVENTS", FILE)
-    settings = Settings((Retention(count_max=RETAIN),), snapshot_events=SNAPSHOT)
+    settings = HeadSettings((Retention(count_max=RETAIN),), snapshot_events=SNAPSHOT)
     year = live(tmp_path, JOBS, settings, KEEP)
     assert year.events >= EVENTS_A_JOB * JOBS * 0.9
     assert year.verified  # the files and what is left are one chain, from the first event to the last

@@ -14,7 +14,7 @@ import pytest
 from mycelium.base.errors import Denied, Missing, Refused, Unavailable
 from mycelium.client import hub
 from mycelium.client.fetch import fetch
-from mycelium.inference.catalogue import Source, source
+from mycelium.inference.catalogue import ModelSource, source
 
 DATA = os.urandom(3 << 20)
 
@@ -87,7 +87,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
         thread.join()
 
 
-def wanted() -> Source:
+def wanted() -> ModelSource:
     return source("hf://ann/small/weights/w.gguf")
 
 

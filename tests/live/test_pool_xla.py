@@ -15,7 +15,7 @@ from mycelium.polymer.forms.resolve import resolve
 from mycelium.polymer.forms.seal import seal, seal_kernel
 from mycelium.polymer.forms.verify import verify
 from mycelium.polymer.function import KernelFunction
-from mycelium.polymer.kernel import FusedForm, Kernel, LiveXla, Step, XlaForm
+from mycelium.polymer.kernel import FusedCall, FusedForm, Kernel, LiveXla, XlaForm
 from mycelium.polymer.program.trace import trace
 from mycelium.polymer.runtime.dataflow import run
 from mycelium.polymer.runtime.interpreter import interpret
@@ -72,7 +72,7 @@ def test_an_exported_kernel_is_small_deterministic_and_names_no_path(sealed: dic
 
 def test_a_fused_chain_has_the_bits_of_separate_calls(sealed: dict[str, Kernel]) -> None:
     members = tuple(sealed[name] for name in ("scale", "shift", "squash"))
-    steps = (Step(0, (0,)), Step(1, (1,)), Step(2, (2,)), Step(0, (3,)), Step(1, (4,)))
+    steps = (FusedCall(0, (0,)), FusedCall(1, (1,)), FusedCall(2, (2,)), FusedCall(0, (3,)), FusedCall(1, (4,)))
     fused = Kernel("fused", UNARY, (FusedForm(members, steps),))
     run = resolve(fused)
     for size in (1, 17, 4096, 100_003):

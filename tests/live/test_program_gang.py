@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy
 import pytest
@@ -19,6 +20,7 @@ import mycelium as my
 from mycelium.base.errors import Denied
 from mycelium.polymer.container import pmr, values
 from mycelium.polymer.forms.seal import seal
+from mycelium.polymer.program.graph import Module
 from mycelium.polymer.runtime.dataflow import run
 from mycelium.pools.gang.driver import GangPool
 from mycelium.pools.gang.line import POOL, Line, answer, dial
@@ -113,8 +115,8 @@ def gang(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gang]:
         gang.end()
 
 
-def sealed(of: object) -> object:
-    return seal(of.module)  # type: ignore[attr-defined]
+def sealed(of: Any) -> Module:
+    return seal(of.module)
 
 
 def test_every_rank_takes_part_and_the_result_is_equal(gang: Gang) -> None:

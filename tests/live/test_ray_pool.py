@@ -16,13 +16,13 @@ import pytest
 import mycelium as my
 from mycelium.base.errors import Refused, Unavailable
 from mycelium.base.units import MIB
-from mycelium.engine.ray.raylet import Place, Raylet, free_port, keep_token
+from mycelium.engine.ray.raylet import Raylet, RayletPlace, free_port, keep_token
 from mycelium.polymer.compiler.compile import optimise
 from mycelium.polymer.executor import Executor
 from mycelium.polymer.here import execute
 from mycelium.polymer.runtime.dataflow import run
 from mycelium.polymer.runtime.interpreter import interpret
-from mycelium.pools.ray.pool import Offer, RayPool
+from mycelium.pools.ray.pool import RayOffer, RayPool
 from tests.live.site import wait_for
 from tests.property.polymer_programs import random_inputs, random_program
 
@@ -37,15 +37,17 @@ class Cluster:
 
     def __init__(self, root: Path) -> None:
         port = free_port("127.0.0.1")
-        self.first = Raylet(Place(root / "first", "first", port=port, cpus=1, store_bytes=400 * MIB))
-        self.second = Raylet(Place(root / "second", "second", head=f"127.0.0.1:{port}", cpus=1, store_bytes=400 * MIB))
+        self.first = Raylet(RayletPlace(root / "first", "first", port=port, cpus=1, store_bytes=400 * MIB))
+        self.second = Raylet(
+            RayletPlace(root / "second", "second", head=f"127.0.0.1:{port}", cpus=1, store_bytes=400 * MIB)
+        )
         self.first.start()
         keep_token(self.second.directory, keep_token(self.first.directory))
         self.second.start()
 
-    def offer(self) -> Offer:
+    def offer(self) -> RayOffer:
         said = {name: value for name, value in self.first.environment.items() if name.startswith("RAY_")}
-        return Offer(f"127.0.0.1:{self.first.place.port}", said)
+        return RayOffer(f"127.0.0.1:{self.first.place.port}", said)
 
     def end(self) -> None:
         self.second.kill()

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from mycelium.store.scan import scan
-from mycelium.store.tree import Kind
+from mycelium.store.tree import EntryKind
 
 pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
 
@@ -57,5 +57,5 @@ def test_a_scan_takes_what_git_would_take(tmp_path: Path, seed: int):
         root = tmp_path / str(number)
         grow(root, chance, 3)
         subprocess.run(["git", "init", "-q"], cwd=root, env={"PATH": os.environ["PATH"], **HERMETIC}, check=True)
-        taken = {entry.path for entry in scan(root).tree.entries if entry.kind is not Kind.DIR}
+        taken = {entry.path for entry in scan(root).tree.entries if entry.kind is not EntryKind.DIR}
         assert taken == git_takes(root, root), f"seed {seed}, repository {number}"

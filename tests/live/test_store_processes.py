@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from mycelium.base.ids import Digest
 from mycelium.store.directory import DirectoryObjects
 from mycelium.store.objects import digest_of
 
@@ -131,13 +132,13 @@ def test_a_killed_writer_leaves_whole_objects_and_nothing_else(root: Path, proce
     process = processes.start(PUT)
     go(process)
     assert process.stdout is not None
-    answered = [process.stdout.readline().strip() for _ in range(after)]
+    answered = [Digest(process.stdout.readline().strip()) for _ in range(after)]
     process.send_signal(signal.SIGKILL)
     process.wait(10)
     objects = DirectoryObjects(root, reserve_bytes=0)
     assert list((root / "tmp").iterdir()) == []
     assert [len(objects.read(digest)) > 0 for digest in answered] == [True] * after
-    named = [shard.name + path.name for shard in root.glob("[0-9a-f][0-9a-f]") for path in shard.iterdir()]
+    named = [Digest(shard.name + path.name) for shard in root.glob("[0-9a-f][0-9a-f]") for path in shard.iterdir()]
     assert set(answered) <= set(named)
     for digest in named:
         assert digest_of(objects.read(digest)) == digest

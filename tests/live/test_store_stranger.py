@@ -12,7 +12,7 @@ from mycelium.store.collect import collect
 from mycelium.store.memory import MemoryObjects
 from mycelium.store.objects import digest_of
 from mycelium.store.survey import Skipped
-from mycelium.store.tree import Kind, read_tree
+from mycelium.store.tree import EntryKind, read_tree
 
 SWAP = """
 import os, sys
@@ -54,7 +54,7 @@ def swapped(tmp_path: Path):
 
 def test_no_race_makes_the_collector_read_a_file_elsewhere(swapped: Path):
     objects = MemoryObjects()
-    kinds: set[Kind] = set()
+    kinds: set[EntryKind] = set()
     told: list[Skipped] = []
     rounds = 0
     led_away = Skipped("directory/secret", "cannot be read: Not a directory")

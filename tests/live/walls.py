@@ -10,11 +10,11 @@ import pytest
 
 from mycelium.agent import probes
 from mycelium.sandbox import etc
-from mycelium.sandbox.probe import Offer, probe
+from mycelium.sandbox.probe import SandboxOffer, probe
 
 
 @cache
-def offer() -> Offer:
+def offer() -> SandboxOffer:
     with tempfile.TemporaryDirectory() as directory:
         etc.make(Path(directory) / "etc")
         work = Path(directory) / "work"

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from mycelium.polymer.function import as_kernel
 from mycelium.polymer.runtime.interpreter import interpret
-from mycelium.polymer.runtime.pool import Given, Lost
+from mycelium.polymer.runtime.pool import BatchDone, WorkerLost
 from tests.property.polymer_programs import random_inputs, random_program, triple
 from tests.unit.pools.pretend import Bag, World
 
@@ -75,7 +75,9 @@ def test_every_batch_that_was_handed_out_has_one_outcome(events: list[Any], coun
     assert len(bag.handed) == count
     assert [len(bag.outcomes[id(work)]) for work in bag.handed] == [1] * count
     for work, outcome in zip(bag.handed, bag.told(), strict=True):
-        assert isinstance(outcome, Lost) or (isinstance(outcome, Given) and outcome.value == 3 * work.values[0])
-    lost = sum(isinstance(outcome, Lost) for outcome in bag.told())
+        assert isinstance(outcome, WorkerLost) or (
+            isinstance(outcome, BatchDone) and outcome.value == 3 * work.values[0]
+        )
+    lost = sum(isinstance(outcome, WorkerLost) for outcome in bag.told())
     assert lost == 0 or world.lost
     assert all(seat.cost_ns == seat.unknown == 0 for seat in world.seats)

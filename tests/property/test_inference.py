@@ -8,21 +8,21 @@ from hypothesis import strategies as st
 from mycelium.base.ids import AccountId, JobId
 from mycelium.base.units import S_NS
 from mycelium.inference.buckets import Bucket
-from mycelium.inference.commands import Queue
+from mycelium.inference.commands import DeploymentQueue
 from mycelium.inference.fair import FairQueue
 from mycelium.inference.model import Deployment, Serving
 from mycelium.inference.plan import PACE, Scale, scale
-from mycelium.inference.router import Place, Who, choose, make_room, prefixes
+from mycelium.inference.router import RoutedReplica, Who, choose, make_room, prefixes
 from mycelium.inference.spans import count, missing, overlap, spans_of, union
 
 TEXTS = st.text("ab", max_size=2000)
 
 
 @st.composite
-def places(draw: st.DrawFn) -> list[Place]:
-    made: list[Place] = []
+def places(draw: st.DrawFn) -> list[RoutedReplica]:
+    made: list[RoutedReplica] = []
     for number in range(draw(st.integers(0, 6))):
-        place = Place(JobId(f"job-{number}"), draw(st.sampled_from(("a", "b"))), draw(st.integers(1, 3)))
+        place = RoutedReplica(JobId(f"job-{number}"), draw(st.sampled_from(("a", "b"))), draw(st.integers(1, 3)))
         place.ready, place.draining = draw(st.booleans()), draw(st.booleans())
         place.urgent = draw(st.integers(0, 1))
         for _ in range(draw(st.integers(0, 4))):
@@ -34,7 +34,7 @@ def places(draw: st.DrawFn) -> list[Place]:
 
 @given(places(), TEXTS, st.sampled_from(Who), st.sets(st.integers(0, 5)))
 def test_a_request_never_goes_to_a_dead_a_foreign_a_draining_or_a_full_replica(
-    found: list[Place], text: str, who: Who, avoid: set[int]
+    found: list[RoutedReplica], text: str, who: Who, avoid: set[int]
 ) -> None:
     avoided = frozenset(JobId(f"job-{number}") for number in avoid)
     chosen = choose(found, "a", prefixes(text), who, avoided)
@@ -53,7 +53,7 @@ def test_a_request_never_goes_to_a_dead_a_foreign_a_draining_or_a_full_replica(
 
 @given(places(), st.booleans())
 def test_people_have_a_replica_of_several_to_themselves_and_batches_are_never_stopped(
-    found: list[Place], people: bool
+    found: list[RoutedReplica], people: bool
 ) -> None:
     make_room(found, people)
     ready = [place for place in found if place.ready and not place.draining]
@@ -147,7 +147,7 @@ def test_the_autoscaler_stays_in_its_bounds_never_flaps_and_never_sleeps_on_work
     memory, now_ns, grown_ns = Scale(), S_NS, 0
     for waiting, active, lines, passed_s in loads:
         now_ns += passed_s * S_NS
-        target, memory = scale(deployment, memory, Queue("m", waiting, active, 0, lines), now_ns)
+        target, memory = scale(deployment, memory, DeploymentQueue("m", waiting, active, 0, lines), now_ns)
         assert least <= target <= least + more
         if waiting + active + lines:
             assert target >= 1
@@ -164,7 +164,7 @@ def test_a_steady_load_leads_to_a_steady_number(active: int) -> None:
     deployment = Deployment("m", AccountId("account-1"), "a", serving, 0, 0)
     memory, targets = Scale(), []
     for second in range(1, 400):
-        target, memory = scale(deployment, memory, Queue("m", 0, active), second * S_NS)
+        target, memory = scale(deployment, memory, DeploymentQueue("m", 0, active), second * S_NS)
         targets.append(target)
         deployment = Deployment("m", AccountId("account-1"), "a", serving, target, 0)
     assert len(set(targets)) == 1

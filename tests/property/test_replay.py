@@ -15,7 +15,7 @@ from mycelium.base.ids import AccountId, NodeId, StepId
 from mycelium.base.units import GIB, MIB, S_NS
 from mycelium.engine.orders import Beat, Ended, Exited, Gone, Hello, Reason, Running, Start, Started
 from mycelium.engine.seam import NodeDown, NodeUp
-from mycelium.head.core import Core, Settings, Tick
+from mycelium.head.core import Core, HeadSettings, Tick
 from mycelium.head.replay import replay, restore
 from mycelium.jobs.commands import Cancel, StopAll, Submit
 from mycelium.jobs.domain import Retention, index_of
@@ -44,7 +44,7 @@ class Site3(RuleBasedStateMachine):
         super().__init__()
         self.log = MemoryLog()
         self.now_ns = START_NS
-        self.settings = Settings((Retention(60 * S_NS, 20),))
+        self.settings = HeadSettings((Retention(60 * S_NS, 20),))
         self.core = Core(self.log, self.now_ns, self.settings)
         self.steps: list[tuple[NodeId, StepId]] = []  # every step that was ever ordered, and where
         self.beats = 0

@@ -21,7 +21,7 @@ from mycelium.store.memory import MemoryObjects
 from mycelium.store.objects import digest_of
 from mycelium.store.pack import Item, decode, encode
 from mycelium.store.scan import scan, store_tree
-from mycelium.store.tree import Kind, Tree, TreeEntry, decode_tree, encode_tree, tree_of
+from mycelium.store.tree import EntryKind, Tree, TreeEntry, decode_tree, encode_tree, tree_of
 from mycelium.store.unpack import unpack
 
 NAMES = st.text(st.characters(codec="utf-8", exclude_characters="/\0"), min_size=1, max_size=8).filter(
@@ -117,7 +117,7 @@ HOSTILE_PATHS = st.lists(PARTS, min_size=1, max_size=4).map("/".join) | st.just(
 HOSTILE_ENTRIES = st.builds(
     TreeEntry,
     path=HOSTILE_PATHS,
-    kind=st.sampled_from(Kind),
+    kind=st.sampled_from(EntryKind),
     size_bytes=st.sampled_from([0, 4, -1, 1 << 70]),
     executable=st.booleans(),
     digest=st.sampled_from([None, digest_of(b"data"), digest_of(b"absent"), Digest("../evil")]),
@@ -127,9 +127,9 @@ HOSTILE_ENTRIES = st.builds(
 
 def mended(entry: TreeEntry) -> TreeEntry:
     """The same path, with the rest as it should be: so that paths are tried and not only the rest refused."""
-    if entry.kind is Kind.FILE:
-        return TreeEntry(entry.path, Kind.FILE, 4, entry.executable, digest_of(b"data"))
-    return TreeEntry(entry.path, entry.kind, target=(entry.target or "..") if entry.kind is Kind.LINK else "")
+    if entry.kind is EntryKind.FILE:
+        return TreeEntry(entry.path, EntryKind.FILE, 4, entry.executable, digest_of(b"data"))
+    return TreeEntry(entry.path, entry.kind, target=(entry.target or "..") if entry.kind is EntryKind.LINK else "")
 
 
 @given(st.lists(HOSTILE_ENTRIES | HOSTILE_ENTRIES.map(mended), max_size=6), st.booleans(), st.booleans())

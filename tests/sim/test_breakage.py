@@ -20,13 +20,13 @@ from mycelium.jobs.model import Cause
 from mycelium.log import MemoryLog
 from mycelium.nodes import plan as node_plan
 from mycelium.sim import askers, ending, promises
-from mycelium.sim.run import Outcome, Simulation
-from mycelium.sim.world import World, load
+from mycelium.sim.run import SimOutcome, Simulation
+from mycelium.sim.world import SimWorld, load
 
 Patch = Callable[[pytest.MonkeyPatch], None]
 
 
-def first_broken(world: World, seeds: int = 40) -> Outcome:
+def first_broken(world: SimWorld, seeds: int = 40) -> SimOutcome:
     for seed in range(1, seeds + 1):
         outcome = Simulation(world, seed).run()
         if not outcome.ok:

@@ -9,13 +9,13 @@ from typing import ClassVar
 
 import pytest
 
-from mycelium.sim.run import Outcome, Simulation
+from mycelium.sim.run import SimOutcome, Simulation
 from mycelium.sim.world import load, names
 
 CHUNKS, SEEDS = 6, 38  # of each world: 38 seeds in 6 chunks
 
 
-def told(outcome: Outcome) -> str:
+def told(outcome: SimOutcome) -> str:
     return "\n".join([*outcome.trace, "", f"broken: {outcome.broken}", outcome.what, f"again: {outcome.repeat}"])
 
 

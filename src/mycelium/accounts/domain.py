@@ -8,7 +8,7 @@ from mycelium.accounts import rules
 from mycelium.accounts.model import Accounts
 from mycelium.accounts.rules import AddAccount, ReplaceToken
 from mycelium.accounts.story import SENTENCES
-from mycelium.base.domain import Asked, Decided, Domain, Kind, Rule, View
+from mycelium.base.domain import Asked, Decided, Domain, EventKind, Rule, View
 from mycelium.base.subject import ADMIN, AN_ADMIN, ANY_USER, OWN, Guard
 
 
@@ -28,7 +28,7 @@ ADMIN_OR_SITE = Guard("an admin", (ADMIN, OWN))
 DOMAIN = Domain(
     name="accounts",
     tables=Accounts,
-    kinds=tuple(Kind(kind, _apply, says, ("account",)) for kind, says in SENTENCES.items()),
+    kinds=tuple(EventKind(kind, _apply, says, ("account",)) for kind, says in SENTENCES.items()),
     commands={AddAccount: Rule(_decide, ADMIN_OR_SITE), ReplaceToken: Rule(_decide, AN_ADMIN)},
     looks={"accounts": ANY_USER},
     lifts={"ed9140f117bef009": lambda tables: tables},  # of 0.1, which had one role less

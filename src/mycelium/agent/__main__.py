@@ -16,13 +16,13 @@ import msgspec
 
 from mycelium.agent import probes, share
 from mycelium.agent.agent import Agent
-from mycelium.agent.link import Link
-from mycelium.agent.settings import Settings
+from mycelium.agent.link import AgentLink
+from mycelium.agent.settings import AgentSettings
 from mycelium.base import lock
 from mycelium.base.ids import NodeId, is_node
 from mycelium.nodes.model import Devices
 from mycelium.sandbox import etc, process
-from mycelium.sandbox.probe import Offer, probe
+from mycelium.sandbox.probe import SandboxOffer, probe
 
 ALREADY = 75  # EX_TEMPFAIL: another agent has this node
 
@@ -44,8 +44,8 @@ def main() -> int:
     return 0
 
 
-async def _run(settings: Settings, offer: Offer, etc_directory: Path, socket_path: Path) -> None:
-    agent = Agent(settings, offer, etc_directory, Link(socket_path))
+async def _run(settings: AgentSettings, offer: SandboxOffer, etc_directory: Path, socket_path: Path) -> None:
+    agent = Agent(settings, offer, etc_directory, AgentLink(socket_path))
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, agent.finish)
     await agent.run()
@@ -69,14 +69,14 @@ def _options() -> argparse.Namespace:
     return options
 
 
-def _settings(options: argparse.Namespace) -> Settings:
+def _settings(options: argparse.Namespace) -> AgentSettings:
     part, parts = (int(number) for number in options.share.split("/"))
     cores, memory_bytes, gpus = share.virtual(part, parts, probes.cores(), probes.memory_bytes(), probes.nvidia_gpus())
     devices = Devices(len(cores) * 1000, memory_bytes, len(gpus))
     if options.devices:
         devices = Devices(*(int(number) for number in options.devices.split(",")))
     given = dict(label.partition("=")[::2] for label in options.label)
-    return Settings(
+    return AgentSettings(
         home=options.home.absolute(),
         node=NodeId(options.node),
         name=options.name,
@@ -90,7 +90,7 @@ def _settings(options: argparse.Namespace) -> Settings:
     )
 
 
-def _offer(settings: Settings, etc_directory: Path) -> Offer:
+def _offer(settings: AgentSettings, etc_directory: Path) -> SandboxOffer:
     """Tried before there are threads, because the trial forks."""
     empty = settings.files.empty
     try:
@@ -99,7 +99,7 @@ def _offer(settings: Settings, etc_directory: Path) -> Offer:
         empty.chmod(0o755)  # whatever the umask is: the trial's user must be able to enter
         return probe(etc_directory, empty, probes.python_prefixes())
     except OSError as error:
-        return Offer(why_not=f"the sandbox could not be tried: {error}")
+        return SandboxOffer(why_not=f"the sandbox could not be tried: {error}")
 
 
 if __name__ == "__main__":

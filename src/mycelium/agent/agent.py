@@ -14,10 +14,10 @@ from typing import Any
 
 from mycelium.agent import probes
 from mycelium.agent.life import Life
-from mycelium.agent.link import Link
-from mycelium.agent.settings import Settings
+from mycelium.agent.link import AgentLink
+from mycelium.agent.settings import AgentSettings
 from mycelium.agent.steps import tail
-from mycelium.agent.steps.held import Held
+from mycelium.agent.steps.held import HeldStep
 from mycelium.agent.steps.steps import Steps
 from mycelium.base.errors import Unavailable
 from mycelium.base.limits import BEAT_MS, FOLLOWERS_MAX
@@ -38,7 +38,7 @@ from mycelium.engine.orders import (
     Tail,
     Untail,
 )
-from mycelium.sandbox.probe import Offer
+from mycelium.sandbox.probe import SandboxOffer
 from mycelium.store.directory import DirectoryObjects
 from mycelium.store.objects import Objects
 
@@ -46,7 +46,7 @@ log = logging.getLogger(__name__)
 
 
 class Agent:
-    def __init__(self, settings: Settings, offer: Offer, etc: Path, link: Link) -> None:
+    def __init__(self, settings: AgentSettings, offer: SandboxOffer, etc: Path, link: AgentLink) -> None:
         self.settings = settings
         self.link = link
         self.boot = os.urandom(8).hex()
@@ -176,7 +176,7 @@ class Agent:
             return
         self.tails[order.tail] = self._spawn(self._follow(order, held))
 
-    async def _follow(self, order: Tail, held: Held) -> None:
+    async def _follow(self, order: Tail, held: HeldStep) -> None:
         held.begin_tail()
         try:
             await tail.send(order, held, self.link.wait_send)

@@ -32,7 +32,7 @@ from mycelium.jobs.program import INPUT_FILE, NAME, PROGRAM_FILE, RESULT_FILE
 from mycelium.nodes.model import Devices
 from mycelium.programs.report import VERBOSE
 from mycelium.sandbox import etc, linux, uids
-from mycelium.sandbox.probe import Offer, probe
+from mycelium.sandbox.probe import SandboxOffer, probe
 
 STEP, ETC, EMPTY = "step", "etc", "empty"  # what the directory of a run holds
 LOOK_S = 0.05
@@ -131,7 +131,7 @@ def main() -> int:
     linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGTERM)
     directory = place / STEP
     boxed = step.sandbox is Sandbox.PROCESS
-    offer = _offer(place) if boxed else Offer()
+    offer = _offer(place) if boxed else SandboxOffer()
     if boxed and not offer.bwrap:
         hint = "install bubblewrap, or say --trust if you know who wrote it"
         status = {"reason": "no-sandbox", "exit_code": 127, "message": offer.why_not, "hint": hint}
@@ -153,7 +153,7 @@ def main() -> int:
     return 0
 
 
-def _offer(place: Path) -> Offer:
+def _offer(place: Path) -> SandboxOffer:
     etc.make(place / ETC)
     return probe(place / ETC, place / EMPTY, probes.python_prefixes())
 

@@ -21,7 +21,7 @@ UNSENT_BYTES_MAX = FRAME_BYTES_MAX  # towards a head that does not read; beats a
 log = logging.getLogger(__name__)
 
 
-class Link:
+class AgentLink:
     def __init__(self, socket: Path) -> None:
         self._socket = socket
         self._writer: asyncio.StreamWriter | None = None

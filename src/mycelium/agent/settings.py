@@ -11,7 +11,7 @@ from mycelium.base.ids import NodeId
 from mycelium.nodes.model import Devices
 
 
-class Settings(Struct, frozen=True):
+class AgentSettings(Struct, frozen=True):
     home: Path
     node: NodeId
     name: str

@@ -61,7 +61,7 @@ Document = dict[str, Any]
 Lift = Callable[[Document], Document]
 
 
-class Kind(NamedTuple):
+class EventKind(NamedTuple):
     """A kind of event. `about` names the fields that say whom it concerns, the first of them first.
 
     `lifts` turn a document of version 1 into one of version 2, and so on: its version is one more than they are.
@@ -128,7 +128,7 @@ class Domain:
 
     name: str
     tables: type[Struct]
-    kinds: tuple[Kind, ...]
+    kinds: tuple[EventKind, ...]
     commands: Mapping[type, Rule]
     index: Callable[[Any], Any] | None = None
     follows: Mapping[type, Apply] = field(default_factory=dict[type, Apply])

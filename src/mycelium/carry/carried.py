@@ -10,7 +10,7 @@ import logging
 import random
 import socket
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
@@ -222,7 +222,7 @@ def forget_other_boots(local: DirectoryObjects) -> None:
 
 
 @contextmanager
-def _line(address: str, way: Way) -> Iterator[socket.socket]:
+def _line(address: str, way: Way) -> Generator[socket.socket]:
     """A connection that may be asked. Errors: `Unavailable` for whatever breaks it."""
     with closing(wire.knock(address, way)) as line:
         try:

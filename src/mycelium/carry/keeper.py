@@ -15,7 +15,7 @@ from mycelium.base import files
 from mycelium.base.appended import appended
 from mycelium.base.errors import Unavailable
 from mycelium.base.home import Home
-from mycelium.carry.wire import Site
+from mycelium.carry.wire import PorterIdentity
 
 log = logging.getLogger(__name__)
 RETRY_S = 0.5
@@ -30,7 +30,7 @@ def key_of(secret: str) -> str:
 class PorterKeeper:
     """`copies`: the objects of this machine can be had elsewhere, and old ones may go."""
 
-    def __init__(self, home: Path, address: str, *, copies: bool, site: Site | None = None) -> None:
+    def __init__(self, home: Path, address: str, *, copies: bool, site: PorterIdentity | None = None) -> None:
         self._home = Home(home)
         self._copies = copies
         self._site = site

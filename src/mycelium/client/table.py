@@ -16,7 +16,7 @@ from mycelium.base.limits import GANG_NODES_MAX, GATEWAYS_MAX
 TRUTHS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 
 
-class Kind(NamedTuple):
+class SettingKind(NamedTuple):
     """How a word becomes a value. `read` raises `ValueError`, in the same words wherever the word was said."""
 
     read: Callable[[str], Any]
@@ -29,7 +29,7 @@ def _read_truth(word: str) -> bool:
     return TRUTHS[word.lower()]
 
 
-def whole(low: int, high: int) -> Kind:
+def whole(low: int, high: int) -> SettingKind:
     """A whole number within these bounds."""
 
     def read(word: str) -> int:
@@ -39,7 +39,7 @@ def whole(low: int, high: int) -> Kind:
             raise ValueError(f"{word} is not from {low} to {high}")
         return int(word)
 
-    return Kind(read)
+    return SettingKind(read)
 
 
 def _read_keep(word: str) -> str:
@@ -49,9 +49,9 @@ def _read_keep(word: str) -> str:
 
 
 KEEP_DAYS_MAX = 36_500
-KEEP = Kind(_read_keep)
-TEXT = Kind(str)
-TRUTH = Kind(_read_truth, switch=True)
+KEEP = SettingKind(_read_keep)
+TEXT = SettingKind(str)
+TRUTH = SettingKind(_read_truth, switch=True)
 
 
 class Setting(NamedTuple):
@@ -62,7 +62,7 @@ class Setting(NamedTuple):
     """
 
     name: str
-    kind: Kind
+    kind: SettingKind
     metavar: str
     says: str
     default: Any = None

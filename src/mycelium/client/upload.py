@@ -36,7 +36,7 @@ def upload(client: Client, root: Path) -> Sent:
     Errors: `Missing` for no directory, `Refused` with the sum when it is too large, those of the site.
     """
     root = root.expanduser().absolute()
-    progress = Progress()
+    progress = UploadProgress()
     try:
         found = scan(root, cache=_cache_of(root))
     except Refused as refused:
@@ -90,7 +90,7 @@ def _tell_skipped(found: Scan) -> None:
         show.note(f"left out {len(found.skipped) - SKIPPED_SHOWN} more")
 
 
-class Progress:
+class UploadProgress:
     """One line on a terminal that says how far an upload is, if it takes long enough to ask."""
 
     def __init__(self) -> None:

@@ -27,7 +27,7 @@ from mycelium.base.home import Home
 from mycelium.base.ids import NodeId, StepId, is_node, split_step
 from mycelium.base.limits import HANDSHAKE_S, PASSAGES_MAX, STRANGERS_MAX
 from mycelium.base.meeting import meet_streams
-from mycelium.carry.wire import Site
+from mycelium.carry.wire import PorterIdentity
 from mycelium.engine import spec, step_files
 from mycelium.engine.unix import Pair, cut, open_unix
 from mycelium.inference.launch import SOCKET
@@ -90,14 +90,14 @@ class Passage:
         shown = f"[{address}]" if ":" in address else address
         self.address = f"{shown}:{self._listener.getsockname()[1]}"
 
-    def open(self, key: str, site: Site | None) -> None:
+    def open(self, key: str, site: PorterIdentity | None) -> None:
         """Let gateways in who have this key. `site`: our certificate, where the site speaks TLS. May be said again."""
         self._key = key
         if self._serving is None:
             self._serving = asyncio.create_task(self._serve(site))
             self._serving.add_done_callback(lambda _: self._listener.close())
 
-    async def _serve(self, site: Site | None) -> None:
+    async def _serve(self, site: PorterIdentity | None) -> None:
         context = None
         if site is not None:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, cast
 
 SPEC, PID, STOP, STATUS, ENDED, WORK = "spec", "pid", "stop", "status", "ended", "work"
 SMALL_FILE_BYTES_MAX = 1 << 20
@@ -16,4 +16,4 @@ def read_json(path: str) -> dict[str, Any] | None:
             found = json.loads(file.read(SMALL_FILE_BYTES_MAX))
     except (OSError, ValueError, RecursionError):
         return None
-    return found if isinstance(found, dict) else None
+    return cast("dict[str, Any]", found) if isinstance(found, dict) else None

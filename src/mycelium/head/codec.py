@@ -1,9 +1,9 @@
 """How events, snapshots and archived records are written, and how old ones are read for ever.
 
 An event's kind in the log is its name and version: `TaskPlaced/1`. When the fields of an event change, a function is
-added to the `lifts` of its `Kind`, which turns a document of the old version into one of the next. A snapshot says the
-fingerprint of each domain's schema: tables of another schema are lifted by its domain, or the state is built anew from
-the events. Nothing else in the system knows that old versions exist.
+added to the `lifts` of its `EventKind`, which turns a document of the old version into one of the next. A snapshot says
+the fingerprint of each domain's schema: tables of another schema are lifted by its domain, or the state is built anew
+from the events. Nothing else in the system knows that old versions exist.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from mycelium.base.domain import Kind
+from mycelium.base.domain import EventKind
 from mycelium.base.errors import Refused
 from mycelium.head.fingerprint import FIRST_SCHEMAS, fingerprint
 from mycelium.head.mount import Mounted
@@ -51,9 +51,11 @@ class Codec:
 
     def __init__(self, mounted: Mounted) -> None:
         self._mounted = mounted
-        self.kinds: dict[str, Kind] = {kind.__name__: known for kind, known in mounted.kinds.items()}
+        self.kinds: dict[str, EventKind] = {kind.__name__: known for kind, known in mounted.kinds.items()}
         self._written = {kind.type: f"{name}/{kind.version}" for name, kind in self.kinds.items()}
-        self._decoders = {name: msgspec.json.Decoder(kind.type) for name, kind in self.kinds.items()}
+        self._decoders: dict[str, msgspec.json.Decoder[Any]] = {
+            name: msgspec.json.Decoder(kind.type) for name, kind in self.kinds.items()
+        }
         self._tables = {domain.name: msgspec.json.Decoder(domain.tables) for domain in mounted.domains}
         self.schemas = {domain.name: fingerprint(domain.tables) for domain in mounted.domains}
 

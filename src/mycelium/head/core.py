@@ -57,7 +57,7 @@ class Turn(Struct):
     last_seq: int = 0
 
 
-class Settings(Struct, frozen=True):
+class HeadSettings(Struct, frozen=True):
     """What a site's owner may choose of the head's behaviour. `chosen`: of domains, a record of each one's own."""
 
     chosen: tuple[Any, ...] = ()
@@ -68,9 +68,11 @@ class Settings(Struct, frozen=True):
 class Core:
     """The state of a site and the only code that changes it."""
 
-    def __init__(self, log: Log, now_ns: int, settings: Settings | None = None, house: Mounted | None = None) -> None:
+    def __init__(
+        self, log: Log, now_ns: int, settings: HeadSettings | None = None, house: Mounted | None = None
+    ) -> None:
         self.log = log
-        self.settings = settings or Settings()
+        self.settings = settings or HeadSettings()
         self.house = house or mounted()
         self.codec = Codec(self.house)
         state, self._snapshot_seq = restore(log, self.house)
@@ -136,7 +138,8 @@ class Core:
             return Answer(problem=problem)
 
     def _decide(self, asked: Asked) -> Any:
-        kind = type(asked.command)
+        command: object = asked.command
+        kind = type(command)
         rule = self.house.rules.get(kind)
         if rule is None:
             THE_SITE.check(asked.subject, self.view, asked.command)
@@ -157,7 +160,7 @@ class Core:
         if rule.adds and self.refusing:
             raise Unavailable(self.refusing, hint="free some space; what was accepted before is safe")
 
-    def emit(self, events: Iterable[Any]) -> None:
+    def emit(self, events: Iterable[object]) -> None:
         """Apply events, and what other domains make of them, one after the other."""
         for event in events:
             archived = self.house.archives(self.view, event)

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from mycelium.base.domain import Apply, Archived, Domain, Events, Kind, Needs, Rule, Show, View
+from mycelium.base.domain import Apply, Archived, Domain, EventKind, Events, Needs, Rule, Show, View
 from mycelium.base.subject import Guard
 
 React = Callable[[View, Any, int], Events]
@@ -27,7 +27,9 @@ class Mounted:
     def __init__(self, domains: Sequence[Domain], looks: Mapping[str, Guard]) -> None:
         self.domains = tuple(domains)
         self.State = _state_type(domains)
-        self.kinds: dict[type, Kind] = _merged(domains, "the event", lambda d: {kind.type: kind for kind in d.kinds})
+        self.kinds: dict[type, EventKind] = _merged(
+            domains, "the event", lambda d: {kind.type: kind for kind in d.kinds}
+        )
         self.rules: dict[type, Rule] = _merged(domains, "the command", lambda d: d.commands)
         self.shows: dict[str, Show] = _merged(domains, "the view", lambda d: d.shows)
         self.looks: dict[str, Guard] = {**looks, **_merged(domains, "the look", lambda d: d.looks)}
@@ -47,7 +49,7 @@ class Mounted:
         memory = {d.name: d.memory(state, _chosen(d, chosen), now_ns) for d in self.domains if d.memory}
         return View(state, derived, memory)
 
-    def apply(self, view: View, event: Any, at_ns: int) -> None:
+    def apply(self, view: View, event: object, at_ns: int) -> None:
         """Change the state by one event. An event that no domain knows is an error, and never passed over."""
         kind = self.kinds.get(type(event))
         if kind is None:
@@ -61,7 +63,7 @@ class Mounted:
         held = [domain.holds(view) for domain in self.domains if domain.holds]
         return held[0] if len(held) == 1 else set[Any]().union(*held)
 
-    def archives(self, view: View, event: Any) -> Archived | None:
+    def archives(self, view: View, event: object) -> Archived | None:
         found = (domain.archives(view, event) for domain in self.domains if domain.archives)
         return next((one for one in found if one is not None), None)
 
@@ -138,7 +140,7 @@ def _check_reactions(domains: Sequence[Domain], mounted: Mounted) -> None:
         raise Clash(f"reactions go round in a circle: {' -> '.join(error.args[1])}") from None
 
 
-def owned_by(mounted: Mounted) -> Iterator[tuple[str, Kind]]:
+def owned_by(mounted: Mounted) -> Iterator[tuple[str, EventKind]]:
     """Every kind of event with the name of its domain."""
     for domain in mounted.domains:
         for kind in domain.kinds:

@@ -6,7 +6,7 @@ Never: says the same twice within a moment, or anything about an attempt that is
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 from mycelium.base.domain import View
 from mycelium.base.ids import NodeId, StepId
@@ -38,9 +38,9 @@ class Mouth:
             sent = self._sent_ns.items()
             self._sent_ns = {step: at for step, at in sent if now_ns - at < ORDER_RESEND_MS * MS_NS}
 
-    def act(self, event: Any) -> None:
+    def act(self, event: object) -> None:
         """What an event that is durable calls for."""
-        act = ACTS.get(type(event))
+        act = self.ACTS.get(type(event))
         if act is not None:
             act(self, event)
 
@@ -93,10 +93,9 @@ class Mouth:
         if self.view.state.nodes.by_id[event.node].machine:
             self._orders.append((event.node, Shutdown(stop_steps=True, grace_ms=self.grace_ms)))
 
-
-ACTS: dict[type, Callable[[Mouth, Any], None]] = {
-    TaskPlaced: Mouth._task_changed,
-    TaskStopping: Mouth._task_changed,
-    StepEnded: Mouth._unsee,
-    NodeLeft: Mouth._left,
-}
+    ACTS: ClassVar[dict[type, Callable[[Mouth, Any], None]]] = {
+        TaskPlaced: _task_changed,
+        TaskStopping: _task_changed,
+        StepEnded: _unsee,
+        NodeLeft: _left,
+    }

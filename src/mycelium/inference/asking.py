@@ -220,7 +220,7 @@ TABLES: dict[str, tuple[dict[str, Check], str]] = {
 PATHS = tuple(TABLES)
 
 
-class Asked(Struct, frozen=True):
+class CheckedRequest(Struct, frozen=True):
     """A request that was found good."""
 
     path: str
@@ -238,7 +238,7 @@ class Asked(Struct, frozen=True):
         return self.prompt_tokens + self.answer_tokens
 
 
-def read(path: str, document: Any) -> Asked:
+def read(path: str, document: Any) -> CheckedRequest:
     """What every deployment needs to know of a request. Errors: `Bad`."""
     if not isinstance(document, dict):
         raise Bad("the body must be a JSON object")
@@ -257,7 +257,7 @@ def read(path: str, document: Any) -> Asked:
     most = body.get("max_completion_tokens", body.get("max_tokens"))
     bounded = most if isinstance(most, int) and not isinstance(most, bool) and most > 0 else TOKENS_GUESSED
     text = _text_of(path, body)
-    return Asked(
+    return CheckedRequest(
         path,
         body,
         model,
@@ -270,7 +270,7 @@ def read(path: str, document: Any) -> Asked:
     )
 
 
-def check(asked: Asked) -> None:
+def check(asked: CheckedRequest) -> None:
     """Whether the embedded backend can serve every parameter. Errors: `Bad`, which names the first that it cannot."""
     table, needed = TABLES[asked.path]
     if asked.body.get(needed) is None:

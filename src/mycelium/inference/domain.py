@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from mycelium.base.domain import Asked, Decided, Domain, Due, Kind, Needs, Rule, View
+from mycelium.base.domain import Asked, Decided, Domain, Due, EventKind, Needs, Rule, View
 from mycelium.base.errors import Denied, Missing, Problem
 from mycelium.base.ids import AccountId
 from mycelium.base.subject import A_GATEWAY, ADMIN, ANY_USER, GATEWAY, OPERATOR, USER, Guard, Subject, owned
@@ -125,7 +125,7 @@ FOR_AN_ACCOUNT = Guard("a gateway of the site, for the account that shows a key"
 DOMAIN = Domain(
     name="inference",
     tables=Inference,
-    kinds=tuple(Kind(kind, _apply, says, ABOUT.get(kind, ("batch",))) for kind, says in SENTENCES.items()),
+    kinds=tuple(EventKind(kind, _apply, says, ABOUT.get(kind, ("batch",))) for kind, says in SENTENCES.items()),
     commands={
         asks.AddModel: Rule(_decide, ANY_USER),
         asks.RemoveModel: Rule(_decide, owned(_owner_of_model)),

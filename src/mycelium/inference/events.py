@@ -5,14 +5,14 @@ from __future__ import annotations
 from msgspec import Struct, field
 
 from mycelium.base.ids import AccountId, Digest, JobId
-from mycelium.inference.model import BatchState, Kind, Mistake, Serving, Span, Used
+from mycelium.inference.model import BatchState, Mistake, ModelKind, Serving, Span, Used
 
 
 class ModelAdded(Struct, frozen=True):
     model: str
     digest: Digest
     size_bytes: int
-    kind: Kind
+    kind: ModelKind
     source: str
     by: str
     account: AccountId

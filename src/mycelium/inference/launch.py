@@ -11,7 +11,7 @@ import shlex
 
 from mycelium.base.limits import TIME_MS_MAX
 from mycelium.base.units import GIB
-from mycelium.inference.model import Backend, Kind, Serving
+from mycelium.inference.model import Backend, ModelKind, Serving
 from mycelium.jobs.model import Request
 from mycelium.nodes.model import Devices
 
@@ -35,7 +35,7 @@ def command(name: str, serving: Serving) -> tuple[str, ...]:
         return tuple(words)
     words = ["python3", PROGRAM, WEIGHTS, SOCKET, "--name", name, "--context", str(serving.context)]
     words += ["--parallel", str(places(serving))]
-    if serving.kind is Kind.EMBEDDING:
+    if serving.kind is ModelKind.EMBEDDING:
         words += ["--embedding"]
     if serving.needs.gpus:
         words += ["--gpu"]

@@ -18,7 +18,7 @@ from mycelium.inference.model import Mistake
 CUSTOM_ID_LENGTH_MAX = 512
 
 
-class Line(Struct, frozen=True):
+class BatchLine(Struct, frozen=True):
     """One request of a batch."""
 
     custom_id: str
@@ -65,7 +65,7 @@ def check(lines: Iterable[bytes], endpoint: str) -> Checked:
     return Checked(total, model, tuple(mistakes))
 
 
-def read(raw: bytes, endpoint: str) -> Line | Mistake:
+def read(raw: bytes, endpoint: str) -> BatchLine | Mistake:
     """One line, or what is wrong with it."""
     if len(raw) > COMPLETION_BYTES_MAX:
         return Mistake("invalid_json_line", 0, f"The line has more than {COMPLETION_BYTES_MAX} bytes.")
@@ -88,7 +88,7 @@ def read(raw: bytes, endpoint: str) -> Line | Mistake:
         return Mistake("missing_required_parameter", 0, "Each request must have a body with a model.", "body")
     if cast("dict[str, Any]", body).get("stream"):
         return Mistake("unsupported_parameter", 0, "A request of a batch cannot be streamed.", "body.stream")
-    return Line(custom_id, cast("dict[str, Any]", body))
+    return BatchLine(custom_id, cast("dict[str, Any]", body))
 
 
 def result(name: str, custom_id: str, status: int, request: str, body: bytes) -> bytes:

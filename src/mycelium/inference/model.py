@@ -17,7 +17,7 @@ from mycelium.jobs.model import Site
 from mycelium.nodes.model import Devices
 
 
-class Kind(StrEnum):
+class ModelKind(StrEnum):
     """What a model is asked for."""
 
     CHAT = "chat"  # chat completions and completions
@@ -37,7 +37,7 @@ class Model(Struct, frozen=True):
     name: str
     digest: Digest
     size_bytes: int
-    kind: Kind
+    kind: ModelKind
     source: str
     by: str
     account: AccountId
@@ -49,7 +49,7 @@ class Serving(Struct, frozen=True):
 
     model: str = ""
     upstream: str = ""
-    kind: Kind = Kind.CHAT
+    kind: ModelKind = ModelKind.CHAT
     backend: Backend = Backend.LLAMA
     replicas_min: int = 1
     replicas_max: int = 1

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from mycelium.base.ids import JobId, number_of
 from mycelium.base.units import S_NS
 from mycelium.inference import launch
-from mycelium.inference.commands import Queue, Seen
+from mycelium.inference.commands import DeploymentQueue, SeenReplica
 from mycelium.inference.model import Deployment, Inference, Replica, ReplicaState
 from mycelium.inference.rules import current_attempt
 from mycelium.jobs.model import ENDED, JobState, Site
@@ -39,16 +39,16 @@ class Pace(Struct, frozen=True):
 PACE = Pace()
 
 
-class Start(Struct, frozen=True):
+class StartReplica(Struct, frozen=True):
     deployment: str
 
 
-class Drain(Struct, frozen=True):
+class DrainReplica(Struct, frozen=True):
     job: JobId
     why: str
 
 
-class Stop(Struct, frozen=True):
+class StopReplica(Struct, frozen=True):
     """Cancel the job of a replica. `failed`: it does not work."""
 
     job: JobId
@@ -77,14 +77,14 @@ class Leave(Struct, frozen=True):
     deployment: str
 
 
-Action = Start | Drain | Stop | Bury | Aim | Leave
+Action = StartReplica | DrainReplica | StopReplica | Bury | Aim | Leave
 
 
 class Load(Struct, frozen=True):
     """What all gateways see of the site together: by deployment, and by replica."""
 
-    queues: Mapping[str, Queue] = {}
-    seen: Mapping[JobId, Seen] = {}
+    queues: Mapping[str, DeploymentQueue] = {}
+    seen: Mapping[JobId, SeenReplica] = {}
     whole: bool = True  # every gateway that lives has had the time to say what it sees
 
 
@@ -96,13 +96,15 @@ class Scale(Struct, frozen=True):
     asked_ns: int = 0  # when anybody asked last
 
 
-def wanted(queue: Queue, parallel: int) -> int:
+def wanted(queue: DeploymentQueue, parallel: int) -> int:
     """How many replicas the load of now would fill to `USE_SHARE`, with the lines of batches as load too."""
     demand = queue.waiting + queue.active + queue.batch_lines
     return -(-demand * 100 // (round(USE_SHARE * 100) * parallel)) if demand else 0
 
 
-def scale(deployment: Deployment, memory: Scale, queue: Queue, now_ns: int, pace: Pace = PACE) -> tuple[int, Scale]:
+def scale(
+    deployment: Deployment, memory: Scale, queue: DeploymentQueue, now_ns: int, pace: Pace = PACE
+) -> tuple[int, Scale]:
     """How many replicas there should be, and what to remember. Up at once, down only after `down_ns` of less load.
 
     From none to one as soon as somebody asks; to none after `zero_ns` without anybody.
@@ -135,7 +137,7 @@ def plan(
     for name, deployment in state.deployments.items():
         # One that is an upstream now can have replicas from the time when it was none; its target is 0.
         if not deployment.leaving and not deployment.serving.upstream and deployment.serving.scales:
-            queue = load.queues.get(name) or Queue(name)
+            queue = load.queues.get(name) or DeploymentQueue(name)
             target, kept[name] = scale(deployment, memories.get(name, Scale()), queue, now_ns, pace)
             if target != deployment.target:
                 actions.append(Aim(name, target, _why(queue, target, deployment.target)))
@@ -144,7 +146,7 @@ def plan(
     return actions, kept
 
 
-def _why(queue: Queue, target: int, was: int) -> str:
+def _why(queue: DeploymentQueue, target: int, was: int) -> str:
     if target > was:
         lines = f" and {queue.batch_lines} lines of batches" if queue.batch_lines else ""
         return f"{queue.waiting} requests wait, {queue.active} run{lines}"
@@ -167,9 +169,9 @@ def _tend(site: Site, deployment: Deployment, replicas: Sequence[Replica], load:
             continue  # on its way out
         elif replica.state is ReplicaState.DRAINING:
             if _is_drained(replica, load, now_ns):
-                actions.append(Stop(replica.job, replica.why or "drained"))
+                actions.append(StopReplica(replica.job, replica.why or "drained"))
         elif fault := _fault(site, replica, load, now_ns):
-            actions.append(Stop(replica.job, fault))
+            actions.append(StopReplica(replica.job, fault))
         elif _on_leaving_node(site, replica):
             leaving.append(replica)
         elif deployment.target and _is_former(site, deployment, replica):
@@ -181,7 +183,7 @@ def _tend(site: Site, deployment: Deployment, replicas: Sequence[Replica], load:
     ready = sum(1 for replica in staying if replica.state is ReplicaState.READY)
     for replica in leaving:
         if ready >= min(deployment.target, len(staying)) > 0 or deployment.target == 0:
-            actions.append(Drain(replica.job, "its node is to be empty"))
+            actions.append(DrainReplica(replica.job, "its node is to be empty"))
     if former:
         unplaced = [one for one in staying if not current_attempt(site, one)]
         stuck = any(now_ns - one.started_ns >= ROOM_NS for one in unplaced)
@@ -189,15 +191,15 @@ def _tend(site: Site, deployment: Deployment, replicas: Sequence[Replica], load:
         room = stuck and not deployment.failures and len(staying) + len(former) == len(replicas)
         spare = max(int(room), len(former) - max(0, deployment.target - ready))
         least = sorted(former, key=lambda replica: _worth(replica, load))
-        actions += [Drain(replica.job, "the deployment was changed") for replica in least[:spare]]
+        actions += [DrainReplica(replica.job, "the deployment was changed") for replica in least[:spare]]
     surplus = len(staying) - deployment.target
     if surplus > 0:
         least = sorted(staying, key=lambda replica: _worth(replica, load))
         why = "the deployment leaves" if deployment.leaving else "fewer replicas are wanted"
-        actions += [Drain(replica.job, why) for replica in least[:surplus]]
+        actions += [DrainReplica(replica.job, why) for replica in least[:surplus]]
     elif surplus < 0 and _may_start(deployment, now_ns) and not _fails(actions):
         # After a failure one at a time, so that a model that cannot run does not fill the site with attempts.
-        actions += [Start(deployment.name)] * (-surplus if not deployment.failures else min(1, -surplus))
+        actions += [StartReplica(deployment.name)] * (-surplus if not deployment.failures else min(1, -surplus))
     return actions
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from msgspec import Struct
 
 from mycelium.base.units import S_NS, format_time_ms
-from mycelium.inference.commands import Queue
+from mycelium.inference.commands import DeploymentQueue
 from mycelium.inference.model import BATCH_ENDED, Batch, BatchState, Inference, ReplicaState
 from mycelium.inference.plan import Load
 from mycelium.jobs.model import JobState
@@ -17,7 +17,7 @@ from mycelium.jobs.model import JobState
 EARLY_NS = S_NS  # before it the pace of a batch says nothing
 
 
-class Progress(Struct, frozen=True):
+class BatchProgress(Struct, frozen=True):
     """`left_ms`: until the last line, at the pace so far; None where nobody can say. `says`: sentences, best first."""
 
     state: str
@@ -41,13 +41,13 @@ def state_of(batch: Batch) -> str:
             return JobState.RUNNING.value if batch.done else JobState.QUEUED.value
 
 
-def progress(batch: Batch, state: Inference, load: Load, now_ns: int) -> Progress:
-    queue = load.queues.get(batch.model, Queue(batch.model))
+def progress(batch: Batch, state: Inference, load: Load, now_ns: int) -> BatchProgress:
+    queue = load.queues.get(batch.model, DeploymentQueue(batch.model))
     others = _beside(batch, state)
     running = queue.batch_lines if state_of(batch) in ("running", "queued") and not others else 0
     says = _ended(batch) if batch.state in BATCH_ENDED else _alive(batch, state, queue, others, now_ns)
     left = batch.total - batch.completed - batch.failed
-    return Progress(state_of(batch), left_ms(batch, now_ns), min(running, left), tuple(says))
+    return BatchProgress(state_of(batch), left_ms(batch, now_ns), min(running, left), tuple(says))
 
 
 def left_ms(batch: Batch, now_ns: int) -> int | None:
@@ -80,7 +80,7 @@ def _ended(batch: Batch) -> list[str]:
     return [said + failed + (f", {batch.unrun:,} were not run." if batch.unrun else ".")]
 
 
-def _alive(batch: Batch, state: Inference, queue: Queue, others: list[str], now_ns: int) -> list[str]:
+def _alive(batch: Batch, state: Inference, queue: DeploymentQueue, others: list[str], now_ns: int) -> list[str]:
     done = batch.completed + batch.failed
     if batch.state is BatchState.VALIDATING:
         return [f"{batch.id} was submitted; its file is being looked at."]

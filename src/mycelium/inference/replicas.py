@@ -15,7 +15,7 @@ from mycelium.base.units import S_NS
 from mycelium.inference import events as happened
 from mycelium.inference import launch
 from mycelium.inference import plan as planned
-from mycelium.inference.commands import Others, Queue, Report, Seen
+from mycelium.inference.commands import DeploymentQueue, Others, Report, SeenReplica
 from mycelium.inference.model import Served
 from mycelium.inference.plan import Load, Pace, Scale, plan
 from mycelium.jobs import rules as job_rules
@@ -44,8 +44,8 @@ class Replicas:
 
     def load(self, now_ns: int) -> Load:
         """What the gateways that live see together."""
-        queues: dict[str, Queue] = {}
-        seen: dict[JobId, Seen] = {}
+        queues: dict[str, DeploymentQueue] = {}
+        seen: dict[JobId, SeenReplica] = {}
         for report in self._living(now_ns):
             for queue in report.queues:
                 queues[queue.deployment] = _both(queues.get(queue.deployment), queue)
@@ -78,10 +78,10 @@ class Replicas:
             yield events_of(action, site, index)
 
 
-def _both(one: Queue | None, other: Queue) -> Queue:
+def _both(one: DeploymentQueue | None, other: DeploymentQueue) -> DeploymentQueue:
     if one is None:
         return other
-    return Queue(
+    return DeploymentQueue(
         one.deployment,
         one.waiting + other.waiting,
         one.active + other.active,
@@ -90,11 +90,11 @@ def _both(one: Queue | None, other: Queue) -> Queue:
     )
 
 
-def _best(one: Seen | None, other: Seen) -> Seen:
+def _best(one: SeenReplica | None, other: SeenReplica) -> SeenReplica:
     """A replica is as silent as the gateway thinks that heard of it last; its work is the sum."""
     if one is None:
         return other
-    return Seen(
+    return SeenReplica(
         one.job,
         max(one.attempt, other.attempt),
         one.ready or other.ready,
@@ -113,14 +113,14 @@ def events_of(action: planned.Action, site: Served, index: Index) -> list[Any]:
     """What an action of the plan is, in events."""
     state = site.inference
     match action:
-        case planned.Start(name):
+        case planned.StartReplica(name):
             deployment = state.deployments[name]
             wanted = launch.request(name, deployment.serving)
             number = job_id(site.jobs.next_number)
             return [JobSubmitted(number, deployment.account, wanted), happened.ReplicaStarted(name, number)]
-        case planned.Drain(job, why):
+        case planned.DrainReplica(job, why):
             return [happened.ReplicaDraining(state.replicas[job].deployment, job, why)]
-        case planned.Stop(job, _):
+        case planned.StopReplica(job, _):
             owner = site.accounts.by_id[site.jobs.by_id[job].account]
             return [*job_rules.decide_cancel(site, index, job, None, owner.name)]
         case planned.Bury(job, failed, message):

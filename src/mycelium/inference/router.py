@@ -37,7 +37,7 @@ def prefixes(text: str) -> tuple[int, ...]:
     return tuple(found)
 
 
-class Place:
+class RoutedReplica:
     """A replica as the router knows it."""
 
     def __init__(self, job: JobId, deployment: str, parallel: int) -> None:
@@ -100,7 +100,7 @@ class Place:
         self.tokens -= tokens
 
 
-def make_room(places: Sequence[Place], people: bool) -> None:
+def make_room(places: Sequence[RoutedReplica], people: bool) -> None:
     """Where lines of batches may run, of the places of one deployment; `people`: whether somebody has asked lately.
 
     Each line that runs makes every step of its replica longer, and a person's first token later. So one replica of
@@ -118,14 +118,14 @@ def make_room(places: Sequence[Place], people: bool) -> None:
 
 
 def choose(
-    places: Iterable[Place],
+    places: Iterable[RoutedReplica],
     deployment: str,
     blocks: Sequence[int],
     who: Who,
     avoid: frozenset[JobId] = frozenset(),
-) -> Place | None:
+) -> RoutedReplica | None:
     """The best replica of this deployment with a free place; None when there is none."""
-    best: Place | None = None
+    best: RoutedReplica | None = None
     best_cost = (0, 0)
     for place in places:
         if place.deployment != deployment or place.job in avoid or not place.free(who):

@@ -38,8 +38,8 @@ from mycelium.inference.model import (
     BatchState,
     Deployment,
     Inference,
-    Kind,
     Model,
+    ModelKind,
     Replica,
     Serving,
     StoredFile,
@@ -49,9 +49,9 @@ from mycelium.jobs.model import Site
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}")
 ENDPOINTS = {
-    "/v1/chat/completions": Kind.CHAT,
-    "/v1/completions": Kind.CHAT,
-    "/v1/embeddings": Kind.EMBEDDING,
+    "/v1/chat/completions": ModelKind.CHAT,
+    "/v1/completions": ModelKind.CHAT,
+    "/v1/embeddings": ModelKind.EMBEDDING,
 }
 Decided = tuple[list[InferenceEvent], Any]
 

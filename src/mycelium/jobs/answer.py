@@ -15,7 +15,7 @@ from mycelium.jobs.forecast import Expected, Sure
 from mycelium.jobs.standing import Standing
 
 
-class Kind(StrEnum):
+class Binding(StrEnum):
     """What can bind a job."""
 
     ENDED = "ended"
@@ -36,7 +36,7 @@ class Kind(StrEnum):
 class Bind(Struct, frozen=True):
     """One thing that keeps the job from running now, in a sentence; `jobs` are those that it speaks of."""
 
-    kind: Kind
+    kind: Binding
     text: str
     jobs: tuple[JobId, ...] = ()
 

@@ -29,7 +29,7 @@ from mycelium.jobs.events import (
     TaskStopping,
 )
 from mycelium.jobs.index import Index
-from mycelium.jobs.model import LEASED, Cause, Job, JobState, Key, Site, Task, TaskState
+from mycelium.jobs.model import LEASED, Cause, IdempotencyKey, Job, JobState, Site, Task, TaskState
 from mycelium.jobs.share import rate_m
 
 QUEUED, PLACED, RUNNING, STOPPING = TaskState.QUEUED, TaskState.PLACED, TaskState.RUNNING, TaskState.STOPPING
@@ -68,7 +68,7 @@ def _remember(site: Site, event: JobSubmitted, at_ns: int) -> None:
     name = f"{event.account}/{event.key}"
     known = keys.get(name)
     jobs = (*known.jobs, event.job) if known and known.print == event.print else (event.job,)
-    keys[name] = Key(jobs, at_ns, event.print)
+    keys[name] = IdempotencyKey(jobs, at_ns, event.print)
 
 
 def _released(site: Site, index: Index, event: JobReleased, at_ns: int) -> None:

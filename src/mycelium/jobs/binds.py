@@ -10,12 +10,12 @@ import numpy as np
 from mycelium.base.ids import JobId, NodeId, job_id, number_of
 from mycelium.base.limits import AHEAD_SHOWN, GRACE_MS, HOLDERS_NAMED
 from mycelium.base.units import MS_NS, format_cpus, format_size, format_time_ms
-from mycelium.jobs.answer import Bind, Kind
+from mycelium.jobs.answer import Bind, Binding
 from mycelium.jobs.model import Job, JobState, Site
 from mycelium.jobs.plan import Pass
 from mycelium.jobs.queue import SANDBOXED, shape_of
 from mycelium.jobs.reserve import end_ns, leased_tasks
-from mycelium.jobs.table import DEVICES, Flags, Ints, Table, row_of
+from mycelium.jobs.table import DEVICES, Flags, Ints, NodeTable, row_of
 from mycelium.jobs.world import World
 
 
@@ -30,15 +30,15 @@ def blocked(site: Site, job: Job) -> Bind:
         said.append(f"{name} ({other.state}{done})")
     more = len(job.waits_for) - AHEAD_SHOWN
     listed = ", ".join(said) + (f" and {more} more" if more > 0 else "")
-    return Bind(Kind.DEPENDENCY, f"it comes after {listed}", job.waits_for)
+    return Bind(Binding.DEPENDENCY, f"it comes after {listed}", job.waits_for)
 
 
 def throttled(job: Job) -> Bind:
     most = job.request.array.throttle if job.request.array else 0
-    return Bind(Kind.THROTTLE, f"its throttle lets {most:,} of its tasks run at once, and {job.leased:,} do")
+    return Bind(Binding.THROTTLE, f"its throttle lets {most:,} of its tasks run at once, and {job.leased:,} do")
 
 
-def waiting(job: Job, table: Table, looked: Pass | None = None) -> Bind:
+def waiting(job: Job, table: NodeTable, looked: Pass | None = None) -> Bind:
     """The one thing that binds a job whose turn may come. Without a pass, others ahead are not told from nodes kept.
 
     Cost: some tens of microseconds on 1,000 nodes.
@@ -61,31 +61,31 @@ def waiting(job: Job, table: Table, looked: Pass | None = None) -> Bind:
         bind = _short(job, table, ready, room, free)
         return bind if looked is None else _held_by(bind, looked.world, ready & ~room)
     if looked is None:
-        return Bind(Kind.TURN, "there is room for it, and others are ahead of it")
+        return Bind(Binding.TURN, "there is room for it, and others are ahead of it")
     if looked.seen is not None and (ready & (looked.seen >= needs).all(axis=0)).sum() >= request.nodes:
         return _kept(job, looked)
     first = list(dict.fromkeys(one.job.id for one in looked.given))[:AHEAD_SHOWN]
-    return Bind(Kind.TURN, f"there is room for it now, and those ahead get it: {_names(first)}", tuple(first))
+    return Bind(Binding.TURN, f"there is room for it now, and those ahead get it: {_names(first)}", tuple(first))
 
 
-def _labels(table: Table, present: Flags, terms: tuple[str, ...]) -> Bind:
+def _labels(table: NodeTable, present: Flags, terms: tuple[str, ...]) -> Bind:
     if not present.any():
-        return Bind(Kind.NEVER, "the site has no node")
+        return Bind(Binding.NEVER, "the site has no node")
     unmet = [term for term in terms if not (present & table.accepts((term,))).any()]
     if SANDBOXED in unmet:
-        return Bind(Kind.SELECTOR, "no node can sandbox a job")
+        return Bind(Binding.SELECTOR, "no node can sandbox a job")
     if unmet:
-        return Bind(Kind.SELECTOR, f"no node meets {_names(unmet)}")
+        return Bind(Binding.SELECTOR, f"no node meets {_names(unmet)}")
     asked = [term for term in terms if term != SANDBOXED]
     and_box = " and can sandbox a job" if SANDBOXED in terms else ""
-    return Bind(Kind.SELECTOR, f"no single node meets {_names(asked)}{and_box}")
+    return Bind(Binding.SELECTOR, f"no single node meets {_names(asked)}{and_box}")
 
 
-def _too_large(job: Job, table: Table, accepted: Flags, able: Flags) -> Bind:
+def _too_large(job: Job, table: NodeTable, accepted: Flags, able: Flags) -> Bind:
     request = job.request
     could = int(able.sum())
     if could:
-        return Bind(Kind.NEVER, f"it asks for {request.nodes} nodes at once; {could} could ever serve it")
+        return Bind(Binding.NEVER, f"it asks for {request.nodes} nodes at once; {could} could ever serve it")
     needs = row_of(request.needs)
     whose = " that it accepts" if request.on else ""
     for row in range(DEVICES):
@@ -94,11 +94,11 @@ def _too_large(job: Job, table: Table, accepted: Flags, able: Flags) -> Bind:
             text = (
                 f"it asks for {_amount(row, needs[row])}; the largest node{whose} has {_amount(row, most, bare=True)}"
             )
-            return Bind(Kind.NEVER, f"{text} ({table.ids[slot]})")
-    return Bind(Kind.NEVER, f"no single node{whose} has {request.needs}")
+            return Bind(Binding.NEVER, f"{text} ({table.ids[slot]})")
+    return Bind(Binding.NEVER, f"no single node{whose} has {request.needs}")
 
 
-def _closed(job: Job, table: Table, able: Flags, ready: Flags) -> Bind:
+def _closed(job: Job, table: NodeTable, able: Flags, ready: Flags) -> Bind:
     shut = [int(slot) for slot in np.flatnonzero(able & ~table.open)]
     said = ", ".join(f"{table.ids[slot]} is {_state(table, slot)}" for slot in shut[:AHEAD_SHOWN])
     more = f", {len(shut) - AHEAD_SHOWN} more are closed" if len(shut) > AHEAD_SHOWN else ""
@@ -107,20 +107,20 @@ def _closed(job: Job, table: Table, able: Flags, ready: Flags) -> Bind:
     if count > 1:
         of += f"{int(ready.sum())} take" if ready.sum() != 1 else "1 takes"
     takes = f"{of} no new work now" if count == 1 else f"{of} new work now, and it needs {job.request.nodes}"
-    return Bind(Kind.CLOSED, f"{takes}: {said}{more}")
+    return Bind(Binding.CLOSED, f"{takes}: {said}{more}")
 
 
-def _state(table: Table, slot: int) -> str:
+def _state(table: NodeTable, slot: int) -> str:
     node = table.nodes[slot]
     return str(node.state) if node is not None else "unknown"
 
 
-def _short(job: Job, table: Table, ready: Flags, room: Flags, free: Ints) -> Bind:
+def _short(job: Job, table: NodeTable, ready: Flags, room: Flags, free: Ints) -> Bind:
     request = job.request
     needs = row_of(request.needs)
     if request.nodes > 1:
         text = f"it asks for {request.nodes} nodes at once with {request.needs} free on each; {int(room.sum())} of the "
-        return Bind(Kind.GANG, f"{text}{int(ready.sum())} that could serve it have that now")
+        return Bind(Binding.GANG, f"{text}{int(ready.sum())} that could serve it have that now")
     said: list[str] = []
     for row in range(DEVICES):
         slot, most = _most(free[row], ready)
@@ -129,8 +129,8 @@ def _short(job: Job, table: Table, ready: Flags, room: Flags, free: Ints) -> Bin
             text = f"{_amount(row, needs[row])}; the most that a node has free is {_amount(row, most, bare=True)}"
             said.append(f"{text} of {_amount(row, int(table.total[row, slot]), bare=True)} ({table.ids[slot]})")
     if said:
-        return Bind(Kind.DEVICES, "it asks for " + ", and for ".join(said))
-    return Bind(Kind.DEVICES, f"no node has {request.needs} free together, though each is free somewhere")
+        return Bind(Binding.DEVICES, "it asks for " + ", and for ".join(said))
+    return Bind(Binding.DEVICES, f"no node has {request.needs} free together, though each is free somewhere")
 
 
 def holders(world: World, slots: Flags) -> list[tuple[JobId, int]]:
@@ -181,13 +181,13 @@ def _kept(job: Job, looked: Pass) -> Bind:
     end_ns = now_ns + job.request.time_ms * MS_NS
     kept = [kept for kept in looked.kept if kept.reserved.start_ns < end_ns]
     if not kept:
-        return Bind(Kind.TURN, "there is room for it, and others are ahead of it")
+        return Bind(Binding.TURN, "there is room for it, and others are ahead of it")
     said = ", ".join(
         f"{job_id(one.number)} (which can start in {format_time_ms((one.reserved.start_ns - now_ns) // MS_NS)})"
         for one in kept[:AHEAD_SHOWN]
     )
     text = f"the nodes with room are kept for {said}; with a time limit of {format_time_ms(job.request.time_ms)} "
-    return Bind(Kind.KEPT, f"{text}it could still be running then", tuple(job_id(one.number) for one in kept))
+    return Bind(Binding.KEPT, f"{text}it could still be running then", tuple(job_id(one.number) for one in kept))
 
 
 def cannot_now(job: Job, site: Site) -> Bind | None:

@@ -8,7 +8,7 @@ from typing import Any, get_args
 from msgspec import Struct
 
 from mycelium.accounts.rules import find as find_account
-from mycelium.base.domain import Archived, Asked, Decided, Document, Domain, Due, Kind, Needs, Rule, View
+from mycelium.base.domain import Archived, Asked, Decided, Document, Domain, Due, EventKind, Needs, Rule, View
 from mycelium.base.errors import Denied, Problem, Refused
 from mycelium.base.ids import AccountId, JobId, NodeId, number_of
 from mycelium.base.limits import INPUT_TREES_MAX, RETAIN_ENDED_MAX, RETAIN_ENDED_S
@@ -177,7 +177,7 @@ OF_JOB = owned(lambda view, job: job.account)
 DOMAIN = Domain(
     name="jobs",
     tables=Jobs,
-    kinds=tuple(Kind(kind, _apply, says, ("job",)) for kind, says in SENTENCES.items()),
+    kinds=tuple(EventKind(kind, _apply, says, ("job",)) for kind, says in SENTENCES.items()),
     commands={
         Submit: Rule(_submit, Guard("a user", (USER, OWN), more=_may_submit), adds=True),
         Cancel: Rule(_cancel, MINE),

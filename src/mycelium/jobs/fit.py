@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mycelium.jobs.queue import Shape
-from mycelium.jobs.table import Flags, Ints, Table, row_of
+from mycelium.jobs.table import Flags, Ints, NodeTable, row_of
 from mycelium.nodes.model import Devices
 
 UNBOUND = np.int64(1) << 62  # what a planned start leaves over on a node that is none of its own
@@ -42,7 +42,7 @@ class Wanted:
 class Fit:
     """The free table of one pass."""
 
-    def __init__(self, table: Table, used: Ints) -> None:
+    def __init__(self, table: NodeTable, used: Ints) -> None:
         self.table = table
         self.free: Ints = table.total - used
         most = table.total.max(axis=1, initial=1)

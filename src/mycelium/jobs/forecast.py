@@ -19,10 +19,10 @@ from mycelium.base.limits import FORECAST_WORK_MAX, GRACE_MS, HOLDERS_NAMED, PLA
 from mycelium.base.units import MS_NS, format_time_ms
 from mycelium.jobs.fit import Fit
 from mycelium.jobs.model import Job, Site
-from mycelium.jobs.plan import Given, Pass
+from mycelium.jobs.plan import Pass, Placement
 from mycelium.jobs.queue import Queue, shape_of
 from mycelium.jobs.reserve import end_ns, leased_tasks
-from mycelium.jobs.running import Means, Rows, Running, likely
+from mycelium.jobs.running import Means, Rows, RunningRanks, likely
 from mycelium.jobs.table import DEVICES
 from mycelium.jobs.world import World, last_waiting, siblings_before
 
@@ -72,13 +72,13 @@ class Outlook:
         self.site = site
         self.queue = queue
         self.now_ns = now_ns
-        self._running: dict[bool, tuple[Running, Means]] = {}
+        self._running: dict[bool, tuple[RunningRanks, Means]] = {}
 
-    def running(self, use_means: bool) -> tuple[Running, Means]:
+    def running(self, use_means: bool) -> tuple[RunningRanks, Means]:
         known = self._running.get(use_means)
         if known is None:
             means = Means(use_means)
-            known = self._running[use_means] = Running.of(self.site, self.queue, self.now_ns, means), means
+            known = self._running[use_means] = RunningRanks.of(self.site, self.queue, self.now_ns, means), means
         return known
 
     def world(self, job: Job) -> World:
@@ -89,7 +89,7 @@ class Outlook:
 class Future:
     """A world that moves on: tasks end, others are placed."""
 
-    def __init__(self, world: World, running: Running, means: Means) -> None:
+    def __init__(self, world: World, running: RunningRanks, means: Means) -> None:
         self.world = world
         self.running = running
         self.means = means
@@ -98,7 +98,7 @@ class Future:
         world.used = world.used.copy()
         world.held = running.leases
 
-    def place(self, given: list[Given]) -> None:
+    def place(self, given: list[Placement]) -> None:
         """These tasks have started."""
         if not given:
             return
@@ -133,7 +133,7 @@ class Future:
         self.running, world.held = rest, rest.leases
         return True
 
-    def _count(self, rows: Running, sign: int) -> None:
+    def _count(self, rows: RunningRanks, sign: int) -> None:
         """What these rows hold is taken (1) or given back (-1)."""
         leases, world = rows.leases, self.world
         size = world.used.shape[1]
@@ -234,7 +234,7 @@ def after(outlook: Outlook, job: Job) -> Expected:
     return Expected(Sure.ABOUT, end, (end - outlook.now_ns) // MS_NS, (), (*said, "room being free by then"))
 
 
-def _started(world: World, future: Future | None, one: Given, now_ns: int) -> Expected:
+def _started(world: World, future: Future | None, one: Placement, now_ns: int) -> Expected:
     nodes = tuple(world.table.ids[slot] for slot in one.slots)
     if world.now_ns == now_ns:
         return Expected(Sure.NOW, now_ns, 0, nodes)

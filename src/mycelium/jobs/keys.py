@@ -28,13 +28,13 @@ class Option(Struct, frozen=True):
     says: str = ""
 
 
-class Key(Struct, frozen=True):
+class JobKey(Struct, frozen=True):
     """One key: its kind, its value in a request when nobody says it, and what it means in a sentence.
 
     `unsaid` is the default in words. `shown`: how a request shows it, where its field of this name does not say it.
     """
 
-    kind: kinds.Kind
+    kind: kinds.KeyKind
     default: Any
     says: str
     option: Option | None = None
@@ -55,10 +55,10 @@ def _array(request: Request) -> str | None:
     return f"{array.start}-{array.stop}{step}" + (f"%{array.throttle}" if array.throttle else "")
 
 
-KEYS: dict[str, Key] = {
-    "command": Key(kinds.COMMAND, ("true",), "what to run: a list of words, or a text for sh -c"),
-    "name": Key(kinds.NAME, "", "what listings call the job", Option("TEXT"), "the program's name"),
-    "cpus": Key(
+KEYS: dict[str, JobKey] = {
+    "command": JobKey(kinds.COMMAND, ("true",), "what to run: a list of words, or a text for sh -c"),
+    "name": JobKey(kinds.NAME, "", "what listings call the job", Option("TEXT"), "the program's name"),
+    "cpus": JobKey(
         kinds.CPUS,
         1000,
         "cpus on each node; 0.5 is half a cpu",
@@ -66,7 +66,7 @@ KEYS: dict[str, Key] = {
         "1",
         lambda request: format_cpus(request.needs.cpu_m),
     ),
-    "memory": Key(
+    "memory": JobKey(
         kinds.MEMORY,
         512 * MIB,
         "memory on each node, such as 512M or 4G",
@@ -74,9 +74,9 @@ KEYS: dict[str, Key] = {
         "512M",
         lambda request: request.needs.memory_bytes,
     ),
-    "gpus": Key(kinds.whole(0, 1024), 0, "gpus on each node", Option("N"), "0", lambda request: request.needs.gpus),
-    "nodes": Key(kinds.whole(1, GANG_NODES_MAX), 1, "nodes that start together or not at all", Option("N"), "1"),
-    "time": Key(
+    "gpus": JobKey(kinds.whole(0, 1024), 0, "gpus on each node", Option("N"), "0", lambda request: request.needs.gpus),
+    "nodes": JobKey(kinds.whole(1, GANG_NODES_MAX), 1, "nodes that start together or not at all", Option("N"), "1"),
+    "time": JobKey(
         kinds.TIME,
         TIME_MS_DEFAULT,
         "the longest one attempt may run, such as 90s, 15m or 1h30m",
@@ -84,21 +84,21 @@ KEYS: dict[str, Key] = {
         "1h",
         lambda request: request.time_ms / 1000,
     ),
-    "array": Key(
+    "array": JobKey(
         kinds.ARRAY,
         None,
         "run once for each index: 0-99, 0-99:2 (step), 0-99%10 (ten at once)",
         Option("RANGE"),
         shown=_array,
     ),
-    "after": Key(kinds.JOBS, (), "start when these jobs are done", Option("JOB,…", many=True)),
-    "inputs": Key(
+    "after": JobKey(kinds.JOBS, (), "start when these jobs are done", Option("JOB,…", many=True)),
+    "inputs": JobKey(
         kinds.JOBS,
         (),
         "start when these jobs are done, with their outputs under inputs/JOB[/INDEX]",
         Option("JOB,…", many=True),
     ),
-    "priority": Key(
+    "priority": JobKey(
         kinds.PRIORITY,
         Priority.NORMAL,
         "how soon it runs: low, normal or high",
@@ -106,23 +106,23 @@ KEYS: dict[str, Key] = {
         "normal",
         lambda request: request.priority.name.lower(),
     ),
-    "on": Key(
+    "on": JobKey(
         kinds.TERMS,
         (),
         "labels the nodes must have, such as arch=arm64,gpu,!virtual",
         Option("LABELS", many=True),
         shown=lambda request: ",".join(request.on),
     ),
-    "retries": Key(kinds.whole(0, RETRIES_MAX), 0, "how often a task that failed is run again", Option("K"), "0"),
-    "env": Key(
+    "retries": JobKey(kinds.whole(0, RETRIES_MAX), 0, "how often a task that failed is run again", Option("K"), "0"),
+    "env": JobKey(
         kinds.ENV,
         {},
         "environment variables",
         Option("K=V", many=True, says="An environment variable; K alone passes yours on."),
     ),
-    "net": Key(kinds.YES, False, "let it use the network", Option()),
-    "outputs": Key(kinds.GLOBS, (), "files to keep, such as results/*.json", Option("GLOB", many=True)),
-    "sandbox": Key(
+    "net": JobKey(kinds.YES, False, "let it use the network", Option()),
+    "outputs": JobKey(kinds.GLOBS, (), "files to keep, such as results/*.json", Option("GLOB", many=True)),
+    "sandbox": JobKey(
         kinds.SANDBOX,
         Sandbox.PROCESS,
         "the walls around it: process, or none (admins only)",
@@ -130,14 +130,14 @@ KEYS: dict[str, Key] = {
         "process",
         lambda request: request.sandbox.value,
     ),
-    "workdir": Key(
+    "workdir": JobKey(
         kinds.DIGEST,
         None,
         "the uploaded directory it begins with",
         Option("DIR", says="The directory to send along; none: no directory. [.]"),
     ),
-    "program": Key(kinds.DIGEST, None, "an uploaded Polymer container, to run instead of a command"),
-    "input": Key(kinds.DIGEST, None, "the uploaded values of the program's inputs"),
+    "program": JobKey(kinds.DIGEST, None, "an uploaded Polymer container, to run instead of a command"),
+    "input": JobKey(kinds.DIGEST, None, "the uploaded values of the program's inputs"),
 }
 
 

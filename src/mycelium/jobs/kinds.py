@@ -39,7 +39,7 @@ _TEXTS: dict[str, Any] = {"oneOf": [_TEXT, {"type": "array", "items": _TEXT}]}
 _NUMBER_OR_TEXT: dict[str, Any] = {"oneOf": [{"type": "number"}, _TEXT]}
 
 
-class Kind(Struct, frozen=True):
+class KeyKind(Struct, frozen=True):
     """`shape` is the JSON schema of what an HTTP body may hold."""
 
     read: Callable[[Any], Any]
@@ -227,7 +227,7 @@ def _digest(value: Any) -> Digest:
     return parse_digest(_text(value))
 
 
-def whole(low: int, high: int) -> Kind:
+def whole(low: int, high: int) -> KeyKind:
     """A whole number within these bounds."""
 
     def read_whole(value: Any) -> int:
@@ -239,20 +239,20 @@ def whole(low: int, high: int) -> Kind:
             raise Refused(f"is {shown(value)}; it must be from {low} to {high}")
         return value
 
-    return Kind(read_whole, {"type": "integer", "minimum": low, "maximum": high})
+    return KeyKind(read_whole, {"type": "integer", "minimum": low, "maximum": high})
 
 
-COMMAND = Kind(_command, _TEXTS)
-NAME = Kind(_name, {"type": "string", "minLength": 1, "maxLength": NAME_LENGTH_MAX})
-CPUS = Kind(_cpus, _NUMBER_OR_TEXT)
-MEMORY = Kind(_memory, _NUMBER_OR_TEXT)
-TIME = Kind(_time, _NUMBER_OR_TEXT)
-ARRAY = Kind(_array, _TEXT)
-JOBS = Kind(_jobs, _TEXTS)
-PRIORITY = Kind(_priority, {"type": "string", "enum": [priority.name.lower() for priority in Priority]})
-TERMS = Kind(_on, _TEXTS)
-ENV = Kind(_env, {"type": "object", "additionalProperties": _TEXT, "maxProperties": ENV_ENTRIES_MAX})
-YES = Kind(_yes, {"type": "boolean"})
-GLOBS = Kind(_globs, _TEXTS)
-SANDBOX = Kind(_sandbox, {"type": "string", "enum": [level.value for level in Sandbox]})
-DIGEST = Kind(_digest, {"type": "string", "pattern": "^[0-9a-f]{64}$"})
+COMMAND = KeyKind(_command, _TEXTS)
+NAME = KeyKind(_name, {"type": "string", "minLength": 1, "maxLength": NAME_LENGTH_MAX})
+CPUS = KeyKind(_cpus, _NUMBER_OR_TEXT)
+MEMORY = KeyKind(_memory, _NUMBER_OR_TEXT)
+TIME = KeyKind(_time, _NUMBER_OR_TEXT)
+ARRAY = KeyKind(_array, _TEXT)
+JOBS = KeyKind(_jobs, _TEXTS)
+PRIORITY = KeyKind(_priority, {"type": "string", "enum": [priority.name.lower() for priority in Priority]})
+TERMS = KeyKind(_on, _TEXTS)
+ENV = KeyKind(_env, {"type": "object", "additionalProperties": _TEXT, "maxProperties": ENV_ENTRIES_MAX})
+YES = KeyKind(_yes, {"type": "boolean"})
+GLOBS = KeyKind(_globs, _TEXTS)
+SANDBOX = KeyKind(_sandbox, {"type": "string", "enum": [level.value for level in Sandbox]})
+DIGEST = KeyKind(_digest, {"type": "string", "pattern": "^[0-9a-f]{64}$"})

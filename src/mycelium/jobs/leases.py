@@ -48,7 +48,7 @@ class Leases:
         return Leases(np.where(self.ends_ns > now_ns, self.ends_ns, now_ns + grace_ns), self.slots, self.devices)
 
 
-class Held:
+class HeldLeases:
     """The leases of jobs of one task on one node, most of all there are: kept current, so that no pass reads them anew.
 
     Cost: constant for each; the arrays double when they are full.

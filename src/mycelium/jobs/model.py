@@ -218,7 +218,7 @@ class Job(Struct, frozen=True):
         return step_id(self.task_name(index), attempt, rank)
 
 
-class Key(Struct, frozen=True):
+class IdempotencyKey(Struct, frozen=True):
     """An idempotency key's memory: what was submitted with it."""
 
     jobs: tuple[JobId, ...]
@@ -229,7 +229,7 @@ class Key(Struct, frozen=True):
 class Jobs(Struct):
     by_id: dict[JobId, Job] = field(default_factory=dict)
     next_number: int = 1
-    keys: dict[str, Key] = field(default_factory=dict)  # by account/key
+    keys: dict[str, IdempotencyKey] = field(default_factory=dict)  # by account/key
     ended: dict[JobId, int] = field(default_factory=dict)  # when each ended job ended, oldest first
 
 

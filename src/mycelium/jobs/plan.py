@@ -24,7 +24,7 @@ from mycelium.jobs.queue import Queue, Shape
 from mycelium.jobs.reserve import Reserved, earliest
 from mycelium.jobs.share import growth
 from mycelium.jobs.table import Ints
-from mycelium.jobs.world import View, World
+from mycelium.jobs.world import LineView, World
 from mycelium.nodes.model import Devices
 
 
@@ -47,7 +47,7 @@ def plan(site: Site, queue: Queue, now_ns: int, most: int = PLACEMENTS_PER_PASS)
     ]
 
 
-class Given:
+class Placement:
     """A placement, in the terms of a pass."""
 
     __slots__ = ("index", "job", "slots")
@@ -58,7 +58,7 @@ class Given:
         self.slots = slots
 
 
-class Kept(Struct, frozen=True):
+class KeptNodes(Struct, frozen=True):
     """Nodes that a pass keeps for a job that could not start."""
 
     number: int
@@ -66,7 +66,7 @@ class Kept(Struct, frozen=True):
     reserved: Reserved
 
 
-class Turn:
+class AccountTurn:
     """An account in a class: how it is served so far, and its lines by the age of their first job."""
 
     __slots__ = ("account", "lines", "number", "share", "weight")
@@ -76,7 +76,7 @@ class Turn:
         self.number = number_of(account)
         self.share = world.share(account)
         self.weight = world.weight(account)
-        self.lines: list[tuple[int, int, View, Wanted]] | None = None
+        self.lines: list[tuple[int, int, LineView, Wanted]] | None = None
 
 
 class Pass:
@@ -87,16 +87,16 @@ class Pass:
         self.watch = watch  # a shape of which it is asked what was free when it found no place
         self.seen: Ints | None = None  # that
         self.fit = Fit(world.table, world.used)
-        self.given: list[Given] = []
-        self.kept: list[Kept] = []
+        self.given: list[Placement] = []
+        self.kept: list[KeptNodes] = []
         self._unplaced: list[tuple[int, Wanted, int]] = []  # nodes are not yet kept for: number, shape, time limit
         self._leases: Leases | None = None
         self._new: list[tuple[int, int, Devices]] = []  # leases of this pass that `_leases` does not hold yet
 
-    def run(self, most: int, until: int = 0) -> list[Given]:
+    def run(self, most: int, until: int = 0) -> list[Placement]:
         """Place what can be placed, no more than `most` tasks and none after the first of the job numbered `until`."""
         for priority in self.world.classes():
-            turns = [Turn(self.world, account) for account in self.world.waiting_accounts(priority)]
+            turns = [AccountTurn(self.world, account) for account in self.world.waiting_accounts(priority)]
             heap = [(turn.share, turn.number, turn) for turn in turns]
             heapify(heap)
             while heap:
@@ -111,7 +111,7 @@ class Pass:
                     heappop(heap)
         return self.given
 
-    def _serve(self, priority: int, turn: Turn) -> bool:
+    def _serve(self, priority: int, turn: AccountTurn) -> bool:
         """Place one task of an account; False when none of its lines has one that fits."""
         lines = turn.lines
         if lines is None:
@@ -136,13 +136,13 @@ class Pass:
                 continue
             job, index = taken
             self._take(wanted, slots, end_ns)
-            self.given.append(Given(job, index, slots))
+            self.given.append(Placement(job, index, slots))
             turn.share += growth(job.request, turn.weight)
             return True
         return False
 
-    def _lines(self, priority: int, account: AccountId) -> list[tuple[int, int, View, Wanted]]:
-        heap: list[tuple[int, int, View, Wanted]] = []
+    def _lines(self, priority: int, account: AccountId) -> list[tuple[int, int, LineView, Wanted]]:
+        heap: list[tuple[int, int, LineView, Wanted]] = []
         for order, view in enumerate(self.world.views(priority, account)):
             head = view.head()
             if head is not None:
@@ -188,7 +188,7 @@ class Pass:
             if reserved is None:
                 continue
             self.fit.keep(reserved.start_ns, reserved.slots, reserved.spare)
-            self.kept.append(Kept(number, wanted, reserved))
+            self.kept.append(KeptNodes(number, wanted, reserved))
             end_ns = reserved.start_ns + time_ms * MS_NS
             self._new += [(end_ns, slot, wanted.shape.needs) for slot in reserved.slots]
         self._unplaced = []

@@ -13,9 +13,9 @@ from msgspec import Struct
 
 from mycelium.base.ids import AccountId, JobId, NodeId, number_of
 from mycelium.base.units import MS_NS
-from mycelium.jobs.leases import Held
+from mycelium.jobs.leases import HeldLeases
 from mycelium.jobs.model import Job, Request, Sandbox
-from mycelium.jobs.table import Table
+from mycelium.jobs.table import NodeTable
 from mycelium.nodes.model import Devices, Node
 
 SANDBOXED = "sandbox=process"  # what the label of a node says that can keep a step to itself
@@ -35,7 +35,7 @@ def shape_of(request: Request) -> Shape:
     return Shape(request.needs, request.nodes, terms)
 
 
-class Line:
+class QueueLine:
     """Numbers of waiting jobs of one account, class, shape and time limit, oldest first.
 
     Cost: constant at both ends, where nearly everything happens; a move of the numbers behind it elsewhere.
@@ -76,17 +76,17 @@ class Line:
         return self.numbers[self.start :]
 
 
-Lines = dict[tuple[Shape, int], Line]
+Lines = dict[tuple[Shape, int], QueueLine]
 
 
 class Queue:
     """Kept current by `apply`; read by `plan` and `why`."""
 
     def __init__(self) -> None:
-        self.table = Table()
+        self.table = NodeTable()
         self.classes: dict[int, dict[AccountId, Lines]] = {}
-        self.places: dict[JobId, Line] = {}  # of every waiting job
-        self.held = Held()  # of jobs of one task on one node
+        self.places: dict[JobId, QueueLine] = {}  # of every waiting job
+        self.held = HeldLeases()  # of jobs of one task on one node
         self.several: set[JobId] = set()  # arrays and gangs that hold leases
         self.lines = 0  # how many there are
 
@@ -161,12 +161,12 @@ class Queue:
         shape = shape_of(request)
         line = lines.get((shape, request.time_ms))
         if line is None:
-            line = lines[shape, request.time_ms] = Line(int(request.priority), job.account, shape, request.time_ms)
+            line = lines[shape, request.time_ms] = QueueLine(int(request.priority), job.account, shape, request.time_ms)
             self.lines += 1
         line.add(number_of(job.id))
         self.places[job.id] = line
 
-    def _leave(self, job: JobId, line: Line) -> None:
+    def _leave(self, job: JobId, line: QueueLine) -> None:
         line.remove(number_of(job))
         del self.places[job]
         if line:

@@ -18,7 +18,7 @@ from mycelium.jobs.share import rate_m
 from mycelium.jobs.table import Flags, Ints
 
 
-class Running:
+class RunningRanks:
     """Rows, each a rank of a running task; `jobs` holds the job's number for a task's first rank, 0 for the others."""
 
     def __init__(self, leases: Leases, ends_ns: Ints, jobs: Ints, payers: Ints, rates_m: Ints, by_mean: Flags) -> None:
@@ -30,7 +30,7 @@ class Running:
         self.by_mean = by_mean
 
     @classmethod
-    def of(cls, site: Site, queue: Queue, now_ns: int, means: Means) -> Running:
+    def of(cls, site: Site, queue: Queue, now_ns: int, means: Means) -> RunningRanks:
         """What runs now. Cost: a few microseconds a task."""
         rows = Rows()
         for name in sorted(queue.several, key=number_of):
@@ -48,8 +48,8 @@ class Running:
             rows.add(site.jobs.by_id[name], [slot], limit_ns, limit_ns, False)
         return rows.running()
 
-    def __add__(self, other: Running) -> Running:
-        return Running(
+    def __add__(self, other: RunningRanks) -> RunningRanks:
+        return RunningRanks(
             self.leases + other.leases,
             np.concatenate((self.ends_ns, other.ends_ns)),
             np.concatenate((self.jobs, other.jobs)),
@@ -58,8 +58,8 @@ class Running:
             np.concatenate((self.by_mean, other.by_mean)),
         )
 
-    def kept(self, which: Ints) -> Running:
-        return Running(
+    def kept(self, which: Ints) -> RunningRanks:
+        return RunningRanks(
             self.leases.kept(which),
             self.ends_ns[which],
             self.jobs[which],
@@ -70,7 +70,7 @@ class Running:
 
 
 class Rows:
-    """Rows of `Running` while they are gathered."""
+    """Rows of `RunningRanks` while they are gathered."""
 
     def __init__(self) -> None:
         self._leases: list[Row] = []
@@ -92,8 +92,8 @@ class Rows:
             self._rates_m.append(rate)
             self._by_mean.append(by_mean)
 
-    def running(self) -> Running:
-        return Running(
+    def running(self) -> RunningRanks:
+        return RunningRanks(
             Leases.of(self._leases),
             np.array(self._ends_ns, np.int64),
             np.array(self._jobs, np.int64),

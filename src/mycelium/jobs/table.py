@@ -22,7 +22,7 @@ def row_of(devices: Devices) -> Ints:
     return np.array((devices.cpu_m, devices.memory_bytes, devices.gpus), dtype=np.int64)
 
 
-class Table:
+class NodeTable:
     """One column a node. `total - used` is free; it is negative where a node has shrunk below what it runs."""
 
     def __init__(self) -> None:

@@ -12,11 +12,11 @@ from msgspec.structs import replace
 from mycelium.base.ids import AccountId, JobId, job_id, number_of
 from mycelium.base.limits import PLACEMENTS_PER_PASS
 from mycelium.jobs import binds
-from mycelium.jobs.answer import Bind, Change, Kind, Why, say
+from mycelium.jobs.answer import Bind, Binding, Change, Why, say
 from mycelium.jobs.change import smallest_change
 from mycelium.jobs.forecast import Expected, Outlook, Sure, after, forecast
 from mycelium.jobs.model import ENDED, LEASED, Job, JobState, Priority, Request, Site, Task, TaskState
-from mycelium.jobs.plan import Given, Pass
+from mycelium.jobs.plan import Pass, Placement
 from mycelium.jobs.queue import Queue, shape_of
 from mycelium.jobs.standing import standing
 
@@ -61,17 +61,17 @@ def _settled(job: Job, index: int | None) -> Bind | None:
     if job.state in ENDED and (index is None or index not in job.tasks):
         unstarted = f"{job.task_name(index)} never started: " if index is not None else ""
         outcome = _outcome(job.exit_code, job.message)
-        return Bind(Kind.ENDED, f"{unstarted}{job.id} has ended: it is {job.state}{outcome}")
+        return Bind(Binding.ENDED, f"{unstarted}{job.id} has ended: it is {job.state}{outcome}")
     if index is not None:
         return _settled_task(job, job.tasks.get(index), index)
     if job.cancelled:
-        return Bind(Kind.CANCELLED, f"{job.id} is cancelled, and ends when its {job.leased:,} running tasks have")
+        return Bind(Binding.CANCELLED, f"{job.id} is cancelled, and ends when its {job.leased:,} running tasks have")
     if job.waiting > 0:
         return None
     only = next(iter(job.tasks.values()), None)
     if job.request.array is None and only is not None:
         return _settled_task(job, only, 0)
-    return Bind(Kind.RUNNING, f"{job.id} waits for nothing: {job.leased:,} tasks run and {job.ended:,} have ended")
+    return Bind(Binding.RUNNING, f"{job.id} waits for nothing: {job.leased:,} tasks run and {job.ended:,} have ended")
 
 
 def _outcome(exit_code: int | None, message: str) -> str:
@@ -83,11 +83,11 @@ def _settled_task(job: Job, task: Task | None, index: int) -> Bind | None:
     name = job.task_name(index)
     if task is not None and task.state in LEASED:
         verb = {TaskState.PLACED: "is being started", TaskState.STOPPING: "is being stopped"}.get(task.state, "runs")
-        return Bind(Kind.RUNNING, f"{name} {verb} on {', '.join(task.nodes)}")
+        return Bind(Binding.RUNNING, f"{name} {verb} on {', '.join(task.nodes)}")
     if task is not None and task.state is not TaskState.QUEUED:
-        return Bind(Kind.ENDED, f"{name} has ended: it is {task.state}{_outcome(task.exit_code, task.message)}")
+        return Bind(Binding.ENDED, f"{name} has ended: it is {task.state}{_outcome(task.exit_code, task.message)}")
     if job.cancelled:
-        return Bind(Kind.CANCELLED, f"{job.id} is cancelled: {name} will not start")
+        return Bind(Binding.CANCELLED, f"{job.id} is cancelled: {name} will not start")
     return None
 
 
@@ -104,7 +104,7 @@ def _waiting(
     if bind is None and mine is not None and index in (None, mine.index):
         return Why(name, index, state, now_ns, (_now(queue, mine, submitted),), None, _at_once(queue, mine, now_ns))
     if bind is None and mine is not None:
-        bind = Bind(Kind.TURN, f"the tasks of {job.id} start in their order, and others are before {index}")
+        bind = Bind(Binding.TURN, f"the tasks of {job.id} start in their order, and others are before {index}")
     if bind is None:
         bind = binds.waiting(job, queue.table, looked)
     if job.state is JobState.BLOCKED:
@@ -120,12 +120,12 @@ def _waiting(
     return Why(name, index, state, now_ns, (bind,), place, expected, change, mine is None)
 
 
-def _now(queue: Queue, mine: Given, submitted: bool) -> Bind:
+def _now(queue: Queue, mine: Placement, submitted: bool) -> Bind:
     nodes = ", ".join(queue.table.ids[slot] for slot in mine.slots)
-    return Bind(Kind.NOTHING, f"it starts now on {nodes}" if submitted else f"it would start now on {nodes}")
+    return Bind(Binding.NOTHING, f"it starts now on {nodes}" if submitted else f"it would start now on {nodes}")
 
 
-def _at_once(queue: Queue, mine: Given, now_ns: int) -> Expected:
+def _at_once(queue: Queue, mine: Placement, now_ns: int) -> Expected:
     return Expected(Sure.NOW, now_ns, 0, tuple(queue.table.ids[slot] for slot in mine.slots))
 
 

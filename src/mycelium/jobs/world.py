@@ -13,7 +13,7 @@ from mycelium.accounts.model import Usage
 from mycelium.base.ids import AccountId, job_id, number_of
 from mycelium.jobs.leases import Leases
 from mycelium.jobs.model import Job, Site
-from mycelium.jobs.queue import Line, Queue, Shape, shape_of
+from mycelium.jobs.queue import Queue, QueueLine, Shape, shape_of
 from mycelium.jobs.reserve import leases
 from mycelium.jobs.share import share
 from mycelium.jobs.table import Ints
@@ -47,7 +47,7 @@ def last_waiting(job: Job) -> int | None:
     return job.again[-1] if fresh is None and job.again else fresh
 
 
-class Part:
+class JobPart:
     """What of one job can still be placed: `room` under its throttle now, `rest` in all."""
 
     __slots__ = ("indices", "job", "rest", "room")
@@ -59,17 +59,17 @@ class Part:
         self.room = max(0, job.placeable)
 
 
-class View:
+class LineView:
     """A line as far as this world has used it up."""
 
     __slots__ = ("back", "line", "next", "part", "world")
 
-    def __init__(self, world: World, line: Line) -> None:
+    def __init__(self, world: World, line: QueueLine) -> None:
         self.world = world
         self.line = line
         self.next = line.start
         self.back: list[int] = []  # jobs that came back: a task of theirs ended and made room under the throttle
-        self.part: Part | None = None
+        self.part: JobPart | None = None
 
     def head(self) -> int | None:
         """The number of the oldest job with room; None when the line is used up."""
@@ -116,18 +116,18 @@ class World:
         self.swap = swap
         self.without = number_of(swap.id) if swap is not None else 0
         self._usage: dict[AccountId, Usage] = {}  # where it is no longer what the site says
-        self._parts: dict[int, Part] = {}
-        self._views: dict[tuple[int, AccountId], dict[tuple[Shape, int], View]] = {}
+        self._parts: dict[int, JobPart] = {}
+        self._views: dict[tuple[int, AccountId], dict[tuple[Shape, int], LineView]] = {}
         if swap is not None and swap.placeable > 0:
             self._view(swap).back.append(self.without)
 
     def job(self, number: int) -> Job:
         return self.swap if self.swap is not None and number == self.without else self.site.jobs.by_id[job_id(number)]
 
-    def part(self, number: int) -> Part:
+    def part(self, number: int) -> JobPart:
         part = self._parts.get(number)
         if part is None:
-            part = self._parts[number] = Part(self.job(number))
+            part = self._parts[number] = JobPart(self.job(number))
         return part
 
     def classes(self) -> list[int]:
@@ -139,12 +139,12 @@ class World:
         own = (account for of, account in self._views if of == priority)
         return sorted({*self.queue.classes.get(priority, ()), *own}, key=number_of)
 
-    def views(self, priority: int, account: AccountId) -> list[View]:
+    def views(self, priority: int, account: AccountId) -> list[LineView]:
         """What an account has waiting in a class, a view a line."""
         views = self._views.setdefault((priority, account), {})
         for key, line in self.queue.classes.get(priority, {}).get(account, {}).items():
             if key not in views:
-                views[key] = View(self, line)
+                views[key] = LineView(self, line)
         return list(views.values())
 
     def usage(self, account: AccountId) -> Usage:
@@ -182,11 +182,11 @@ class World:
         if part.room == 1 and view.part is not part:
             heappush(view.back, number)
 
-    def _view(self, job: Job) -> View:
+    def _view(self, job: Job) -> LineView:
         request = job.request
         key = (shape_of(request), request.time_ms)
         views = self._views.setdefault((int(request.priority), job.account), {})
         if key not in views:
             line = self.queue.classes.get(int(request.priority), {}).get(job.account, {}).get(key)
-            views[key] = View(self, line or Line(int(request.priority), job.account, *key))
+            views[key] = LineView(self, line or QueueLine(int(request.priority), job.account, *key))
         return views[key]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -260,21 +260,21 @@ class SqlLog:
             self._database.close()
 
     @contextmanager
-    def _explained(self) -> Iterator[None]:
+    def _explained(self) -> Generator[None]:
         try:
             yield
         except (SQLAlchemyError, UnicodeDecodeError) as error:  # the latter where SQLite quotes a damaged name
             raise self._database.explain(error) from None
 
     @contextmanager
-    def _reading(self) -> Iterator[Connection]:
+    def _reading(self) -> Generator[Connection]:
         if self._closed:
             raise Unavailable(self._refusal)
         with self._explained(), self._database.reader() as connection:
             yield connection  # its transaction begins with the first query and is rolled back: nothing was written
 
     @contextmanager
-    def _writing(self) -> Iterator[Connection]:
+    def _writing(self) -> Generator[Connection]:
         """One transaction of the writer. A connection that was lost on the way stays lost."""
         with self._mutex:
             if self._refusal:
@@ -292,7 +292,7 @@ class SqlLog:
                 raise
 
     @contextmanager
-    def _append(self) -> Iterator[Connection]:
+    def _append(self) -> Generator[Connection]:
         """The same, and whatever goes wrong ends the log."""
         try:
             with self._writing() as connection:

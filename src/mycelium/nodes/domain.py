@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from mycelium.base.domain import Asked, Decided, Domain, Due, Kind, Rule, View
+from mycelium.base.domain import Asked, Decided, Domain, Due, EventKind, Rule, View
 from mycelium.base.errors import Denied, Problem, Unknown
 from mycelium.base.subject import A_MACHINE, ADMIN, AN_OPERATOR, ANY_USER, MACHINE, OPERATOR, THE_SITE, Guard, Subject
 from mycelium.base.units import S_NS
@@ -85,7 +85,7 @@ def _memory(state: Any, chosen: Patience, now_ns: int) -> Voices:
 DOMAIN = Domain(
     name="nodes",
     tables=Nodes,
-    kinds=tuple(Kind(kind, _apply, says, ("node",)) for kind, says in SENTENCES.items()),
+    kinds=tuple(EventKind(kind, _apply, says, ("node",)) for kind, says in SENTENCES.items()),
     commands={
         rules.Ask: Rule(_ask, A_MACHINE),
         rules.Join: Rule(_join, THE_SITE),

@@ -22,7 +22,7 @@ from mycelium.polymer.runtime.bundle import Many
 from mycelium.polymer.runtime.costs import Cost
 from mycelium.polymer.runtime.dataflow import Run
 from mycelium.polymer.runtime.failure import failure
-from mycelium.polymer.runtime.pool import Given, Lost, Outcome, Raised, Work
+from mycelium.polymer.runtime.pool import BatchDone, Outcome, Raised, Work, WorkerLost
 from mycelium.polymer.schema.types import ANY, ListOf, Param
 
 P = ParamSpec("P")
@@ -64,7 +64,7 @@ class _Calls:
     def done(self, work: Work, outcome: Outcome, now_ns: int) -> None:
         future, cost = work.place
         match outcome:
-            case Given():
+            case BatchDone():
                 cost.measured(1, outcome.spent_ns)
                 value = outcome.value
                 self.pool.later(lambda: future.set_result(value))
@@ -75,7 +75,7 @@ class _Calls:
                     return
                 error = failure(outcome, 0, False)
                 self.pool.later(lambda: future.set_exception(error))
-            case Lost(why=why, begun=begun):
+            case WorkerLost(why=why, begun=begun):
                 work.lost += begun
                 if work.lost < POOL_DEATHS_MAX:
                     self.waiting.appendleft(work.again())

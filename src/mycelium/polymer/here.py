@@ -9,7 +9,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -42,7 +42,7 @@ _chosen: ContextVar[Any] = ContextVar("chosen", default=None)  # by `on`, for th
 
 
 @contextmanager
-def on(pool: Any) -> Iterator[Any]:
+def on(pool: Any) -> Generator[Any]:
     """Whatever runs inside runs on this pool, which is closed at the end: `with my.on(my.ray_pool(address)): ...`"""
     with pool:
         token = _chosen.set(pool)

@@ -49,7 +49,7 @@ class WasmForm(Struct, frozen=True, tag="wasm"):
     memory_bytes: int
 
 
-class Step(Struct, frozen=True):
+class FusedCall(Struct, frozen=True):
     """One call inside a fused kernel: which member, on which values (parameters first, then results of earlier
     steps).
     """
@@ -62,7 +62,7 @@ class FusedForm(Struct, frozen=True, tag="fused"):
     """Several kernels run as one call; the last step's result is the result."""
 
     members: tuple[Kernel, ...]
-    steps: tuple[Step, ...]
+    steps: tuple[FusedCall, ...]
 
 
 Form = LivePython | LiveXla | PythonForm | XlaForm | WasmForm | FusedForm

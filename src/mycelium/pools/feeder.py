@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable
 
 from mycelium.polymer.kernel import Kernel
-from mycelium.polymer.runtime.pool import Lost, Outcome, Raised, Shared, Source, Work
+from mycelium.polymer.runtime.pool import Outcome, Raised, Shared, Work, WorkerLost, WorkSource
 from mycelium.pools.known import Known
 from mycelium.pools.seat import Parcel, Seat
 
@@ -27,7 +27,7 @@ class Feeder:
     def __init__(self, clock_ns: Callable[[], int] = time.monotonic_ns) -> None:
         self.lock = threading.RLock()
         self.seats: list[Seat] = []
-        self.sources: deque[Source] = deque()
+        self.sources: deque[WorkSource] = deque()
         self.closed = False
         self._clock_ns = clock_ns
         self._known = Known()
@@ -37,12 +37,12 @@ class Feeder:
 
     # What sources say.
 
-    def attach(self, source: Source) -> None:
+    def attach(self, source: WorkSource) -> None:
         with self.lock:
             self.sources.append(source)
             self.feed()
 
-    def detach(self, source: Source) -> None:
+    def detach(self, source: WorkSource) -> None:
         with self.lock:
             with contextlib.suppress(ValueError):
                 self.sources.remove(source)
@@ -80,7 +80,7 @@ class Feeder:
         self.seats.remove(seat)
         begun = seat.begun()
         for ticket in list(seat.held):
-            self.answer(seat, ticket, Lost(why, ticket in begun))
+            self.answer(seat, ticket, WorkerLost(why, ticket in begun))
 
     def feed(self) -> None:
         """Give work to every seat that can take more."""
@@ -146,7 +146,7 @@ class Feeder:
         """Of several idle seats one that knows the kernel: it has it compiled, and what it imports loaded."""
         return next((other for other in self.seats if number in other.knows and other.idle() and other.room()), seat)
 
-    def _give(self, seat: Seat, source: Source, work: Work, kernel: int, now_ns: int) -> None:
+    def _give(self, seat: Seat, source: WorkSource, work: Work, kernel: int, now_ns: int) -> None:
         self._last_ticket = ticket = self._last_ticket % TICKET_MAX + 1
         try:
             seat.send(ticket, work, self._parcel(seat, work, kernel))

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import Protocol, Self
 
 from mycelium.base.errors import Unavailable
-from mycelium.polymer.runtime.pool import Source
+from mycelium.polymer.runtime.pool import WorkSource
 from mycelium.pools.feeder import Feeder
 
 TICK_S = 0.1  # how often stragglers and dropped work are looked at
@@ -69,8 +69,11 @@ class CrewedPool:
         self._thread: threading.Thread | None = None
         self._swept_s = 0.0
         self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self.selector.register(self._bell, selectors.EVENT_READ, lambda _: os.eventfd_read(self._bell))
-        self._pid = os.getpid()
+        self.selector.register(self._bell, selectors.EVENT_READ, self._hear_bell)
+        self.pid = os.getpid()  # it belongs to this process, and to no fork of it
+
+    def _hear_bell(self, mask: int) -> None:
+        os.eventfd_read(self._bell)
 
     @property
     def slots(self) -> int:
@@ -124,7 +127,7 @@ class CrewedPool:
 
     # What sources say.
 
-    def attach(self, source: Source) -> None:
+    def attach(self, source: WorkSource) -> None:
         with self.lock:
             self.start()  # with the lock: a source that is attached while the pool ends would wait for ever
             self.feeder.attach(source)
@@ -199,5 +202,5 @@ class CrewedPool:
 
 def _close_at_exit(pool: weakref.ref[CrewedPool]) -> None:
     held = pool()
-    if held is not None and held._pid == os.getpid():
+    if held is not None and held.pid == os.getpid():
         held.close()

@@ -9,7 +9,7 @@ from collections.abc import Set
 from typing import Any
 
 from mycelium.polymer.kernel import Kernel
-from mycelium.polymer.runtime.pool import Shared, Source, Work
+from mycelium.polymer.runtime.pool import Shared, Work, WorkSource
 
 AHEAD_COUNT_MAX = 64  # batches that one seat holds at most beyond those that it always may
 
@@ -31,7 +31,7 @@ class Seat:
     def __init__(self, slots: int = 1, sure: int = 1, ahead_ns: int = 0) -> None:
         self.slots, self.sure, self.ahead_ns = slots, sure, ahead_ns
         self.ready = False
-        self.held: dict[int, tuple[Source | None, Work]] = {}  # a dropped batch has no source any more
+        self.held: dict[int, tuple[WorkSource | None, Work]] = {}  # a dropped batch has no source any more
         self.cost_ns = 0
         self.unknown = 0  # batches whose cost nobody knows
         self.knows: set[int] = set()  # kernels and shared values that were carried there
@@ -78,13 +78,13 @@ class Seat:
         count = len(self.held)
         return count >= self.slots, self.cost_ns / self.slots, count / self.slots, not self.ready
 
-    def put(self, ticket: int, source: Source, work: Work) -> None:
+    def put(self, ticket: int, source: WorkSource, work: Work) -> None:
         work.ticket = ticket
         self.held[ticket] = (source, work)
         self.cost_ns += work.cost_ns
         self.unknown += work.cost_ns == 0
 
-    def take(self, ticket: int) -> tuple[Source | None, Work | None]:
+    def take(self, ticket: int) -> tuple[WorkSource | None, Work | None]:
         """The batch is back. One that was let go may be answered twice: the second time it is none of this seat's."""
         source, work = self.held.pop(ticket, (None, None))
         if work is not None:
@@ -96,7 +96,7 @@ class Seat:
         if work.ticket in self.held and self.held[work.ticket][1] is work:
             self._disown(work.ticket, work)
 
-    def drop_all(self, source: Source) -> None:
+    def drop_all(self, source: WorkSource) -> None:
         for ticket, (owner, work) in self.held.items():
             if owner is source:
                 self._disown(ticket, work)

@@ -4,6 +4,8 @@ Prints one document: what the program is called and the keys of the kernels whos
 refused. Never: runs a kernel.
 """
 
+# The inputs of a program may be of any type.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 from __future__ import annotations
 
 import argparse

@@ -91,9 +91,9 @@ def read(data: bytes | memoryview) -> dict[str, memoryview]:
     view = memoryview(data)
     body, digest = view[:-_DIGEST_BYTES], view[-_DIGEST_BYTES:]
     at = len(MAGIC) + _COUNT.size
-    if len(body) < at or body[: len(MAGIC)] != MAGIC:
+    if len(body) < at or bytes(body[: len(MAGIC)]) != MAGIC:
         raise Refused("this is not a page of results")
-    if blake3.blake3(body).digest() != digest:
+    if blake3.blake3(body).digest() != bytes(digest):
         raise Refused("the page was altered or cut short: its checksum does not match")
     (count,) = _COUNT.unpack_from(body, len(MAGIC))
     if count > PAGE_RESULTS_MAX or at + count * _ENTRY.size > len(body):

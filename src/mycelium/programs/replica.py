@@ -36,7 +36,7 @@ def main() -> int:
         print("this node's Python lacks xllamacpp: install the extra 'llm'", file=sys.stderr)
         return 3
     stopped = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: stopped.set())
+    signal.signal(signal.SIGTERM, lambda number, frame: stopped.set())
     settings = llama.CommonParams()
     settings.model.path = options.weights
     settings.model_alias = {options.name}

@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from mycelium.base.errors import KINDS, Problem, Refused
 from mycelium.base.limits import FAILURE_TRACE_BYTES_MAX
-from mycelium.polymer.program.words import Reader, literal
+from mycelium.polymer.program.words import LineReader, literal
 from mycelium.polymer.runtime.costs import Cost
 from mycelium.polymer.runtime.failure import RemoteTraceback
 
@@ -86,7 +86,7 @@ def _made(failure: Failure) -> BaseException:
     kind = getattr(builtins, failure.name, None) if failure.module == "builtins" else None
     if isinstance(kind, type) and issubclass(kind, Exception) and failure.arguments:
         try:
-            reader = Reader(failure.arguments, 1, {})
+            reader = LineReader(failure.arguments, 1, {})
             return kind(*reader.literal())
         except (Refused, TypeError, ValueError):  # arguments that its class does not take
             pass

@@ -35,10 +35,10 @@ KEPT_SHARE = 0.8  # of the bounds, what is left after trimming: so that not ever
 TRIM_EVERY_S = 60.0
 SETTLE_S = 10.0  # a disk that takes longer is not waited for
 
-Results = dict[str, "Place"]
+Results = dict[str, "ResultPlace"]
 
 
-class Place(NamedTuple):
+class ResultPlace(NamedTuple):
     """A result in its page."""
 
     value: memoryview
@@ -126,7 +126,7 @@ class StoredMemo:
 
     def _read(self, link: Path) -> Results:
         try:
-            return {key: Place(value, link) for key, value in read(mapped(link)).items()}
+            return {key: ResultPlace(value, link) for key, value in read(mapped(link)).items()}
         except (OSError, ValueError):
             return {}  # gone since it was listed, or empty
         except Refused:

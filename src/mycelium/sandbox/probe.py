@@ -17,7 +17,7 @@ PATHS = "/usr/local/bin:/usr/bin:/bin"  # not the environment's PATH: a root age
 TRIES = 3  # one that was killed by mistake must not take the sandbox from a whole life of an agent
 
 
-class Offer(NamedTuple):
+class SandboxOffer(NamedTuple):
     bwrap: str = ""  # the program; empty when steps cannot be sandboxed here
     why_not: str = ""  # then the reason, with what to do about it
     groups: Path | None = None  # where control groups for steps can be made
@@ -30,7 +30,7 @@ class Offer(NamedTuple):
         }
 
 
-def probe(etc: Path, work: Path, prefixes: Sequence[str] = ()) -> Offer:
+def probe(etc: Path, work: Path, prefixes: Sequence[str] = ()) -> SandboxOffer:
     """Runs one empty step in a sandbox. `etc` was made by `sandbox.etc`; `work` is any directory.
 
     Single-threaded callers only. Cost: about 10 ms.
@@ -38,11 +38,11 @@ def probe(etc: Path, work: Path, prefixes: Sequence[str] = ()) -> Offer:
     groups = cgroup.find()
     bwrap = shutil.which("bwrap", path=PATHS)
     if bwrap is None:
-        return Offer(why_not="bubblewrap is not installed: `apt install bubblewrap`", groups=groups)
+        return SandboxOffer(why_not="bubblewrap is not installed: `apt install bubblewrap`", groups=groups)
     try:
         uid, lease_fd = uids.lease() if os.geteuid() == 0 else (None, -1)
     except Exception as error:  # whatever it is, it is the reason why there is no sandbox
-        return Offer(why_not=f"no user id for steps: {error}", groups=groups)
+        return SandboxOffer(why_not=f"no user id for steps: {error}", groups=groups)
     try:
         box = Box(str(work), str(etc), {}, tuple(prefixes))
         said = _try(bwrap, box, uid)
@@ -54,9 +54,9 @@ def probe(etc: Path, work: Path, prefixes: Sequence[str] = ()) -> Offer:
         if lease_fd >= 0:
             os.close(lease_fd)
     if said is None:
-        return Offer(bwrap=bwrap, groups=groups)
+        return SandboxOffer(bwrap=bwrap, groups=groups)
     hint = "may ordinary users make user namespaces here? see `sysctl kernel.unprivileged_userns_clone` and AppArmor"
-    return Offer(why_not=f"{said}; {hint}", groups=groups)
+    return SandboxOffer(why_not=f"{said}; {hint}", groups=groups)
 
 
 def _try(bwrap: str, box: Box, uid: int | None) -> str | None:

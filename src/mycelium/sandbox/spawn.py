@@ -36,13 +36,13 @@ class Payload(NamedTuple):
     join: Callable[[], None] | None = None  # enters the step's cgroup
 
 
-class Started(NamedTuple):
+class Spawned(NamedTuple):
     pid: int
     failure_fd: int  # says why the exec failed; empty when it did not
     status_fd: int  # bubblewrap's account of itself, as lines of JSON; -1 without a sandbox
 
 
-def spawn(payload: Payload, stdout_fd: int, stderr_fd: int) -> Started:
+def spawn(payload: Payload, stdout_fd: int, stderr_fd: int) -> Spawned:
     failure_read, failure_write = os.pipe2(os.O_CLOEXEC)
     status_read, status_write = os.pipe2(os.O_CLOEXEC) if payload.box else (-1, -1)
     parent = os.getpid()
@@ -56,7 +56,7 @@ def spawn(payload: Payload, stdout_fd: int, stderr_fd: int) -> Started:
     os.close(failure_write)
     if status_write >= 0:
         os.close(status_write)
-    return Started(pid, failure_read, status_read)
+    return Spawned(pid, failure_read, status_read)
 
 
 def _become(payload: Payload, parent: int, outputs: tuple[int, int], status_fd: int) -> None:

@@ -23,7 +23,7 @@ INODE_RESERVE_SHARE = 50  # a disk is short of inodes when less than one part in
 FILES_LOOKED_AT_MAX = 4_000  # open files in one look: some milliseconds
 
 
-class Used(NamedTuple):
+class ProcessesUsed(NamedTuple):
     processes: int
     memory_bytes: int
 
@@ -101,20 +101,20 @@ def fair_bytes(pid: int, proc: str = "/proc") -> tuple[int, int]:
     return sums[b"Pss_Anon"] + sums[b"SwapPss"], sums[b"Pss_Shmem"]
 
 
-def memory(members: Sequence[int], proc: str, files_bytes: int, more_than_bytes: int) -> Used:
+def memory(members: Sequence[int], proc: str, files_bytes: int, more_than_bytes: int) -> ProcessesUsed:
     """Processes and memory of a step; exact only when the cheap upper bound is over `more_than_bytes`.
 
     `files_bytes` is what it holds in files in memory. What of them is also mapped is counted once.
     """
     upper_bytes = sum(resident_bytes(pid, proc) for pid in members) + files_bytes
     if upper_bytes <= more_than_bytes:
-        return Used(len(members), upper_bytes)
+        return ProcessesUsed(len(members), upper_bytes)
     private_bytes = shared_bytes = 0
     for pid in members:
         private, shared = fair_bytes(pid, proc)
         private_bytes += private
         shared_bytes += shared
-    return Used(len(members), private_bytes + max(shared_bytes, files_bytes))
+    return ProcessesUsed(len(members), private_bytes + max(shared_bytes, files_bytes))
 
 
 def filled_bytes(path: str) -> int:

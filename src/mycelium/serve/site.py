@@ -10,7 +10,7 @@ import os
 import shutil
 import signal
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from pathlib import Path
 
 import msgspec
@@ -27,7 +27,7 @@ from mycelium.base.subject import SITE
 from mycelium.base.units import S_NS, format_size
 from mycelium.base.version import __version__
 from mycelium.engine.seam import Engine
-from mycelium.head.core import Core, Settings, Tick
+from mycelium.head.core import Core, HeadSettings, Tick
 from mycelium.head.loop import Head
 from mycelium.head.retention import LogKeeper
 from mycelium.head.settings import SiteSettings, unusable_home
@@ -149,12 +149,12 @@ async def _serve(
         head.failed.result()
 
 
-def _settings(chosen: SiteSettings) -> Settings:
+def _settings(chosen: SiteSettings) -> HeadSettings:
     patience = Patience(int(chosen.node_suspect_s * S_NS), int(chosen.node_lost_s * S_NS))
-    return Settings((patience, Retention(chosen.retain_ended_s * S_NS)), grace_ms=chosen.grace_ms)
+    return HeadSettings((patience, Retention(chosen.retain_ended_s * S_NS)), grace_ms=chosen.grace_ms)
 
 
-def _restored(log: Log, clock: Clock, settings: Settings) -> Core:
+def _restored(log: Log, clock: Clock, settings: HeadSettings) -> Core:
     """The core as the log left it. What is restored lives long: the collector need not walk it, now or later."""
     gc.disable()
     try:
@@ -188,12 +188,12 @@ class _Server(uvicorn.Server):
         self.listens.set()
 
     @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
+    def capture_signals(self) -> Generator[None]:
         yield
 
 
 @contextlib.contextmanager
-def _home(path: Path) -> Iterator[Path]:
+def _home(path: Path) -> Generator[Path]:
     """The home directory, made 0700 and locked: one head has it at a time."""
     home = path.expanduser().absolute()
     try:

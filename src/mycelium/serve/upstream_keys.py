@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from pathlib import Path
 
 import msgspec
@@ -21,7 +21,7 @@ from mycelium.base.home import Home
 LENGTH_MAX = 1024
 
 
-class Kept(Struct, frozen=True):
+class KeptKey(Struct, frozen=True):
     """A key, and the only server that it is shown to."""
 
     upstream: str
@@ -43,13 +43,14 @@ class UpstreamKeys:
 
     def __init__(self, home: Path, upstreams: Mapping[str, str]) -> None:
         self._path = Home(home).upstream_keys
-        self._kept: dict[str, Kept] = {}
+        self._kept: dict[str, KeptKey] = {}
         self._lock = asyncio.Lock()
         self._followers: set[asyncio.Event] = set()
         with contextlib.suppress(FileNotFoundError, msgspec.DecodeError):
-            found = msgspec.json.decode(self._path.read_bytes(), type=dict[str, Kept | str])
+            found = msgspec.json.decode(self._path.read_bytes(), type=dict[str, KeptKey | str])
             bound = {
-                name: Kept(upstreams.get(name, ""), one) if isinstance(one, str) else one for name, one in found.items()
+                name: KeptKey(upstreams.get(name, ""), one) if isinstance(one, str) else one
+                for name, one in found.items()
             }
             if bound != found:
                 self._write(bound)
@@ -65,8 +66,8 @@ class UpstreamKeys:
         Without a key it keeps the one that it has for this server, and loses one for another.
         """
         async with self._lock:
-            known = self._kept.get(deployment, Kept(upstream, ""))
-            kept = Kept(upstream, key or (known.key if known.upstream == upstream else ""))
+            known = self._kept.get(deployment, KeptKey(upstream, ""))
+            kept = KeptKey(upstream, key or (known.key if known.upstream == upstream else ""))
             wanted = {name: one for name, one in {**self._kept, deployment: kept}.items() if one.upstream and one.key}
             if wanted == self._kept:
                 return
@@ -76,7 +77,7 @@ class UpstreamKeys:
             changed.set()
 
     @contextlib.contextmanager
-    def following(self, changed: asyncio.Event) -> Iterator[None]:
+    def following(self, changed: asyncio.Event) -> Generator[None]:
         """Sets the event whenever a key has changed."""
         self._followers.add(changed)
         try:
@@ -84,5 +85,5 @@ class UpstreamKeys:
         finally:
             self._followers.discard(changed)
 
-    def _write(self, kept: Mapping[str, Kept]) -> None:
+    def _write(self, kept: Mapping[str, KeptKey]) -> None:
         files.write(self._path, msgspec.json.encode(kept), durable=True)

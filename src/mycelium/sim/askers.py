@@ -14,14 +14,14 @@ from mycelium.base.ids import Digest, JobId, account_id, split_step
 from mycelium.base.subject import GATE
 from mycelium.base.units import MIB
 from mycelium.head.core import Answer
-from mycelium.inference.commands import AddModel, Deploy, Queue, Report, Seen, Undeploy
-from mycelium.inference.model import Kind, ReplicaState, Serving
+from mycelium.inference.commands import AddModel, Deploy, DeploymentQueue, Report, SeenReplica, Undeploy
+from mycelium.inference.model import ModelKind, ReplicaState, Serving
 from mycelium.nodes.model import Devices
-from mycelium.sim.head import Head
-from mycelium.sim.machine import Held, Machine, Phase
+from mycelium.sim.head import SimHead
+from mycelium.sim.machine import Machine, SimPhase, SimStep
 from mycelium.sim.timeline import MS_NS, S_NS, Timeline
 from mycelium.sim.trace import Say, Violation
-from mycelium.sim.world import World
+from mycelium.sim.world import SimWorld
 
 WAKE = "who asks a sleeping model waits for its weights, and no longer"
 NAME = "model"
@@ -30,7 +30,7 @@ REPORT_NS = S_NS
 Insist = Callable[[Any, Callable[[Answer], None]], None]
 
 
-class Asked:
+class SimRequest:
     """One request. `asleep`: nobody could answer when it came, and nobody was about to."""
 
     __slots__ = ("asleep", "came_ns", "life")
@@ -44,13 +44,13 @@ class Asked:
 class Answering:
     """One step that serves, as the gateway sees it."""
 
-    def __init__(self, machine: Machine, held: Held, ready_ns: int) -> None:
+    def __init__(self, machine: Machine, held: SimStep, ready_ns: int) -> None:
         self.machine = machine
         self.held = held
         self.job, _, self.attempt, _ = split_step(held.step.id)
         self.ready_ns = ready_ns
         self.heard_ns = machine.timeline.now_ns
-        self.busy: list[Asked] = []
+        self.busy: list[SimRequest] = []
 
     def answers(self) -> bool:
         machine = self.machine
@@ -59,7 +59,7 @@ class Answering:
 
 class Askers:
     def __init__(
-        self, world: World, timeline: Timeline, head: Head, machines: Sequence[Machine], insist: Insist, say: Say
+        self, world: SimWorld, timeline: Timeline, head: SimHead, machines: Sequence[Machine], insist: Insist, say: Say
     ) -> None:
         self.models = world.models
         self.timeline = timeline
@@ -74,7 +74,7 @@ class Askers:
         self._boot = ""
         self._said: object = None
         self._said_ns = 0
-        self._waiting: deque[Asked] = deque()
+        self._waiting: deque[SimRequest] = deque()
         self._replicas: dict[str, Answering] = {}
         self._gone = False
 
@@ -102,7 +102,7 @@ class Askers:
         def added(_: Answer) -> None:
             self.insist(Deploy(account, NAME, serving), lambda answer: self._phase(0))
 
-        self.insist(AddModel(account, NAME, digest, 1, Kind.CHAT, "sim"), added)
+        self.insist(AddModel(account, NAME, digest, 1, ModelKind.CHAT, "sim"), added)
         self._look()
 
     # Who asks.
@@ -121,7 +121,7 @@ class Askers:
     def _ask(self, mean_ns: int, until_ns: int) -> None:
         if not self.working or self.timeline.now_ns >= until_ns:
             return
-        self._waiting.append(Asked(self.timeline.now_ns, asleep=self._asleep()))
+        self._waiting.append(SimRequest(self.timeline.now_ns, asleep=self._asleep()))
         self._give()
         self.timeline.after(self.timeline.drawn_ns(mean_ns), lambda: self._ask(mean_ns, until_ns))
 
@@ -138,10 +138,10 @@ class Askers:
     def _look(self) -> None:
         """See which replicas there are, give them work, and tell the head."""
         now_ns = self.timeline.now_ns
-        found: dict[str, tuple[Machine, Held]] = {}
+        found: dict[str, tuple[Machine, SimStep]] = {}
         for machine in self.machines:
             for held in machine.disk.values():
-                if held.serves and held.phase is Phase.RUNNING:
+                if held.serves and held.phase is SimPhase.RUNNING:
                     found[held.step.id] = (machine, held)
         for step in [step for step in self._replicas if step not in found]:
             self._lose(self._replicas.pop(step))
@@ -182,7 +182,7 @@ class Askers:
                 return
             self._begin(self._waiting.popleft(), min(free, key=lambda one: len(one.busy)))
 
-    def _begin(self, asked: Asked, replica: Answering) -> None:
+    def _begin(self, asked: SimRequest, replica: Answering) -> None:
         wait_ms = (self.timeline.now_ns - asked.came_ns) // MS_NS
         if asked.asleep and not asked.life:
             self.waits_ms.append(wait_ms)
@@ -193,7 +193,7 @@ class Askers:
         life = asked.life
         self.timeline.after(self.timeline.drawn_ns(self.models.run_ms * MS_NS), lambda: self._end(asked, replica, life))
 
-    def _end(self, asked: Asked, replica: Answering, life: int) -> None:
+    def _end(self, asked: SimRequest, replica: Answering, life: int) -> None:
         if asked.life != life or asked not in replica.busy:
             return
         replica.busy.remove(asked)
@@ -203,9 +203,9 @@ class Askers:
     def _report(self) -> None:
         now_ns = self.timeline.now_ns
         active = sum(len(replica.busy) for replica in self._replicas.values())
-        queue = Queue(NAME, len(self._waiting), active)
+        queue = DeploymentQueue(NAME, len(self._waiting), active)
         seen = tuple(
-            Seen(one.job, one.attempt, one.answers(), len(one.busy), (now_ns - one.heard_ns) // MS_NS)
+            SeenReplica(one.job, one.attempt, one.answers(), len(one.busy), (now_ns - one.heard_ns) // MS_NS)
             for one in self._replicas.values()
         )
         said = (queue, [(one.job, one.attempt, one.ready, one.active > 0) for one in seen])

@@ -12,7 +12,7 @@ from mycelium.jobs.index import Index
 from mycelium.log import MemoryLog
 from mycelium.nodes.model import NodeState
 from mycelium.sim.askers import Askers
-from mycelium.sim.head import Head
+from mycelium.sim.head import SimHead
 from mycelium.sim.machine import Machine
 from mycelium.sim.people import People
 from mycelium.sim.promises import CAPACITY, LOST, REPLAY, TWICE, Promises, difference
@@ -29,7 +29,7 @@ class Over(Protocol):
 
     log: MemoryLog
     promises: Promises
-    head: Head
+    head: SimHead
     machines: dict[NodeId, Machine]
     people: People
     askers: Askers

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from mycelium.sim.head import Head
+from mycelium.sim.head import SimHead
 from mycelium.sim.machine import Machine
 from mycelium.sim.timeline import MS_NS, S_NS, Timeline
 from mycelium.sim.trace import Say
-from mycelium.sim.world import World
+from mycelium.sim.world import SimWorld
 
 
 class Faults:
     """Breaks things until it is told to stop; then mends everything."""
 
     def __init__(
-        self, world: World, timeline: Timeline, head: Head, machines: list[Machine], say: Say, scale: float
+        self, world: SimWorld, timeline: Timeline, head: SimHead, machines: list[Machine], say: Say, scale: float
     ) -> None:
         self.faults = world.faults
         self.timeline = timeline

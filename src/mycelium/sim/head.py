@@ -17,7 +17,7 @@ from mycelium.base.limits import BATCH_COMMANDS_MAX
 from mycelium.base.subject import SITE, Subject
 from mycelium.engine.orders import Order
 from mycelium.head.codec import Codec
-from mycelium.head.core import Answer, Core, Settings, Tick, Turn
+from mycelium.head.core import Answer, Core, HeadSettings, Tick, Turn
 from mycelium.head.domains import mounted
 from mycelium.inference.plan import Pace
 from mycelium.jobs.domain import Retention
@@ -26,7 +26,7 @@ from mycelium.nodes.plan import Patience
 from mycelium.sim.promises import REPLAY, Promises, difference
 from mycelium.sim.timeline import MS_NS, S_NS, Timeline
 from mycelium.sim.trace import Say, Violation
-from mycelium.sim.world import World
+from mycelium.sim.world import SimWorld
 
 TICK_NS = S_NS // 4
 Reply = Callable[[Answer | None], None]  # None: the head went away before it answered
@@ -67,10 +67,10 @@ class Disk:
         return getattr(self._log, name)
 
 
-class Head:
+class SimHead:
     def __init__(
         self,
-        world: World,
+        world: SimWorld,
         timeline: Timeline,
         disk: Disk,
         say: Say,
@@ -86,7 +86,7 @@ class Head:
         patience = Patience(lost_ns=world.lost_s * S_NS)
         pace = Pace(world.models.down_s * S_NS, world.models.zero_s * S_NS)
         chosen = (patience, Retention(world.retain_s * S_NS), pace)
-        self.settings = Settings(chosen, snapshot_events=world.snapshot_events)
+        self.settings = HeadSettings(chosen, snapshot_events=world.snapshot_events)
         self.core: Core | None = None
         self.perfect = False  # faults have ended
         self.slow_until_ns = 0

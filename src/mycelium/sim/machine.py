@@ -35,27 +35,27 @@ from mycelium.nodes.model import Devices
 from mycelium.sim.promises import Promises
 from mycelium.sim.timeline import MS_NS, S_NS, Timeline
 from mycelium.sim.trace import Say
-from mycelium.sim.wire import Wire
+from mycelium.sim.wire import SimWire
 
 BEAT_NS = S_NS
 RECONNECT_NS = S_NS // 2
 TERM_NS = 300 * MS_NS  # what a well-behaved step needs to end on SIGTERM, at most
 
 
-class Phase(Enum):
+class SimPhase(Enum):
     PREPARING = 0  # accepted: its files are on their way
     RUNNING = 1
     GONE = 2
 
 
-class Held:
+class SimStep:
     """A step on a machine's disk."""
 
     __slots__ = ("ended", "phase", "started_ns", "step", "stopping")
 
     def __init__(self, step: Step) -> None:
         self.step = step
-        self.phase = Phase.PREPARING
+        self.phase = SimPhase.PREPARING
         self.started_ns = 0
         self.stopping = False
         self.ended: Ended | None = None
@@ -72,7 +72,7 @@ class Machine:
         devices: Devices,
         labels: dict[str, str],
         timeline: Timeline,
-        wire: Wire,
+        wire: SimWire,
         promises: Promises,
         say: Say,
         hear: Callable[[Report | NodeUp | NodeDown], bool],
@@ -86,7 +86,7 @@ class Machine:
         self.say = say
         self.hear = hear  # the head's ear; False when nobody is there
         self.on = True
-        self.disk: dict[StepId, Held] = {}
+        self.disk: dict[StepId, SimStep] = {}
         self.busy = Devices()  # what really runs
         self.clock_off_ns = timeline.random.randrange(-2 * S_NS, 2 * S_NS)  # machines' clocks differ
         self.agent = 0  # which life of the agent this is; 0: it is dead
@@ -106,7 +106,7 @@ class Machine:
         self._beats = 0
         self._never = set()
         for held in list(self.disk.values()):
-            if held.phase is Phase.PREPARING:
+            if held.phase is SimPhase.PREPARING:
                 del self.disk[held.step.id]  # never begun: the head orders it again
         self.say(self.node, "agent begins")
         self._connect(self.agent)
@@ -193,7 +193,7 @@ class Machine:
         if step.id in self._never:
             self._lost(step.id)
             return
-        self.disk[step.id] = held = Held(step)
+        self.disk[step.id] = held = SimStep(step)
         self.timeline.after(self._some_ns(40), lambda: self._begin(held))
 
     def _some_ns(self, most_ms: int) -> int:
@@ -203,7 +203,7 @@ class Machine:
         self._never.add(step)
         self._report(Exited(self.node, step, Ended(Reason.LOST, 137, "this node does not know the step")))
 
-    def _repeat(self, held: Held) -> None:
+    def _repeat(self, held: SimStep) -> None:
         if held.ended is not None:
             self._report(Exited(self.node, held.step.id, held.ended))
         elif held.started_ns:
@@ -215,12 +215,12 @@ class Machine:
             self._lost(step)
         elif held.ended is not None:
             self._repeat(held)
-        elif held.phase is Phase.PREPARING:
+        elif held.phase is SimPhase.PREPARING:
             held.stopping = True
-        elif held.phase is Phase.RUNNING:
+        elif held.phase is SimPhase.RUNNING:
             self._signal(held, grace_ms)
 
-    def _signal(self, held: Held, grace_ms: int) -> None:
+    def _signal(self, held: SimStep, grace_ms: int) -> None:
         """SIGTERM, and SIGKILL to what is left after the grace period."""
         if held.stopping:
             return
@@ -232,14 +232,14 @@ class Machine:
 
     # Processes.
 
-    def _begin(self, held: Held) -> None:
-        if not self.agent or self.disk.get(held.step.id) is not held or held.phase is not Phase.PREPARING:
+    def _begin(self, held: SimStep) -> None:
+        if not self.agent or self.disk.get(held.step.id) is not held or held.phase is not SimPhase.PREPARING:
             return  # the agent that prepared it is gone, and the preparations with it
         if held.stopping:
             self._gone(held, Ended(Reason.STOPPED, 127, "stopped before it began"))
             return
         step = held.step
-        held.phase = Phase.RUNNING
+        held.phase = SimPhase.RUNNING
         held.started_ns = self.timeline.now_ns + self.clock_off_ns
         self.busy = self.busy + step.devices
         self.promises.process_began(self.node, self.devices, self.busy, self.running)
@@ -255,8 +255,8 @@ class Machine:
         self.timeline.after(run_ns, lambda: self._process_ends(held, ended))
         self._report(Started(self.node, step.id, held.started_ns))
 
-    def _process_ends(self, held: Held, ended: Ended) -> None:
-        if held.phase is not Phase.RUNNING or self.disk.get(held.step.id) is not held:
+    def _process_ends(self, held: SimStep, ended: Ended) -> None:
+        if held.phase is not SimPhase.RUNNING or self.disk.get(held.step.id) is not held:
             return
         self.busy = self.busy - held.step.devices
         if ended.reason is Reason.EXIT and ended.exit_code == 0:
@@ -264,8 +264,8 @@ class Machine:
             self.promises.produced(held.step.id, ended.outputs)
         self._gone(held, ended)
 
-    def _gone(self, held: Held, ended: Ended) -> None:
-        held.phase = Phase.GONE
+    def _gone(self, held: SimStep, ended: Ended) -> None:
+        held.phase = SimPhase.GONE
         held.ended = replace(ended, started_ns=held.started_ns, ended_ns=self.timeline.now_ns + self.clock_off_ns)
         if self.agent:
             self._report(Exited(self.node, held.step.id, held.ended))
@@ -274,7 +274,7 @@ class Machine:
 
     def kill_step(self) -> None:
         """Somebody kills a step and its shim from outside."""
-        running = [held for held in self.disk.values() if held.phase is Phase.RUNNING]
+        running = [held for held in self.disk.values() if held.phase is SimPhase.RUNNING]
         if running:
             held = self.timeline.random.choice(running)
             self.say(self.node, f"{held.step.id} is killed from outside")
@@ -288,9 +288,9 @@ class Machine:
         self.agent = 0
         self.part(seen, "the machine is not reachable")
         for held in self.disk.values():
-            if held.phase is Phase.RUNNING:
+            if held.phase is SimPhase.RUNNING:
                 self.busy = self.busy - held.step.devices
-                held.phase = Phase.GONE
+                held.phase = SimPhase.GONE
                 held.ended = Ended(Reason.LOST, 137, "the machine went down", started_ns=held.started_ns)
         if lose_disk:
             self.disk = {}
@@ -303,4 +303,4 @@ class Machine:
 
     @property
     def running(self) -> list[StepId]:
-        return [held.step.id for held in self.disk.values() if held.phase is Phase.RUNNING]
+        return [held.step.id for held in self.disk.values() if held.phase is SimPhase.RUNNING]

@@ -20,11 +20,11 @@ from mycelium.jobs.commands import Cancel, Submit
 from mycelium.jobs.model import Array, Priority, Request, Sandbox
 from mycelium.nodes.model import Devices
 from mycelium.nodes.rules import Drain, Remove, Return
-from mycelium.sim.head import Head
+from mycelium.sim.head import SimHead
 from mycelium.sim.promises import LOST, TWICE, Promises
 from mycelium.sim.timeline import MS_NS, S_NS, Timeline
 from mycelium.sim.trace import Violation
-from mycelium.sim.world import World
+from mycelium.sim.world import SimWorld
 
 ACCOUNTS = ("admin", "ada", "ben", "cho")
 
@@ -41,7 +41,7 @@ PATIENCE_NS = 5 * S_NS  # without an answer for so long, one asks again
 
 class People:
     def __init__(
-        self, world: World, timeline: Timeline, head: Head, promises: Promises, nodes: list[NodeId], scale: float
+        self, world: SimWorld, timeline: Timeline, head: SimHead, promises: Promises, nodes: list[NodeId], scale: float
     ) -> None:
         self.world = world
         self.timeline = timeline

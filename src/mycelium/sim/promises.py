@@ -6,8 +6,8 @@ run and from what callers were told. It shares no code with the rules that it ju
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
 
 from mycelium.base.ids import JobId, NodeId, StepId, TaskId, step_id, task_id
 from mycelium.base.limits import EVICTIONS_PER_MINUTE
@@ -134,12 +134,12 @@ class Promises:
 
     # What becomes durable.
 
-    def committed(self, events: list[Any], at_ns: int) -> None:
+    def committed(self, events: Sequence[object], at_ns: int) -> None:
         for event in events:
             kind = type(event).__name__
             self.counts[kind] = self.counts.get(kind, 0) + 1
             self.say("log", event)
-            watch = WATCH.get(type(event))
+            watch = self.WATCH.get(type(event))
             if watch is not None:
                 watch(self, event, at_ns)
 
@@ -308,29 +308,28 @@ class Promises:
     def _replica_leaves(self, event: ReplicaDraining | ReplicaGone, at_ns: int) -> None:
         self._replicas.pop(event.job, None)
 
-
-WATCH: dict[type, Callable[[Promises, Any, int], None]] = {
-    JobSubmitted: Promises._submitted,
-    JobCancelled: Promises._cancelled,
-    JobReleased: Promises._released,
-    JobEnded: Promises._job_ended,
-    TaskPlaced: Promises._placed,
-    StepEnded: Promises._step_ended,
-    TaskRequeued: Promises._requeued,
-    TaskEnded: Promises._task_ended,
-    NodeJoined: Promises._joined,
-    NodeSuspected: Promises._silent,
-    NodeLeft: Promises._silent,
-    NodeLost: Promises._node_lost,
-    NodeBack: Promises._node_back,
-    NodeDraining: Promises._node_draining,
-    NodeReturned: Promises._node_returned,
-    DeploymentSet: Promises._deployed,
-    TargetChanged: Promises._target_changed,
-    ReplicaStarted: Promises._replica_started,
-    ReplicaDraining: Promises._replica_leaves,
-    ReplicaGone: Promises._replica_leaves,
-}
+    WATCH: ClassVar[dict[type, Callable[[Promises, Any, int], None]]] = {
+        JobSubmitted: _submitted,
+        JobCancelled: _cancelled,
+        JobReleased: _released,
+        JobEnded: _job_ended,
+        TaskPlaced: _placed,
+        StepEnded: _step_ended,
+        TaskRequeued: _requeued,
+        TaskEnded: _task_ended,
+        NodeJoined: _joined,
+        NodeSuspected: _silent,
+        NodeLeft: _silent,
+        NodeLost: _node_lost,
+        NodeBack: _node_back,
+        NodeDraining: _node_draining,
+        NodeReturned: _node_returned,
+        DeploymentSet: _deployed,
+        TargetChanged: _target_changed,
+        ReplicaStarted: _replica_started,
+        ReplicaDraining: _replica_leaves,
+        ReplicaGone: _replica_leaves,
+    }
 
 
 def difference(one: bytes, other: bytes) -> str:

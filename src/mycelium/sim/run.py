@@ -20,20 +20,20 @@ from mycelium.nodes.model import Devices
 from mycelium.sim import ending
 from mycelium.sim.askers import Askers
 from mycelium.sim.faults import Faults
-from mycelium.sim.head import Disk, Head
+from mycelium.sim.head import Disk, SimHead
 from mycelium.sim.machine import Machine
 from mycelium.sim.people import ADMIN, People
 from mycelium.sim.promises import Promises
 from mycelium.sim.timeline import S_NS, START_NS, Timeline
-from mycelium.sim.trace import Trace, Violation
-from mycelium.sim.wire import Wire
-from mycelium.sim.world import World
+from mycelium.sim.trace import SimTrace, Violation
+from mycelium.sim.wire import SimWire
+from mycelium.sim.world import SimWorld
 
 SETTLE_STEP_NS = 5 * S_NS
 REST_NS = 3 * S_NS  # after the last job: so that machines hear that their steps may be forgotten
 
 
-class Outcome(Struct):
+class SimOutcome(Struct):
     """What happened in a run, and what broke."""
 
     world: str
@@ -68,18 +68,18 @@ class Simulation:
     the same log, byte for byte.
     """
 
-    def __init__(self, world: World, seed: int, nodes: int | None = None) -> None:
+    def __init__(self, world: SimWorld, seed: int, nodes: int | None = None) -> None:
         count = nodes or world.nodes
         scale = count / world.nodes
         self.world = world
-        self.outcome = Outcome(world.name, seed, count)
+        self.outcome = SimOutcome(world.name, seed, count)
         self.timeline = Timeline(seed)
-        self.trace = Trace(self.timeline)
+        self.trace = SimTrace(self.timeline)
         self.promises = Promises(self.trace.add, world.models.down_s * S_NS)
         self.log = MemoryLog()
         disk = Disk(self.log, self.promises)
         world = replace(world, snapshot_events=int(world.snapshot_events * max(1.0, scale)))
-        self.head = Head(world, self.timeline, disk, self.trace.add, self._send, self._head_gone)
+        self.head = SimHead(world, self.timeline, disk, self.trace.add, self._send, self._head_gone)
         self.machines: dict[NodeId, Machine] = {}
         for number in range(1, count + 1):
             self._add_machine(number)
@@ -102,7 +102,7 @@ class Simulation:
         cpu_m, memory_bytes = (2000, 4000, 3000, 8000)[number % 4], (2, 4, 8)[number % 3] * GIB
         devices = Devices(cpu_m, memory_bytes, 1 if number % 3 == 0 else 0)
         labels = {"zone": "ab"[number % 2], "sandbox": "process", "llama.cpp": "sim"}
-        wire = Wire(self.timeline, self.world.net)
+        wire = SimWire(self.timeline, self.world.net)
         self.machines[node] = Machine(
             node, devices, labels, self.timeline, wire, self.promises, self.trace.add, self._hear
         )
@@ -122,7 +122,7 @@ class Simulation:
             machine.wire.cut()
             machine.reconnect()
 
-    def run(self) -> Outcome:
+    def run(self) -> SimOutcome:
         begun = time.perf_counter()
         try:
             self._live()

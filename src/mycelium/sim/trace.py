@@ -26,7 +26,7 @@ class Violation(Exception):
         self.about = about  # names that the trace is searched for
 
 
-class Trace:
+class SimTrace:
     """The last lines of what happened; they cost a tuple each and become text only when they are shown."""
 
     def __init__(self, timeline: Timeline) -> None:

@@ -11,7 +11,7 @@ from mycelium.sim.timeline import MS_NS, Timeline
 from mycelium.sim.world import Net
 
 
-class Wire:
+class SimWire:
     """The way between one machine and the head."""
 
     def __init__(self, timeline: Timeline, net: Net) -> None:

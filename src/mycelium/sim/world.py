@@ -14,7 +14,7 @@ from msgspec import Struct
 from mycelium.base.errors import Missing, Refused
 
 
-class Work(Struct, frozen=True, forbid_unknown_fields=True):
+class Workload(Struct, frozen=True, forbid_unknown_fields=True):
     """What people ask for. Times are means; the rest are chances and bounds."""
 
     submit_ms: int = 1000  # between two submits
@@ -50,7 +50,7 @@ class Net(Struct, frozen=True, forbid_unknown_fields=True):
     late_ms: int = 2500
 
 
-class Faults(Struct, frozen=True, forbid_unknown_fields=True):
+class FaultRates(Struct, frozen=True, forbid_unknown_fields=True):
     """Mean times between faults of each kind, and how long they last."""
 
     machine_s: int = 0
@@ -91,7 +91,7 @@ class Models(Struct, frozen=True, forbid_unknown_fields=True):
     first_token_ms: int = 0  # the longest that who comes when all sleep may wait; 0: nothing is promised
 
 
-class World(Struct, frozen=True, forbid_unknown_fields=True):
+class SimWorld(Struct, frozen=True, forbid_unknown_fields=True):
     name: str
     says: str
     nodes: int = 6
@@ -101,9 +101,9 @@ class World(Struct, frozen=True, forbid_unknown_fields=True):
     commit_us: int = 3_000
     snapshot_events: int = 150
     retain_s: int = 120
-    work: Work = Work()
+    work: Workload = Workload()
     net: Net = Net()
-    faults: Faults = Faults()
+    faults: FaultRates = FaultRates()
     models: Models = Models()
 
 
@@ -114,15 +114,15 @@ def names() -> list[str]:
     return sorted(file.name.removesuffix(".toml") for file in _FOLDER.iterdir() if file.name.endswith(".toml"))
 
 
-def load(name: str) -> World:
+def load(name: str) -> SimWorld:
     """The world of that name. Errors: `Missing`, and `Refused` for a file that says something unknown."""
     if name not in names():
         raise Missing(f"no world is called {name[:64]!r}", hint=f"the worlds are: {', '.join(names())}")
     return read(name, (_FOLDER / f"{name}.toml").read_bytes())
 
 
-def read(name: str, text: bytes) -> World:
+def read(name: str, text: bytes) -> SimWorld:
     try:
-        return msgspec.convert({"name": name, **msgspec.toml.decode(text)}, World)
+        return msgspec.convert({"name": name, **msgspec.toml.decode(text)}, SimWorld)
     except msgspec.DecodeError as error:
         raise Refused(f"world {name}: {error}") from None

@@ -22,8 +22,8 @@ from mycelium.store.disk import disk_errors
 from mycelium.store.globs import Globs, State
 from mycelium.store.objects import CHUNK_BYTES, Objects, Puts
 from mycelium.store.scan import link_entry
-from mycelium.store.survey import Choice, Seen, Skipped, Survey, refuse_oversize, survey
-from mycelium.store.tree import Kind, TreeEntry, encode_tree, leaves, tree_of
+from mycelium.store.survey import SeenPath, Skipped, Survey, SurveyChoice, refuse_oversize, survey
+from mycelium.store.tree import EntryKind, TreeEntry, encode_tree, leaves, tree_of
 
 
 class _Matching:
@@ -38,7 +38,7 @@ class _Matching:
     def enter(self, path: str, below: Below) -> None:
         return
 
-    def choose(self, path: str, *, is_directory: bool) -> Choice:
+    def choose(self, path: str, *, is_directory: bool) -> SurveyChoice:
         directory, _, name = path.rpartition("/")
         above = self._states[directory]
         state = None if above is None else self._globs.step(above, name)
@@ -46,8 +46,10 @@ class _Matching:
         if is_directory:
             self._states[path] = None if is_meant else state
         if is_meant:
-            return Choice.TAKE
-        return Choice.ENTER if is_directory and state and self._globs.may_match_below(state) else Choice.LEAVE
+            return SurveyChoice.TAKE
+        return (
+            SurveyChoice.ENTER if is_directory and state and self._globs.may_match_below(state) else SurveyChoice.LEAVE
+        )
 
 
 def collect(
@@ -83,7 +85,7 @@ def collect(
             left_bytes = bytes_max
             for one in found.seen:
                 entry = _entry(one, below, batch, found, left_bytes, uid)
-                if entry is not None and not links_out and entry.kind is Kind.LINK and leaves(entry):
+                if entry is not None and not links_out and entry.kind is EntryKind.LINK and leaves(entry):
                     found.skipped.append(Skipped(entry.path, f"is a link out of the outputs, to {entry.target!r}"))
                 elif entry is not None:
                     left_bytes -= entry.size_bytes
@@ -97,11 +99,13 @@ def collect(
             return batch.put(encode_tree(tree_of(entries.values())))
 
 
-def _entry(one: Seen, below: Below, puts: Puts, found: Survey, left_bytes: int, uid: int | None) -> TreeEntry | None:
-    if one.kind is Kind.DIR:
-        return TreeEntry(one.path, Kind.DIR)
+def _entry(
+    one: SeenPath, below: Below, puts: Puts, found: Survey, left_bytes: int, uid: int | None
+) -> TreeEntry | None:
+    if one.kind is EntryKind.DIR:
+        return TreeEntry(one.path, EntryKind.DIR)
     try:
-        if one.kind is Kind.LINK:
+        if one.kind is EntryKind.LINK:
             return link_entry(one.path, below, found)
         fd = below.open_file(one.path)
     except OSError as error:
@@ -118,7 +122,7 @@ def _entry(one: Seen, below: Below, puts: Puts, found: Survey, left_bytes: int, 
                 hint="end what the job started before the job ends",
             )
         digest, size_bytes = _put(puts, file, stat.st_size)
-        return TreeEntry(one.path, Kind.FILE, size_bytes, bool(stat.st_mode & 0o100), digest)
+        return TreeEntry(one.path, EntryKind.FILE, size_bytes, bool(stat.st_mode & 0o100), digest)
 
 
 def _put(puts: Puts, file: io.FileIO, size_bytes: int) -> tuple[Digest, int]:
@@ -136,4 +140,4 @@ def _put(puts: Puts, file: io.FileIO, size_bytes: int) -> tuple[Digest, int]:
 
 def _add_parents(path: str, entries: dict[str, TreeEntry]) -> None:
     while (path := path.rpartition("/")[0]) and path not in entries:
-        entries[path] = TreeEntry(path, Kind.DIR)
+        entries[path] = TreeEntry(path, EntryKind.DIR)

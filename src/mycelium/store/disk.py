@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,7 +15,7 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @contextmanager
-def disk_errors(what: str, where: Path) -> Iterator[None]:
+def disk_errors(what: str, where: Path) -> Generator[None]:
     """Turn the `OSError`s of a block into `Exhausted` (no room) or `Unavailable` (anything else)."""
     try:
         yield

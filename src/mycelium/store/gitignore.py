@@ -29,7 +29,7 @@ _CLASSES = {
 _NOTHING = "(?!)"
 
 
-class Rule(NamedTuple):
+class IgnoreRule(NamedTuple):
     ignores: bool  # False: takes back what an earlier rule ignored
     only_directories: bool
     by_name: bool  # matches the last name of a path instead of all of it
@@ -51,7 +51,7 @@ class Gitignore:
         return None
 
 
-def _rule(line: str) -> Rule | None:
+def _rule(line: str) -> IgnoreRule | None:
     text = _without_trailing_spaces(line.removesuffix("\r"))
     if not text or text.startswith("#"):
         return None
@@ -60,7 +60,7 @@ def _rule(line: str) -> Rule | None:
     only_directories = text.endswith("/")
     text = text.removesuffix("/")
     by_name = "/" not in text
-    return Rule(ignores, only_directories, by_name, re.compile(_translate(text.removeprefix("/")), re.DOTALL))
+    return IgnoreRule(ignores, only_directories, by_name, re.compile(_translate(text.removeprefix("/")), re.DOTALL))
 
 
 def _without_trailing_spaces(line: str) -> str:

@@ -33,7 +33,7 @@ class _Known(Struct, frozen=True, array_like=True):
     digest: Digest
 
 
-class _Kept(Struct):
+class _KeptHash(Struct):
     version: int
     files: dict[str, _Known]
 
@@ -63,7 +63,7 @@ class HashCache:
             return
         try:
             self._file.parent.mkdir(parents=True, exist_ok=True)
-            files.write(self._file, msgspec.msgpack.encode(_Kept(_VERSION, self._next)))
+            files.write(self._file, msgspec.msgpack.encode(_KeptHash(_VERSION, self._next)))
         except OSError:
             self.forget()
 
@@ -81,7 +81,7 @@ def _known(stat: os.stat_result, digest: Digest) -> _Known:
 def _load(file: Path) -> dict[str, _Known]:
     try:
         with open(file, "rb") as opened:
-            kept = msgspec.msgpack.decode(opened.read(_BYTES_MAX), type=_Kept)
+            kept = msgspec.msgpack.decode(opened.read(_BYTES_MAX), type=_KeptHash)
     except (OSError, msgspec.DecodeError, UnicodeDecodeError):
         return {}
     return kept.files if kept.version == _VERSION else {}

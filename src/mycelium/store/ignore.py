@@ -14,7 +14,7 @@ from pathlib import Path
 from mycelium.base import limits
 from mycelium.store.below import Below
 from mycelium.store.gitignore import Gitignore
-from mycelium.store.survey import Choice
+from mycelium.store.survey import SurveyChoice
 
 # The files that count for a directory, the weightiest first: each with where it lies, "" or "a/b/" below the top.
 _Chain = tuple[tuple[str, Gitignore], ...]
@@ -26,8 +26,8 @@ class Everything:
     def enter(self, path: str, below: Below) -> None:
         return
 
-    def choose(self, path: str, *, is_directory: bool) -> Choice:
-        return Choice.LEAVE if path.rpartition("/")[2] == ".git" else Choice.TAKE
+    def choose(self, path: str, *, is_directory: bool) -> SurveyChoice:
+        return SurveyChoice.LEAVE if path.rpartition("/")[2] == ".git" else SurveyChoice.TAKE
 
 
 class Ignore:
@@ -52,12 +52,12 @@ class Ignore:
         base = f"{self._prefix}{path}/" if path else self._prefix
         self._chains[path] = ((base, rules), *chain)
 
-    def choose(self, path: str, *, is_directory: bool) -> Choice:
+    def choose(self, path: str, *, is_directory: bool) -> SurveyChoice:
         directory, _, name = path.rpartition("/")
         if name == ".git":
-            return Choice.LEAVE
+            return SurveyChoice.LEAVE
         ignored = _is_ignored(self._chains[directory], self._prefix + path, is_directory=is_directory)
-        return Choice.LEAVE if ignored else Choice.TAKE
+        return SurveyChoice.LEAVE if ignored else SurveyChoice.TAKE
 
 
 def _is_ignored(chain: _Chain, path: str, *, is_directory: bool) -> bool:

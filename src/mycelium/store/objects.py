@@ -56,7 +56,7 @@ class Puts(Protocol):
     def put(self, data: bytes | BinaryIO, expected: Digest | None = None) -> Digest: ...
 
 
-class Batch(Puts, Protocol):
+class PutBatch(Puts, Protocol):
     """Puts that become durable together when the context ends well: many small objects, few waits for the disk.
 
     An object of a batch may be visible before the batch ends, but never before it is durable.
@@ -76,7 +76,7 @@ class Objects(Puts, Protocol):
     named this very moment by another writer, who has not been answered yet.
     """
 
-    def batch(self) -> Batch: ...
+    def batch(self) -> PutBatch: ...
     def has(self, digest: Digest) -> bool: ...
     def missing(self, digests: Iterable[Digest]) -> list[Digest]:
         """Those that are not here, each once, in the order given."""

@@ -24,8 +24,8 @@ from mycelium.store.hash_cache import HashCache
 from mycelium.store.ignore import Everything, Ignore
 from mycelium.store.objects import CHUNK_BYTES, Objects, digest_of
 from mycelium.store.pack import Item
-from mycelium.store.survey import Seen, Skipped, Survey, refuse_oversize, survey
-from mycelium.store.tree import Kind, Tree, TreeEntry, encode_tree, is_text, tree_of
+from mycelium.store.survey import SeenPath, Skipped, Survey, refuse_oversize, survey
+from mycelium.store.tree import EntryKind, Tree, TreeEntry, encode_tree, is_text, tree_of
 from mycelium.store.verified import verified
 
 
@@ -124,11 +124,11 @@ def store_tree(objects: Objects, scanned: Scan) -> Digest:
     return scanned.digest
 
 
-def _entry(one: Seen, below: Below, hashes: HashCache, found: Survey) -> TreeEntry | None:
-    if one.kind is Kind.DIR:
-        return TreeEntry(one.path, Kind.DIR)
+def _entry(one: SeenPath, below: Below, hashes: HashCache, found: Survey) -> TreeEntry | None:
+    if one.kind is EntryKind.DIR:
+        return TreeEntry(one.path, EntryKind.DIR)
     try:
-        if one.kind is Kind.LINK:
+        if one.kind is EntryKind.LINK:
             return link_entry(one.path, below, found)
         digest = hashes.get(one.path, one.stat)
         if digest is None:
@@ -140,7 +140,7 @@ def _entry(one: Seen, below: Below, hashes: HashCache, found: Survey) -> TreeEnt
                 hashes.put(one.path, stat, digest)
         else:
             stat, size_bytes = one.stat, one.stat.st_size
-        return TreeEntry(one.path, Kind.FILE, size_bytes, bool(stat.st_mode & 0o100), digest)
+        return TreeEntry(one.path, EntryKind.FILE, size_bytes, bool(stat.st_mode & 0o100), digest)
     except OSError as error:
         found.skipped.append(Skipped(one.path, f"cannot be read: {error.strerror or error}"))
         return None
@@ -152,7 +152,7 @@ def link_entry(path: str, below: Below, found: Survey) -> TreeEntry | None:
     if not is_text(target):
         found.skipped.append(Skipped(path, "is a link to a name that is not UTF-8"))
         return None
-    return TreeEntry(path, Kind.LINK, target=target)
+    return TreeEntry(path, EntryKind.LINK, target=target)
 
 
 def _hash(file: io.FileIO, size_bytes: int) -> tuple[Digest, int]:

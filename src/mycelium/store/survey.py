@@ -18,7 +18,7 @@ from mycelium.base import limits
 from mycelium.base.errors import Refused
 from mycelium.base.units import format_size
 from mycelium.store.below import Below
-from mycelium.store.tree import Kind, is_text
+from mycelium.store.tree import EntryKind, is_text
 
 _LARGEST_SHOWN = 3
 _SPECIAL = {
@@ -39,13 +39,13 @@ class Skipped(Struct, frozen=True):
         return f"{self.path}: {self.reason}"
 
 
-class Seen(Struct, frozen=True):
+class SeenPath(Struct, frozen=True):
     path: str
-    kind: Kind
+    kind: EntryKind
     stat: os.stat_result
 
 
-class Choice(Enum):
+class SurveyChoice(Enum):
     LEAVE = auto()
     TAKE = auto()
     ENTER = auto()  # a directory that is not taken for its own sake
@@ -56,19 +56,19 @@ class Chooser(Protocol):
         """The directory `path` is about to be listed."""
         ...
 
-    def choose(self, path: str, *, is_directory: bool) -> Choice: ...
+    def choose(self, path: str, *, is_directory: bool) -> SurveyChoice: ...
 
 
 class Survey(Struct):
     """`seen` holds every directory before what is in it."""
 
-    seen: list[Seen] = []
+    seen: list[SeenPath] = []
     skipped: list[Skipped] = []
     looked_at: int = 0
 
     @property
     def size_bytes(self) -> int:
-        return sum(one.stat.st_size for one in self.seen if one.kind is Kind.FILE)
+        return sum(one.stat.st_size for one in self.seen if one.kind is EntryKind.FILE)
 
 
 def survey(
@@ -130,7 +130,7 @@ def _look(directory: str, name: str, status: os.stat_result, chooser: Chooser, f
         found.skipped.append(Skipped(path.encode(errors="backslashreplace").decode(), "has a name that is not UTF-8"))
         return ""
     choice = chooser.choose(path, is_directory=is_directory)
-    if choice is Choice.LEAVE:
+    if choice is SurveyChoice.LEAVE:
         return ""
     if path.count("/") >= limits.TREE_DEPTH_MAX or len(path.encode()) > limits.PATH_BYTES_MAX:
         found.skipped.append(Skipped(path[:200], "lies too deep, or has too long a path"))
@@ -138,9 +138,9 @@ def _look(directory: str, name: str, status: os.stat_result, chooser: Chooser, f
     if mode in _SPECIAL:
         found.skipped.append(Skipped(path, f"is {_SPECIAL[mode]}"))
         return ""
-    kind = Kind.DIR if is_directory else Kind.LINK if mode == stat.S_IFLNK else Kind.FILE
-    if choice is Choice.TAKE:
-        found.seen.append(Seen(path, kind, status))
+    kind = EntryKind.DIR if is_directory else EntryKind.LINK if mode == stat.S_IFLNK else EntryKind.FILE
+    if choice is SurveyChoice.TAKE:
+        found.seen.append(SeenPath(path, kind, status))
     return path if is_directory else ""
 
 
@@ -151,7 +151,7 @@ def refuse_oversize(found: Survey, bytes_max: int, message: Callable[[str, str],
         return
     tops: Counter[str] = Counter()
     for one in found.seen:
-        if one.kind is Kind.FILE:
+        if one.kind is EntryKind.FILE:
             top, slash, _ = one.path.partition("/")
             tops[top + slash] += one.stat.st_size
     largest = ", ".join(f"{top} {format_size(size)}" for top, size in tops.most_common(_LARGEST_SHOWN))

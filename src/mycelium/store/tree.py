@@ -25,7 +25,7 @@ NAME_BYTES_MAX = 255  # Linux's own bound on one name (NAME_MAX)
 _FAULTS_SHOWN = 10
 
 
-class Kind(StrEnum):
+class EntryKind(StrEnum):
     FILE = "file"
     DIR = "dir"
     LINK = "link"
@@ -35,7 +35,7 @@ class TreeEntry(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=T
     """One name. A file has a digest and a size, a link has a target, a directory has neither."""
 
     path: str  # relative, with /, never leaving the tree
-    kind: Kind
+    kind: EntryKind
     size_bytes: int = 0
     executable: bool = False
     digest: Digest | None = None
@@ -108,7 +108,7 @@ def check(tree: Tree) -> None:
             faults.append(Fault(repr(entry.path[:200]), message))
             if len(faults) == _FAULTS_SHOWN:
                 break
-        if entry.kind is Kind.DIR:
+        if entry.kind is EntryKind.DIR:
             directories.add(entry.path)
         before = entry.path
     refuse(faults)
@@ -147,7 +147,7 @@ def _path_fault(path: str) -> str:
 
 
 def _content_fault(entry: TreeEntry) -> str:
-    file, link = entry.kind is Kind.FILE, entry.kind is Kind.LINK
+    file, link = entry.kind is EntryKind.FILE, entry.kind is EntryKind.LINK
     if file != (entry.digest is not None) or link != bool(entry.target):
         return "files have a digest, links have a target, and nothing else has"
     if not file and (entry.size_bytes or entry.executable):

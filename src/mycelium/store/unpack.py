@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from mycelium.base.units import format_size
 from mycelium.store.below import Below
 from mycelium.store.disk import disk_errors
 from mycelium.store.objects import CHUNK_BYTES, Objects
-from mycelium.store.tree import Kind, Tree, TreeEntry, check_size, leaves, read_tree
+from mycelium.store.tree import EntryKind, Tree, TreeEntry, check_size, leaves, read_tree
 
 _IN_THE_WAY = (errno.EEXIST, errno.ENOTDIR, errno.ELOOP, errno.EISDIR, errno.ENOTEMPTY)
 
@@ -66,7 +66,7 @@ def _write(
     entry: TreeEntry, below: Below, objects: Objects, uid: int | None, gid: int | None, *, replace: bool
 ) -> None:
     directory, name = below.parent(entry.path)
-    if entry.kind is Kind.DIR:
+    if entry.kind is EntryKind.DIR:
         with suppress(FileExistsError):  # if it is no directory, opening it fails
             os.mkdir(name, dir_fd=directory)
         _own(below.directory(entry.path), uid, gid)
@@ -132,7 +132,7 @@ def _id(number: int | None) -> int:
 def _without_links_out(tree: Tree, tell: Callable[[str], None] | None) -> Tree:
     kept: list[TreeEntry] = []
     for entry in tree.entries:
-        if entry.kind is not Kind.LINK or not leaves(entry):
+        if entry.kind is not EntryKind.LINK or not leaves(entry):
             kept.append(entry)
         elif tell is not None:
             tell(f"link {entry.path!r} leads out of the tree, to {entry.target!r}: it is left out")
@@ -140,7 +140,7 @@ def _without_links_out(tree: Tree, tell: Callable[[str], None] | None) -> Tree:
 
 
 @contextmanager
-def _in_the_way(path: str, into: Path) -> Iterator[None]:
+def _in_the_way(path: str, into: Path) -> Generator[None]:
     try:
         yield
     except OSError as error:

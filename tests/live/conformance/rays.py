@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 
 from mycelium.engine.ray.engine import HEAD, RayEngine
-from mycelium.engine.ray.raylet import Place, Raylet, free_port
+from mycelium.engine.ray.raylet import Raylet, RayletPlace, free_port
 
 PREFIX = "myc-shared-ray-"
 SHARED = "MYC_TEST_SHARED_RAY"  # for the processes of a test that make an engine of their own
@@ -20,10 +20,10 @@ SHARED = "MYC_TEST_SHARED_RAY"  # for the processes of a test that make an engin
 def shared() -> Raylet:
     if SHARED in os.environ:
         directory, _, port = os.environ[SHARED].rpartition(":")
-        return Raylet(Place(Path(directory), HEAD, port=int(port), cpus=2))
+        return Raylet(RayletPlace(Path(directory), HEAD, port=int(port), cpus=2))
     sweep()
     directory = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-"))
-    place = Place(directory, HEAD, port=free_port("127.0.0.1"), cpus=2)
+    place = RayletPlace(directory, HEAD, port=free_port("127.0.0.1"), cpus=2)
     raylet = Raylet(place)
     raylet.start()
     os.environ[SHARED] = f"{directory}:{place.port}"
@@ -37,7 +37,7 @@ def sweep() -> None:
     for directory in Path(tempfile.gettempdir()).glob(f"{PREFIX}*-*"):
         owner = directory.name.removeprefix(PREFIX).partition("-")[0]
         if owner.isdigit() and not Path("/proc", owner).exists():
-            Raylet(Place(directory, HEAD)).kill()
+            Raylet(RayletPlace(directory, HEAD)).kill()
             shutil.rmtree(directory, ignore_errors=True)
 
 

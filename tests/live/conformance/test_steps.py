@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+from msgspec.structs import replace
+
 from mycelium.engine.orders import Exited, Reason, Sandbox, Start, Started
 from tests.live.conformance.play import NODE, Site, Stage, shell
 
@@ -55,9 +57,7 @@ def test_a_step_gets_its_environment_and_nothing_of_the_agents(stage: Stage, san
 def test_a_command_that_does_not_exist_fails_to_start_and_is_named(stage: Stage, sandbox: Sandbox) -> None:
     async def script(site: Site) -> None:
         step = shell("job-1-a1-r0", "", sandbox=sandbox)
-        await site.start(
-            type(step)(**{name: getattr(step, name) for name in step.__struct_fields__} | {"command": ("no-such",)})
-        )
+        await site.start(replace(step, command=("no-such",)))
         ended = await site.exited(step.id)
         assert (ended.reason, ended.exit_code) == (Reason.FAILED_START, 127)
         assert "no-such" in ended.message

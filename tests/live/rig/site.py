@@ -15,7 +15,7 @@ from typing import Any
 
 import psutil
 
-from mycelium.engine.ray.raylet import Place, Raylet
+from mycelium.engine.ray.raylet import Raylet, RayletPlace
 from mycelium.jobs.program import RESULT_FILE
 from mycelium.polymer.container import pmr, values
 from mycelium.polymer.forms.seal import seal
@@ -243,7 +243,7 @@ class RigSite:
             self._calls.communicate()
         self.net.close()
         for host in range(len(self.net.hosts)):
-            Raylet(Place(self.home(host) / "ray", "")).kill()
+            Raylet(RayletPlace(self.home(host) / "ray", "")).kill()
         for each in self.running.values():
             each.kill()
             each.wait()

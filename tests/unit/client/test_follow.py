@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -26,7 +26,7 @@ def job(**changes: Any) -> dict[str, Any]:
 class Site:
     """Plays streams: each is a list of events, and ends or breaks."""
 
-    def __init__(self, *streams: list[Event | Exception]) -> None:
+    def __init__(self, *streams: Sequence[Event | Exception]) -> None:
         self._streams = list(streams)
 
     def stream(self, path: str, **query: Any) -> Iterator[Event]:
@@ -36,9 +36,9 @@ class Site:
             yield event
 
 
-def read(monkeypatch: pytest.MonkeyPatch, *streams: list[Event | Exception], **how: Any) -> dict[str, Any]:
+def read(monkeypatch: pytest.MonkeyPatch, *streams: Sequence[Event | Exception], **how: Any) -> dict[str, Any]:
     monkeypatch.setattr(follow.time, "sleep", lambda _: None)
-    return follow.Reader(Site(*streams), "job-1", follow=True, **how).to_the_end()  # type: ignore[arg-type]
+    return follow.LogReader(Site(*streams), "job-1", follow=True, **how).to_the_end()  # type: ignore[arg-type]
 
 
 def test_stdout_and_stderr_are_passed_on_apart(monkeypatch: pytest.MonkeyPatch, capfdbinary: Any):

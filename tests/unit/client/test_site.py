@@ -87,7 +87,7 @@ def test_a_site_that_never_answered_is_not_waited_for(monkeypatch: pytest.Monkey
 
 
 def test_a_site_that_is_away_for_a_moment_is_asked_again(monkeypatch: pytest.MonkeyPatch):
-    gone = [ConnectionRefusedError(), wrong("unavailable"), http.client.RemoteDisconnected()]
+    gone = [ConnectionRefusedError(), wrong("unavailable"), http.client.RemoteDisconnected("")]
     Wire(monkeypatch, ok(1), *gone, ok(2))
     client = Client("http://x:1")
     assert [client.get("/a"), client.get("/b")] == [1, 2]

@@ -16,13 +16,13 @@ from mycelium.base.domain import Asked
 from mycelium.head.replay import replay
 from mycelium.sim.people import ADMIN
 from mycelium.sim.run import Simulation
-from mycelium.sim.world import World, load
+from mycelium.sim.world import SimWorld, load
 from tests.unit.head.facts import FIRST_KINDS, facts_of
 
 DATA = Path(__file__).parent / "data"
 
 
-def _whole(world: World, seed: int) -> Simulation | None:
+def _whole(world: SimWorld, seed: int) -> Simulation | None:
     """A run in which everything happens that can; only a token is replaced by hand afterwards."""
     simulation = Simulation(world, seed)
     outcome = simulation.run()

@@ -25,7 +25,7 @@ from mycelium.engine.orders import (
     Stop,
 )
 from mycelium.engine.seam import NodeUp
-from mycelium.head.core import Core, Settings, Tick
+from mycelium.head.core import Core, HeadSettings, Tick
 from mycelium.jobs.commands import Submit
 from mycelium.jobs.model import Array, Job, Request, Task
 from mycelium.log import MemoryLog
@@ -52,7 +52,7 @@ def array(count: int, throttle: int = 0) -> Array:
 class Played:
     """Two nodes of four cpus (or as many as asked for), an admin and two users."""
 
-    def __init__(self, nodes: int = 2, settings: Settings | None = None) -> None:
+    def __init__(self, nodes: int = 2, settings: HeadSettings | None = None) -> None:
         self.log = MemoryLog()
         self.now_ns = NOW_NS
         self.settings = settings

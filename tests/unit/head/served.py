@@ -25,17 +25,17 @@ from mycelium.inference.commands import (
     CreateBatch,
     CreateKey,
     Deploy,
+    DeploymentQueue,
     EndBatch,
-    Queue,
     RemoveFile,
     RemoveModel,
     Report,
     RevokeKey,
-    Seen,
+    SeenReplica,
     Undeploy,
 )
 from mycelium.inference.events import UsageRow
-from mycelium.inference.model import Kind, Mistake, Serving, Used
+from mycelium.inference.model import Mistake, ModelKind, Serving, Used
 from mycelium.nodes.model import Devices
 from tests.unit.head.played import ADA, BAD, ROOT, Played
 
@@ -56,8 +56,8 @@ class Served(Played):
         super().__init__(1)
         self.hello("node-1", "b1", 4, (), **{"llama.cpp": "1"})
 
-    def report(self, waiting: int = 0, *seen: Seen, **usage: Any) -> None:
-        self.do(Report("boot", "http://gateway", (Queue("m", waiting),), seen, **usage))
+    def report(self, waiting: int = 0, *seen: SeenReplica, **usage: Any) -> None:
+        self.do(Report("boot", "http://gateway", (DeploymentQueue("m", waiting),), seen, **usage))
 
     def hours(self, seconds: int, *running: str) -> None:
         for _ in range(seconds):
@@ -74,7 +74,10 @@ def play() -> Served:
 
 
 def _models_and_keys(site: Served) -> None:
-    site.do(AddModel(ADA, "small", ONE, 100, Kind.CHAT, "pypi://x/1"), AddModel(ROOT, "other", TWO, 5, Kind.CHAT, "f"))
+    site.do(
+        AddModel(ADA, "small", ONE, 100, ModelKind.CHAT, "pypi://x/1"),
+        AddModel(ROOT, "other", TWO, 5, ModelKind.CHAT, "f"),
+    )
     site.do(RemoveModel(ROOT, "other"))
     site.do(CreateKey(ADA, "ci", "a" * 64, 60, 20_000, ("sm*",)), CreateKey(ADA, "old", "b" * 64))
     site.do(RevokeKey(ADA, "old"))
@@ -90,14 +93,14 @@ def _replicas(site: Served) -> None:
     site.report(waiting=1)
     site.later(1)
     site.started("node-1", "job-1-a1-r0")
-    site.report(1, Seen(JobId("job-1"), 1, True, 1, 0, 9.5, 120, 1, 7))
+    site.report(1, SeenReplica(JobId("job-1"), 1, True, 1, 0, 9.5, 120, 1, 7))
     row = UsageRow("key-1", ADA, "m", Used(2, 1, 30, 12, 240, 2))
     site.report(number=1, from_ns=site.now_ns, to_ns=site.now_ns + S_NS, rows=(row,))
     site.exited("node-1", "job-1-a1-r0", BAD)
     site.later(1)
     site.later(3)
     site.started("node-1", "job-2-a1-r0")
-    site.report(0, Seen(JobId("job-2"), 1, True))
+    site.report(0, SeenReplica(JobId("job-2"), 1, True))
     site.hours(400, "job-2-a1-r0")
 
 

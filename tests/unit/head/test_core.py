@@ -10,7 +10,7 @@ from mycelium.base.limits import ORDERS_REMEMBERED_MAX
 from mycelium.base.units import S_NS
 from mycelium.engine.seam import NodeDown
 from mycelium.head.codec import SNAPSHOT_VERSION, decode_job
-from mycelium.head.core import Core, Settings, Tick
+from mycelium.head.core import Core, HeadSettings, Tick
 from mycelium.jobs.commands import Cancel, StopAll, Submit
 from mycelium.jobs.domain import Retention
 from mycelium.jobs.model import Cause, JobState, TaskState
@@ -110,7 +110,7 @@ def test_the_same_key_with_another_content_is_a_conflict() -> None:
 
 
 def test_a_retry_is_answered_even_when_its_inputs_have_left_memory() -> None:
-    site = Played(settings=Settings((Retention(10 * S_NS),)))
+    site = Played(settings=HeadSettings((Retention(10 * S_NS),)))
     site.submit()
     site.exited("node-1", STEP)
     taker = request(after=(JobId("job-1"),), inputs=(JobId("job-1"),))
@@ -544,7 +544,7 @@ def test_a_new_head_knows_what_the_old_one_knew() -> None:
 
 
 def test_a_snapshot_and_its_tail_are_the_whole() -> None:
-    site = Played(settings=Settings(snapshot_events=5))
+    site = Played(settings=HeadSettings(snapshot_events=5))
     site.submit()
     assert site.core.snapshot_due()
     snapshot = site.core.take_snapshot()
@@ -568,7 +568,7 @@ def test_a_snapshot_of_another_version_is_passed_over() -> None:
 
 
 def test_an_ended_job_leaves_memory_for_the_archive() -> None:
-    site = Played(settings=Settings((Retention(60 * S_NS),)))
+    site = Played(settings=HeadSettings((Retention(60 * S_NS),)))
     site.submit()
     site.exited("node-1", STEP)
     site.later(59)
@@ -581,7 +581,7 @@ def test_an_ended_job_leaves_memory_for_the_archive() -> None:
 
 
 def test_a_job_whose_outputs_somebody_waits_for_stays() -> None:
-    site = Played(nodes=1, settings=Settings((Retention(60 * S_NS),)))
+    site = Played(nodes=1, settings=HeadSettings((Retention(60 * S_NS),)))
     site.submit()
     site.exited("node-1", STEP)
     site.submit(request(4))  # fills the node, so that the next one waits

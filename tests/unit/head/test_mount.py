@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from msgspec import Struct
 
-from mycelium.base.domain import Asked, Domain, Kind
+from mycelium.base.domain import Asked, Domain, EventKind
 from mycelium.base.errors import Conflict, Denied, Refused, Unknown
 from mycelium.base.subject import NOBODY, SITE
 from mycelium.head.core import Core
@@ -133,7 +133,7 @@ def clash(*domains: Domain) -> str:
 
 def test_two_domains_that_know_one_name_are_refused() -> None:
     ended = type("JobEnded", (Struct,), {"__annotations__": {"job": str}})
-    kind = Kind(ended, lambda view, event, at_ns: None, str, ("job",))
+    kind = EventKind(ended, lambda view, event, at_ns: None, str, ("job",))
     assert "two domains have one name" in clash(TOY, TOY)
     assert "'ToyMade'" in clash(TOY, replace(TOY, name="others", shows={}))
     assert "two domains have an event that is called 'JobEnded'" in clash(replace(TOY, kinds=(kind,)))

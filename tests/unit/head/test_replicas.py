@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mycelium.base.ids import JobId
 from mycelium.base.units import S_NS
-from mycelium.inference.commands import Others, Report, Seen, Spent
+from mycelium.inference.commands import Others, Report, SeenReplica, Spent
 from mycelium.inference.plan import PACE
 from mycelium.inference.replicas import GATEWAY_GONE_NS, WHOLE_NS, Replicas
 
@@ -12,7 +12,7 @@ JOB = JobId("job-1")
 
 
 def said(boot: str, active: int, lines: int, spent: int) -> Report:
-    return Report(boot, "", (), (Seen(JOB, 1, True, active, lines=lines),), spent=(Spent("key-1", spent, 0),))
+    return Report(boot, "", (), (SeenReplica(JOB, 1, True, active, lines=lines),), spent=(Spent("key-1", spent, 0),))
 
 
 def test_a_gateway_hears_of_all_the_others_and_not_of_itself():

@@ -6,15 +6,15 @@ from typing import Any
 
 from mycelium.accounts.model import Role
 from mycelium.base.domain import View
-from mycelium.base.ids import Digest, JobId
+from mycelium.base.ids import AccountId, Digest, JobId
 from mycelium.base.subject import GATE, GATEWAY
 from mycelium.base.units import S_NS
 from mycelium.inference import rules
 from mycelium.inference.apply import apply
-from mycelium.inference.commands import AddModel, Deploy, Queue, Report, Seen
+from mycelium.inference.commands import AddModel, Deploy, DeploymentQueue, Report, SeenReplica
 from mycelium.inference.domain import DOMAIN
 from mycelium.inference.events import InferenceEvent
-from mycelium.inference.model import Deployment, Kind, Replica, Served, Serving
+from mycelium.inference.model import Deployment, ModelKind, Replica, Served, Serving
 from mycelium.inference.plan import Action, Load, Scale, plan
 from mycelium.inference.replicas import events_of
 from mycelium.nodes.model import Devices
@@ -32,8 +32,8 @@ class Scene:
         self.state: Served = self.play.site
         self.memories: dict[str, Scale] = {}
         self.whole = True
-        self.queues: dict[str, Queue] = {}
-        self.seen: dict[JobId, Seen] = {}
+        self.queues: dict[str, DeploymentQueue] = {}
+        self.seen: dict[JobId, SeenReplica] = {}
 
     @property
     def now_ns(self) -> int:
@@ -46,7 +46,7 @@ class Scene:
     def ask(self, command: Any) -> list[InferenceEvent]:
         """Errors: those of its guard, then those of its rule."""
         guard = DOMAIN.commands[type(command)].guard
-        known = self.state.accounts.by_id.get(getattr(command, "account", ""))
+        known = self.state.accounts.by_id.get(AccountId(getattr(command, "account", "")))
         subject = known.subject("test") if known and GATEWAY not in guard.roles else GATE
         guard.check(subject, View(self.state, {}, {}), command)
         events, _ = rules.decide(command, self.state, self.tables, self.now_ns)
@@ -57,7 +57,7 @@ class Scene:
     def happened(self, event: InferenceEvent) -> None:
         apply(self.tables, event, self.now_ns)
 
-    def model(self, name: str = "m", kind: Kind = Kind.CHAT) -> None:
+    def model(self, name: str = "m", kind: ModelKind = ModelKind.CHAT) -> None:
         self.ask(AddModel(self.account, name, DIGEST, 100, kind, "test"))
 
     def deploy(self, least: int = 1, most: int | None = None, name: str = "m", parallel: int = 4) -> Deployment:
@@ -92,11 +92,11 @@ class Scene:
         job = self.play.job(replica.job)
         self.play.start(job)
         attempt = job.tasks[0].attempt
-        self.seen[replica.job] = Seen(replica.job, attempt, True)
+        self.seen[replica.job] = SeenReplica(replica.job, attempt, True)
         self.ask(report(self.seen.values()))
 
     def load(self, waiting: int = 0, active: int = 0, lines: int = 0, name: str = "m") -> None:
-        self.queues[name] = Queue(name, waiting, active, 0, lines)
+        self.queues[name] = DeploymentQueue(name, waiting, active, 0, lines)
 
 
 def report(seen: Any = (), number: int = 0, rows: Any = (), boot: str = "boot") -> Any:

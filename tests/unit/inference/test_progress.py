@@ -5,7 +5,7 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from mycelium.base.units import S_NS
-from mycelium.inference.commands import Queue
+from mycelium.inference.commands import DeploymentQueue
 from mycelium.inference.model import Batch, BatchState, Mistake
 from mycelium.inference.plan import Load
 from mycelium.inference.progress import progress
@@ -45,7 +45,7 @@ def says(batch: Batch, of: Scene | None = None, load: Load | None = None) -> str
 
 
 def test_a_batch_that_runs_says_how_far_it_is_and_when_it_should_be_done():
-    found = progress(BATCH, scene().tables, Load({"m": Queue("m", batch_lines=4)}), NOW_NS)
+    found = progress(BATCH, scene().tables, Load({"m": DeploymentQueue("m", batch_lines=4)}), NOW_NS)
     assert (found.state, found.left_ms, found.running) == ("running", 40_000, 4)
     assert "20 of its 100 lines are done. It is expected to be done in about 40s" in " ".join(found.says)
 
@@ -55,7 +55,9 @@ def test_a_batch_that_cannot_be_done_in_its_window_says_so():
 
 
 def test_requests_of_people_go_first_and_are_named():
-    assert "3 requests of people run and 2 wait; they go first." in says(BATCH, load=Load({"m": Queue("m", 2, 3)}))
+    assert "3 requests of people run and 2 wait; they go first." in says(
+        BATCH, load=Load({"m": DeploymentQueue("m", 2, 3)})
+    )
 
 
 def test_what_holds_a_batch_up_is_said_first():

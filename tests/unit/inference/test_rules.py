@@ -21,7 +21,7 @@ from mycelium.inference.commands import (
     RevokeKey,
 )
 from mycelium.inference.events import UsageRow
-from mycelium.inference.model import BatchState, Kind, Mistake, Serving, Used
+from mycelium.inference.model import BatchState, Mistake, ModelKind, Serving, Used
 from mycelium.inference.rules import allows
 from tests.unit.inference.scene import DIGEST, Scene, report
 
@@ -47,7 +47,7 @@ def commit(first: int, last: int, runner: str = "me", used: Used | None = None) 
 @pytest.mark.parametrize("name", ["", "-x", "a b", "../a", "a/../b", "a/", "x" * 200, "a\n"])
 def test_a_strange_name_is_refused(scene: Scene, name: str):
     with pytest.raises(Refused):
-        scene.ask(AddModel(scene.account, name, DIGEST, 1, Kind.CHAT, ""))
+        scene.ask(AddModel(scene.account, name, DIGEST, 1, ModelKind.CHAT, ""))
 
 
 def test_a_model_that_is_served_cannot_be_removed(scene: Scene):

@@ -18,7 +18,7 @@ from mycelium.cli.jobs.submit import read_file
 from mycelium.cli.lazy import load
 from mycelium.cli.main import run
 from mycelium.jobs import kinds
-from mycelium.jobs.keys import KEYS, Key, Option, shown
+from mycelium.jobs.keys import KEYS, JobKey, Option, shown
 from mycelium.jobs.model import Request
 from mycelium.jobs.request import read
 
@@ -31,7 +31,7 @@ def pretended(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("mycelium.cli.jobs.run", "mycelium.serve.http.schema"):
         importlib.import_module(module)  # what comes back afterwards knows nothing of the pretended key
         monkeypatch.delitem(sys.modules, module)
-    monkeypatch.setitem(KEYS, "service", Key(kinds.YES, False, "run until it is told to end", Option()))
+    monkeypatch.setitem(KEYS, "service", JobKey(kinds.YES, False, "run until it is told to end", Option()))
 
 
 @pytest.mark.usefixtures("pretended")

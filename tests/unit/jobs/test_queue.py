@@ -7,13 +7,13 @@ from msgspec.structs import replace
 from mycelium.base.ids import account_id, node_id
 from mycelium.jobs.index import Index
 from mycelium.jobs.model import Sandbox
-from mycelium.jobs.queue import Line, Queue, shape_of
+from mycelium.jobs.queue import Queue, QueueLine, shape_of
 from mycelium.nodes.model import NodeState
 from tests.sites import Play, devices, request
 
 
-def line() -> Line:
-    return Line(1, account_id(1), shape_of(request()), 1000)
+def line() -> QueueLine:
+    return QueueLine(1, account_id(1), shape_of(request()), 1000)
 
 
 def test_a_line_is_in_the_order_of_age_however_it_was_filled():

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from mycelium.base.errors import Refused
+from mycelium.base.ids import Digest, JobId
 from mycelium.base.limits import (
     ARRAY_TASKS_MAX,
     COMMAND_BYTES_MAX,
@@ -71,14 +72,14 @@ def test_every_key_is_read() -> None:
         time_ms=5_400_000,
         nodes=2,
         array=Array(0, 98, 2, 10),
-        after=("job-3", "job-4", "job-5", "job-6"),
-        inputs=("job-6",),
+        after=(JobId("job-3"), JobId("job-4"), JobId("job-5"), JobId("job-6")),
+        inputs=(JobId("job-6"),),
         priority=Priority.HIGH,
         on=("arch=aarch64", "!virtual"),
         retries=3,
         env={"A": "b"},
         net=True,
-        workdir="ab" * 32,
+        workdir=Digest("ab" * 32),
         outputs=("out/*.json",),
         sandbox=Sandbox.NONE,
     )

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from mycelium.jobs.answer import Kind, Why
+from mycelium.jobs.answer import Binding, Why
 from mycelium.jobs.forecast import Sure
 from mycelium.jobs.model import Job, Priority
 from mycelium.jobs.why import dry_run, reason, say, why
@@ -68,7 +68,7 @@ def test_what_is_too_large_for_every_node_is_said_with_the_largest():
     play = busy()
     job = play.submit(request(9))
     found = asked(play, job)
-    assert found.binds[0].kind is Kind.NEVER
+    assert found.binds[0].kind is Binding.NEVER
     assert found.expected is not None
     assert found.expected.sure is Sure.NEVER
     assert "the largest node has 4 (node-1)" in said(play, job)
@@ -100,7 +100,7 @@ def test_only_a_closed_node_that_would_do_is_named_with_its_state():
     node = play.node(4, state=NodeState.DRAINING)
     job = play.submit(request(2))
     assert short(play, job) == f"the only node that could serve it takes no new work now: {node.id} is draining"
-    assert asked(play, job).binds[0].kind is Kind.CLOSED
+    assert asked(play, job).binds[0].kind is Binding.CLOSED
 
 
 def test_no_sandbox_anywhere_is_said_in_words():
@@ -148,7 +148,7 @@ def test_nodes_kept_for_another_are_explained_and_a_shorter_time_found():
     large = play.submit(request(4))
     job = play.submit(request(1, time_ms=HOUR_MS))
     found = asked(play, job)
-    assert found.binds[0].kind is Kind.KEPT
+    assert found.binds[0].kind is Binding.KEPT
     assert found.binds[0].jobs == (large.id,)
     assert found.change is not None
     assert (found.change.option, found.change.expected.sure) == ("--time 30m", Sure.NOW)
@@ -160,7 +160,7 @@ def test_room_that_goes_to_those_ahead_is_said_so():
     first = play.submit(request())
     job = play.submit(request())
     found = asked(play, job)
-    assert found.binds[0].kind is Kind.TURN
+    assert found.binds[0].kind is Binding.TURN
     assert found.binds[0].jobs == (first.id,)
 
 
@@ -243,7 +243,7 @@ def test_a_dry_run_explains_like_a_submitted_job():
 def test_a_dry_run_after_another_job_is_held():
     play = busy()
     found = dry_run(play.site, play.queue, request(after=(play.job("job-1").id,)), play.account(), play.now_ns)
-    assert found.binds[0].kind is Kind.DEPENDENCY
+    assert found.binds[0].kind is Binding.DEPENDENCY
 
 
 def test_the_jobs_that_hold_the_room_are_named_the_first_to_end_first():
@@ -286,7 +286,7 @@ def test_a_task_far_down_an_array_gets_no_advice_that_helps_only_the_next_one():
         play.finish(array, index)
         play.step()
     found = asked(play, array, 1999)
-    assert found.binds[0].kind is Kind.DEVICES
+    assert found.binds[0].kind is Binding.DEVICES
     assert found.standing is not None
     assert found.standing.siblings == 1995
     assert "1,995 tasks of the same array come before it." in say(found)

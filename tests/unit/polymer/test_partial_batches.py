@@ -10,7 +10,7 @@ import pytest
 from mycelium.polymer.function import kernel
 from mycelium.polymer.runtime.bundle import Many
 from mycelium.polymer.runtime.costs import Cost
-from mycelium.polymer.runtime.pool import Given, Raised, Work
+from mycelium.polymer.runtime.pool import BatchDone, Raised, Work
 from mycelium.polymer.runtime.work import CallFailed, some
 
 TRIP_NS = 500_000
@@ -35,7 +35,7 @@ def drain(bundle: Many, did: int, call_ns: int) -> list[Work]:
         columns, _ = work.values
         done = columns[0][:did] if work.how == "some" else columns[0]
         del bundle.sent[id(work)]
-        bundle.keep(work, Given([2 * x for x in done], call_ns * len(done)))
+        bundle.keep(work, BatchDone([2 * x for x in done], call_ns * len(done)))
     return works
 
 
@@ -76,11 +76,11 @@ def test_a_failure_waits_for_the_calls_before_it_that_are_left_undone() -> None:
     del bundle.sent[id(second)]
     bundle.fail(second, Raised(ValueError(), "", 3, "", "", ""))
     del bundle.sent[id(first)]
-    bundle.keep(first, Given([0], 10_000_000))
+    bundle.keep(first, BatchDone([0], 10_000_000))
     assert not bundle.settled()
     left = 0
     while (work := bundle.next(2)) is not None:
-        bundle.keep(work, Given([2 * x for x in work.values[0][0]], 10_000_000 * work.calls))
+        bundle.keep(work, BatchDone([2 * x for x in work.values[0][0]], 10_000_000 * work.calls))
         left += work.calls
     assert bundle.settled()
     assert left == first.calls - 1

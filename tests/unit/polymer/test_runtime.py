@@ -115,16 +115,20 @@ def test_the_least_recently_used_result_goes_first() -> None:
     assert memo.size_bytes == 100
 
 
+def shown(bar: Bar) -> Any:
+    return bar.shown
+
+
 def test_a_progress_bar_appears_only_when_a_run_takes_long(capsys: pytest.CaptureFixture[str]) -> None:
     now = [0.0]
     run: Any = SimpleNamespace(graph=SimpleNamespace(name="index"), progress=lambda: (3, 9))
     bar = Bar(lambda: now[0], after_s=2.0)
     bar(run)
-    assert bar.shown is None
+    assert shown(bar) is None
     now[0] = 3.0
     bar(run)
-    assert bar.shown.tasks[0].completed == 3
-    assert bar.shown.tasks[0].total == 9
+    (task,) = shown(bar).tasks
+    assert (task.completed, task.total) == (3, 9)
     bar.close()
 
 

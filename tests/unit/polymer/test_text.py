@@ -15,7 +15,7 @@ from mycelium.polymer.compiler.compile import optimise, steps
 from mycelium.polymer.define import program
 from mycelium.polymer.forms.seal import seal
 from mycelium.polymer.function import kernel
-from mycelium.polymer.kernel import FusedForm, Kernel, Step, WasmForm, XlaForm
+from mycelium.polymer.kernel import FusedCall, FusedForm, Kernel, WasmForm, XlaForm
 from mycelium.polymer.program.graph import Graph, Module, Op
 from mycelium.polymer.program.text import parse, write
 from mycelium.polymer.schema.types import INT, ListOf, Param, Record, Signature, Tensor, Union
@@ -161,7 +161,7 @@ def test_a_module_that_does_not_hold_together_is_refused(module: Module, said: s
 
 
 def test_a_fused_kernel_that_reads_what_is_not_there_is_refused() -> None:
-    for step in (Step(1, (0,)), Step(0, (1,)), Step(0, (0, 0)), Step(0, (-1,))):
+    for step in (FusedCall(1, (0,)), FusedCall(0, (1,)), FusedCall(0, (0, 0)), FusedCall(0, (-1,))):
         fused = Kernel("fused", double.signature, (FusedForm((double.kernel,), (step,)),))
         with pytest.raises(Refused, match="kernel fused, step 0: it reads or calls what is not there"):
             check(Module(sums.module.graphs, {**sums.module.kernels, "fused": fused}))

@@ -14,7 +14,7 @@ from mycelium.polymer.kernel import Kernel
 from mycelium.polymer.program.graph import Module
 from mycelium.polymer.runtime import work as works
 from mycelium.polymer.runtime.dataflow import Run
-from mycelium.polymer.runtime.pool import Given, Outcome, Raised, Shared, Work
+from mycelium.polymer.runtime.pool import BatchDone, Outcome, Raised, Shared, Work
 from mycelium.pools.feeder import Feeder
 from mycelium.pools.seat import Parcel, Seat
 
@@ -75,7 +75,7 @@ class PretendedSeat(Seat):
         self.ends_ns = None
         self.calls += work.calls
         try:
-            outcome: Outcome = Given(self.run(*parcel), int(self.world.call_ns * work.calls * self.slowness))
+            outcome: Outcome = BatchDone(self.run(*parcel), int(self.world.call_ns * work.calls * self.slowness))
         except works.CallFailed as error:
             outcome = Raised(error.__cause__ or error, "", error.index, "", "a pretended worker", "")
         except Exception as error:

@@ -22,7 +22,7 @@ from mycelium.pools.ray.pool import RayPool
 def test_an_offer_is_read_as_it_was_kept_and_holds_variables_of_ray_only(tmp_path: Path) -> None:
     pool_offer.keep(tmp_path, "10.0.0.1:6379", {"RAY_AUTH_MODE": "token", "SECRET": "x"})
     kept = Home(tmp_path).pool
-    assert pool_offer.read(kept) == pool_offer.Offer("10.0.0.1:6379", {"RAY_AUTH_MODE": "token"})
+    assert pool_offer.read(kept) == pool_offer.RayOffer("10.0.0.1:6379", {"RAY_AUTH_MODE": "token"})
     assert stat.S_IMODE(kept.stat().st_mode) == 0o600
     pool_offer.withdraw(tmp_path)
     pool_offer.withdraw(tmp_path)

@@ -14,6 +14,7 @@ def test_this_process_lives_and_is_read_back(tmp_path: Path) -> None:
     (tmp_path / "pid").write_bytes(me.encode())
     found = process.read(str(tmp_path / "pid"))
     assert found == me
+    assert found is not None
     assert found.lives()
 
 

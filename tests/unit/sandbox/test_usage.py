@@ -35,9 +35,9 @@ def test_memory_is_exact_only_when_it_may_be_too_much(tmp_path: Path) -> None:
             "00-ff ---p 0 00:00 0 [rollup]\nPss:  9 kB\nPss_Anon:  1024 kB\nPss_Shmem:  512 kB\nSwapPss:  256 kB\n"
         )
     upper = usage.memory([1, 2], str(tmp_path), files_bytes=0, more_than_bytes=100 * MIB)
-    assert upper == usage.Used(2, 2 * 2560 * usage.PAGE_BYTES)
+    assert upper == usage.ProcessesUsed(2, 2 * 2560 * usage.PAGE_BYTES)
     exact = usage.memory([1, 2], str(tmp_path), files_bytes=0, more_than_bytes=MIB)
-    assert exact == usage.Used(2, 2 * (1024 + 256 + 512) * 1024)
+    assert exact == usage.ProcessesUsed(2, 2 * (1024 + 256 + 512) * 1024)
 
 
 def test_a_file_in_memory_that_is_also_mapped_counts_once(tmp_path: Path) -> None:
@@ -48,7 +48,7 @@ def test_a_file_in_memory_that_is_also_mapped_counts_once(tmp_path: Path) -> Non
 
 
 def test_processes_that_have_gone_count_nothing(tmp_path: Path) -> None:
-    assert usage.memory([1, 2], str(tmp_path), files_bytes=0, more_than_bytes=0) == usage.Used(2, 0)
+    assert usage.memory([1, 2], str(tmp_path), files_bytes=0, more_than_bytes=0) == usage.ProcessesUsed(2, 0)
 
 
 def test_a_tree_on_disk_is_summed_without_following_links(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from mycelium.store.collect import collect
 from mycelium.store.memory import MemoryObjects
 from mycelium.store.objects import CHUNK_BYTES, digest_of
 from mycelium.store.survey import Skipped
-from mycelium.store.tree import Kind, read_tree
+from mycelium.store.tree import EntryKind, read_tree
 
 
 @pytest.fixture
@@ -96,7 +96,7 @@ def test_links_are_kept_as_links_and_what_they_lead_to_is_not(root: Path, object
     digest = collect(root, ["out/dir/*", "out/d*", "out/file", "linked/*"], objects)
     assert digest is not None
     entries = {entry.path: entry for entry in read_tree(objects, digest).entries}
-    assert entries["out/dir"].kind is entries["out/file"].kind is Kind.LINK
+    assert entries["out/dir"].kind is entries["out/file"].kind is EntryKind.LINK
     assert set(entries) == {"out", "out/deep", "out/deep/b.csv", "out/dir", "out/file"}
     assert not objects.has(digest_of(b"secret"))
 

@@ -40,14 +40,11 @@ def objects(request, tmp_path, now) -> Objects:
     return DirectoryObjects(tmp_path / "objects", object_bytes_max=OBJECT_BYTES_MAX, reserve_bytes=0, now_ns=now)
 
 
-class Trickle(io.RawIOBase):
+class Trickle(io.BytesIO):
     """A stream that gives a byte at a time."""
 
-    def __init__(self, data: bytes) -> None:
-        self._data = io.BytesIO(data)
-
-    def read(self, size: int = -1) -> bytes:
-        return self._data.read(min(size, 1) if size >= 0 else 1)
+    def read(self, size: int | None = -1) -> bytes:
+        return super().read(0 if size == 0 else 1)
 
 
 SIZES = [0, 1, CHUNK_BYTES - 1, CHUNK_BYTES, CHUNK_BYTES + 1, 3 * CHUNK_BYTES]

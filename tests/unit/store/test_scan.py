@@ -11,7 +11,7 @@ from mycelium.base.units import S_NS
 from mycelium.store.memory import MemoryObjects
 from mycelium.store.objects import CHUNK_BYTES, digest_of
 from mycelium.store.scan import scan, store_tree
-from mycelium.store.tree import Kind, read_tree
+from mycelium.store.tree import EntryKind, read_tree
 from mycelium.store.unpack import unpack
 
 
@@ -45,14 +45,14 @@ def test_a_directory_becomes_a_tree_and_a_directory_again(root: Path, tmp_path: 
     assert scan(tmp_path / "again").tree == scanned.tree == read_tree(objects, scanned.digest)
     kinds = {entry.path: entry.kind for entry in scanned.tree.entries}
     assert kinds == {
-        "a": Kind.FILE,
-        "copy": Kind.FILE,
-        "d": Kind.DIR,
-        "d/b": Kind.FILE,
-        "d/e": Kind.DIR,
-        "d/e/c": Kind.FILE,
-        "empty": Kind.DIR,
-        "way": Kind.LINK,
+        "a": EntryKind.FILE,
+        "copy": EntryKind.FILE,
+        "d": EntryKind.DIR,
+        "d/b": EntryKind.FILE,
+        "d/e": EntryKind.DIR,
+        "d/e/c": EntryKind.FILE,
+        "empty": EntryKind.DIR,
+        "way": EntryKind.LINK,
     }
 
 
@@ -164,9 +164,9 @@ def test_links_are_kept_and_never_followed(root: Path, tmp_path: Path):
     (root / "nowhere").symlink_to("gone")
     scanned = scan(root)
     assert [(entry.path, entry.kind) for entry in scanned.tree.entries] == [
-        ("dir", Kind.LINK),
-        ("loop", Kind.LINK),
-        ("nowhere", Kind.LINK),
+        ("dir", EntryKind.LINK),
+        ("loop", EntryKind.LINK),
+        ("nowhere", EntryKind.LINK),
     ]
 
 

@@ -9,7 +9,7 @@ from mycelium.base.ids import Digest
 from mycelium.store.memory import MemoryObjects
 from mycelium.store.objects import digest_of
 from mycelium.store.tree import (
-    Kind,
+    EntryKind,
     Tree,
     TreeEntry,
     check,
@@ -24,15 +24,15 @@ CONTENT = digest_of(b"content")
 
 
 def file(path: str, **rest) -> TreeEntry:
-    return TreeEntry(path, Kind.FILE, **{"size_bytes": 7, "digest": CONTENT, **rest})
+    return TreeEntry(path, EntryKind.FILE, **{"size_bytes": 7, "digest": CONTENT, **rest})
 
 
 def directory(path: str) -> TreeEntry:
-    return TreeEntry(path, Kind.DIR)
+    return TreeEntry(path, EntryKind.DIR)
 
 
 def link(path: str, target: str) -> TreeEntry:
-    return TreeEntry(path, Kind.LINK, target=target)
+    return TreeEntry(path, EntryKind.LINK, target=target)
 
 
 GOOD = (directory("a"), file("a.txt"), file("a/b", executable=True), link("z", "a/b"))
@@ -76,9 +76,9 @@ def test_the_order_in_which_entries_come_does_not_change_its_bytes():
         ([file("a", digest=None)], "files have a digest"),
         ([file("a", target="b")], "files have a digest"),
         ([link("a", "")], "files have a digest"),
-        ([TreeEntry("a", Kind.DIR, digest=CONTENT)], "files have a digest"),
-        ([TreeEntry("a", Kind.DIR, size_bytes=1)], "only files have a size"),
-        ([TreeEntry("a", Kind.LINK, target="b", executable=True)], "only files have a size"),
+        ([TreeEntry("a", EntryKind.DIR, digest=CONTENT)], "files have a digest"),
+        ([TreeEntry("a", EntryKind.DIR, size_bytes=1)], "only files have a size"),
+        ([TreeEntry("a", EntryKind.LINK, target="b", executable=True)], "only files have a size"),
         ([file("a", size_bytes=-1)], "has a size of -1"),
         ([file("a", size_bytes=limits.OBJECT_BYTES_MAX + 1)], "has a size of"),
         ([link("a", "b\0c")], "a target that is not a path"),

@@ -10,7 +10,7 @@ from mycelium.base.ids import Digest
 from mycelium.store.directory import DirectoryObjects
 from mycelium.store.memory import MemoryObjects
 from mycelium.store.objects import CHUNK_BYTES, digest_of
-from mycelium.store.tree import Kind, Tree, TreeEntry, encode_tree, tree_of
+from mycelium.store.tree import EntryKind, Tree, TreeEntry, encode_tree, tree_of
 from mycelium.store.unpack import unpack
 
 
@@ -29,15 +29,15 @@ def tree(objects: MemoryObjects, *entries: TreeEntry) -> Digest:
 
 
 def file(objects: MemoryObjects, path: str, data: bytes, *, executable: bool = False) -> TreeEntry:
-    return TreeEntry(path, Kind.FILE, len(data), executable, objects.put(data))
+    return TreeEntry(path, EntryKind.FILE, len(data), executable, objects.put(data))
 
 
 def link(path: str, target: str) -> TreeEntry:
-    return TreeEntry(path, Kind.LINK, target=target)
+    return TreeEntry(path, EntryKind.LINK, target=target)
 
 
 def directory(path: str) -> TreeEntry:
-    return TreeEntry(path, Kind.DIR)
+    return TreeEntry(path, EntryKind.DIR)
 
 
 def test_a_tree_becomes_files_directories_and_links(objects: MemoryObjects, into: Path):
@@ -63,7 +63,7 @@ def test_a_tree_becomes_files_directories_and_links(objects: MemoryObjects, into
 
 def test_unpacked_files_are_copies(tmp_path: Path, into: Path):
     objects = DirectoryObjects(tmp_path / "objects", reserve_bytes=0)
-    digest = objects.put(encode_tree(tree_of([TreeEntry("f", Kind.FILE, 4, False, objects.put(b"true"))])))
+    digest = objects.put(encode_tree(tree_of([TreeEntry("f", EntryKind.FILE, 4, False, objects.put(b"true"))])))
     unpack(objects, digest, into)
     (into / "f").write_bytes(b"mine")
     assert objects.read(digest_of(b"true")) == b"true"
@@ -86,7 +86,7 @@ def test_a_tree_above_the_bound_is_refused_before_anything_is_written(objects: M
 
 
 def test_a_size_that_lies_is_refused(objects: MemoryObjects, into: Path):
-    digest = tree(objects, TreeEntry("a", Kind.FILE, 1, False, objects.put(b"x" * 1000)))
+    digest = tree(objects, TreeEntry("a", EntryKind.FILE, 1, False, objects.put(b"x" * 1000)))
     with pytest.raises(Refused, match="a has 1000B, not 1B as its tree says"):
         unpack(objects, digest, into, bytes_max=10)
     assert list(into.iterdir()) == []
@@ -94,10 +94,10 @@ def test_a_size_that_lies_is_refused(objects: MemoryObjects, into: Path):
 
 def test_a_hostile_tree_writes_nothing_outside(objects: MemoryObjects, into: Path, tmp_path: Path):
     target = objects.put(b"evil")
-    evil = TreeEntry("evil/x", Kind.FILE, 4, False, target)
+    evil = TreeEntry("evil/x", EntryKind.FILE, 4, False, target)
     for entries in (
-        [TreeEntry("../evil", Kind.FILE, 4, False, target)],
-        [TreeEntry(f"{tmp_path}/evil", Kind.FILE, 4, False, target)],
+        [TreeEntry("../evil", EntryKind.FILE, 4, False, target)],
+        [TreeEntry(f"{tmp_path}/evil", EntryKind.FILE, 4, False, target)],
         [link("evil", str(tmp_path)), evil],
         [directory("evil"), link("evil", str(tmp_path)), evil],
     ):
@@ -161,7 +161,7 @@ def test_a_corrupt_object_is_not_left_in_the_directory(tmp_path: Path, into: Pat
     objects = DirectoryObjects(tmp_path / "objects", reserve_bytes=0)
     true = b"x" * (2 * CHUNK_BYTES)
     content = objects.put(true)
-    digest = objects.put(encode_tree(tree_of([TreeEntry("f", Kind.FILE, len(true), False, content)])))
+    digest = objects.put(encode_tree(tree_of([TreeEntry("f", EntryKind.FILE, len(true), False, content)])))
     stored = objects.root / content[:2] / content[2:]
     stored.chmod(0o600)
     stored.write_bytes(true[:-1] + b"!")

@@ -30,7 +30,7 @@ def segments(directory: str, stream: str) -> list[tuple[int, str]]:
     return sorted(found)
 
 
-class Log:
+class StreamLog:
     """The writing end of one stream."""
 
     def __init__(

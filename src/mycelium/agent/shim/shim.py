@@ -26,12 +26,12 @@ from typing import Any
 
 from mycelium.agent.shim import record
 from mycelium.agent.shim.plan import payload_of
-from mycelium.agent.shim.pump import READ_BYTES, Log
+from mycelium.agent.shim.pump import READ_BYTES, StreamLog
 from mycelium.agent.shim.watch import Watch, sandboxed
 from mycelium.engine.spec import Spec, read
 from mycelium.sandbox import linux, rlimits
 from mycelium.sandbox.cgroup import Group
-from mycelium.sandbox.spawn import Started, spawn
+from mycelium.sandbox.spawn import Spawned, spawn
 from mycelium.sandbox.usage import descendants
 
 TICK_MS_MAX = 1_000
@@ -51,11 +51,11 @@ class Shim:
         self.spec = spec
         self.step = spec.step
         self.group = Group(Path(spec.cgroup)) if spec.cgroup else None
-        self.logs: dict[int, Log] = {}  # by the pipe that feeds it, until that ends
-        self.written: list[Log] = []
+        self.logs: dict[int, StreamLog] = {}  # by the pipe that feeds it, until that ends
+        self.written: list[StreamLog] = []
         self.poll = select.poll()
         self.wake_fd = -1
-        self.main: Started | None = None
+        self.main: Spawned | None = None
         self.init_pid = 0  # process 1 of the sandbox, in our numbering
         self.main_status: int | None = None
         self.alone = False  # no child is left
@@ -92,7 +92,7 @@ class Shim:
     def _listen(self) -> None:
         self.wake_fd, wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
-        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.signal(signal.SIGCHLD, lambda number, frame: None)
         signal.signal(signal.SIGTERM, self._asked_to_stop)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM,))
         for number in (signal.SIGINT, signal.SIGHUP, signal.SIGPIPE, signal.SIGXFSZ):
@@ -107,7 +107,7 @@ class Shim:
         for stream in ("stdout", "stderr"):
             read_fd, write_fd = os.pipe2(os.O_CLOEXEC)
             os.set_blocking(read_fd, False)
-            self.logs[read_fd] = Log(self.directory, stream)
+            self.logs[read_fd] = StreamLog(self.directory, stream)
             self.written.append(self.logs[read_fd])
             self.poll.register(read_fd, select.POLLIN)
             if self.spec.uid is not None:  # or the step could not open its own /dev/stdout and /dev/stderr

@@ -69,7 +69,7 @@ class Watch:
         members = sandboxed(init_pid)
         return f"{root}/proc", members, [f"{root}/tmp", f"{root}/dev/shm"] if members else []
 
-    def _memory_excess(self, used: usage.Used) -> tuple[str, str] | None:
+    def _memory_excess(self, used: usage.ProcessesUsed) -> tuple[str, str] | None:
         self.peak_bytes = max(self.peak_bytes, min(used.memory_bytes, self._memory_bytes_max))
         if used.memory_bytes > self._memory_bytes_max:
             asked, had = format_size(self._memory_bytes_max), format_size(used.memory_bytes)

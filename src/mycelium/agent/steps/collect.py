@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from mycelium.agent.steps import finish
-from mycelium.agent.steps.held import Held
+from mycelium.agent.steps.held import HeldStep
 from mycelium.base.errors import Unavailable
 from mycelium.carry.carried import Carried
 from mycelium.engine import step_files
@@ -24,7 +24,7 @@ DELIVER_RETRY_S = 1.0
 log = logging.getLogger(__name__)
 
 
-async def collect(held: Held, objects: Objects) -> Ended:
+async def collect(held: HeldStep, objects: Objects) -> Ended:
     """Waits until the head can have what the step left: it commits the end as soon as it hears of it."""
     status = step_files.read_json(str(held.directory / step_files.STATUS))
     try:
@@ -40,7 +40,7 @@ async def collect(held: Held, objects: Objects) -> Ended:
     return ended
 
 
-async def _lose(held: Held) -> Ended:
+async def _lose(held: HeldStep) -> Ended:
     """No status: the shim was killed. Nothing of the step may be left when we say so."""
     spec = held.spec
     if spec is not None and spec.cgroup:

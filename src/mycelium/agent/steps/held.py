@@ -19,7 +19,7 @@ class Phase(StrEnum):
     GONE = "gone"  # all is known; kept until the head says forget
 
 
-class Held:
+class HeldStep:
     """A step from its acceptance until it is forgotten."""
 
     def __init__(self, step: Step, directory: Path) -> None:

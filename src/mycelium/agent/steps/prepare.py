@@ -20,7 +20,7 @@ from mycelium.base.limits import STEP_DISK_BYTES
 from mycelium.engine import step_files
 from mycelium.engine.orders import WIRE_VERSION, Sandbox, Step
 from mycelium.engine.spec import SYSTEM_PATH, Spec
-from mycelium.sandbox.probe import Offer
+from mycelium.sandbox.probe import SandboxOffer
 from mycelium.store.objects import Objects
 from mycelium.store.unpack import unpack
 
@@ -62,7 +62,7 @@ def _make_below(work: Path, path: str, uid: int | None) -> Path:
 
 def build_spec(
     step: Step,
-    offer: Offer,
+    offer: SandboxOffer,
     *,
     uid: int | None,
     cores: Iterable[int],

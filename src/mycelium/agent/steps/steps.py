@@ -20,12 +20,12 @@ from pathlib import Path
 from typing import Any
 
 from mycelium.agent.ports import Ports
-from mycelium.agent.settings import Settings
+from mycelium.agent.settings import AgentSettings
 from mycelium.agent.share import Share
 from mycelium.agent.shim import record
 from mycelium.agent.steps import finish, prepare
 from mycelium.agent.steps.collect import collect
-from mycelium.agent.steps.held import Held, Phase
+from mycelium.agent.steps.held import HeldStep, Phase
 from mycelium.agent.steps.launcher import Launcher
 from mycelium.base import files
 from mycelium.base.errors import Problem
@@ -35,7 +35,7 @@ from mycelium.engine import step_files
 from mycelium.engine.orders import Ended, Exited, Reason, Report, Sandbox, Started, Step
 from mycelium.engine.spec import Spec, read
 from mycelium.sandbox import process, uids
-from mycelium.sandbox.probe import Offer
+from mycelium.sandbox.probe import SandboxOffer
 from mycelium.store.disk import check_room
 from mycelium.store.objects import Objects
 
@@ -51,15 +51,15 @@ class Steps:
 
     def __init__(
         self,
-        settings: Settings,
-        offer: Offer,
+        settings: AgentSettings,
+        offer: SandboxOffer,
         etc: Path,
         objects: Objects,
         life_fd: int,
         tell: Callable[[Report], object],
         spawn: Callable[[Coroutine[Any, Any, None]], object],
     ) -> None:
-        self.held: dict[StepId, Held] = {}
+        self.held: dict[StepId, HeldStep] = {}
         self.ports = Ports(settings.files.ports)
         self._settings = settings
         self._offer = offer
@@ -99,7 +99,7 @@ class Steps:
         except Problem as error:
             log.error("start refused: %s", error)
             return
-        held = Held(step, self._settings.steps / step.id)
+        held = HeldStep(step, self._settings.steps / step.id)
         self.held[step.id] = held
         self._spawn(self._begin(held))
 
@@ -130,7 +130,7 @@ class Steps:
             self._forgotten.popitem(last=False)
         self._spawn(self._remove(held))
 
-    async def _remove(self, held: Held) -> None:
+    async def _remove(self, held: HeldStep) -> None:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(held.read.wait(), FORGET_WAIT_S)
         try:
@@ -140,7 +140,7 @@ class Steps:
 
     # -- from the order to the shim -----------------------------------------------------------------------------------
 
-    async def _begin(self, held: Held) -> None:
+    async def _begin(self, held: HeldStep) -> None:
         """Prepare and launch. Whatever goes wrong, the step ends with a reason."""
         lease_fd = -1
         try:
@@ -167,7 +167,7 @@ class Steps:
             if lease_fd >= 0:
                 os.close(lease_fd)
 
-    async def _fill(self, held: Held, uid: int | None) -> None:
+    async def _fill(self, held: HeldStep, uid: int | None) -> None:
         step = held.step
         if step.workdir is None and not step.inputs:
             prepare.fill(step, held.directory, self._objects, uid)
@@ -190,7 +190,7 @@ class Steps:
             pool=str(settings.pool) if settings.pool.exists() else "",
         )
 
-    async def _launch(self, held: Held, lease_fd: int) -> None:
+    async def _launch(self, held: HeldStep, lease_fd: int) -> None:
         self.ports.lend(held.step.port)
         held.ready_fd, write_fd = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         try:
@@ -202,7 +202,7 @@ class Steps:
         if held.stop_grace_ms is not None:
             self._signal_stop(held, held.stop_grace_ms)
 
-    def _fail_start(self, held: Held, message: str) -> None:
+    def _fail_start(self, held: HeldStep, message: str) -> None:
         """The step ends here, unless a shim has it: a fork server may die after it has forked, before it says so."""
         shim = None
         with contextlib.suppress(OSError):  # there is not even a directory, or it is full and nothing can begin in it
@@ -214,7 +214,7 @@ class Steps:
 
     # -- while it runs ------------------------------------------------------------------------------------------------
 
-    def _mind(self, held: Held, pid: int) -> None:
+    def _mind(self, held: HeldStep, pid: int) -> None:
         """Notice the end of this shim, whoever started it."""
         held.phase = Phase.RUNNING
         try:
@@ -224,7 +224,7 @@ class Steps:
         else:
             asyncio.get_running_loop().add_reader(held.pid_fd, self._shim_ended, held)
 
-    def _payload_runs(self, held: Held) -> None:
+    def _payload_runs(self, held: HeldStep) -> None:
         """The shim has said so, or closed its end without a word because the payload never ran."""
         if held.ready_fd < 0:
             return
@@ -235,7 +235,7 @@ class Steps:
         os.close(held.ready_fd)
         held.ready_fd = -1
 
-    def _signal_stop(self, held: Held, grace_ms: int) -> None:
+    def _signal_stop(self, held: HeldStep, grace_ms: int) -> None:
         with contextlib.suppress(OSError):  # on a full disk the shim goes by the grace that the spec gives
             files.write(str(held.directory / step_files.STOP), str(grace_ms).encode())
         with contextlib.suppress(OSError):
@@ -243,14 +243,14 @@ class Steps:
 
     # -- its end ------------------------------------------------------------------------------------------------------
 
-    def _shim_ended(self, held: Held) -> None:
+    def _shim_ended(self, held: HeldStep) -> None:
         self._payload_runs(held)
         if held.pid_fd >= 0:
             asyncio.get_running_loop().remove_reader(held.pid_fd)
         held.close()
         self._spawn(self._collect(held))
 
-    async def _collect(self, held: Held) -> None:
+    async def _collect(self, held: HeldStep) -> None:
         """The shim is gone: read what it wrote down, and keep what the step leaves."""
         shim = process.read(str(held.directory / step_files.PID))
         if shim is None:
@@ -262,7 +262,7 @@ class Steps:
         held.phase = Phase.COLLECTING
         self._end(held, await collect(held, self._objects))
 
-    def _end(self, held: Held, ended: Ended) -> None:
+    def _end(self, held: HeldStep, ended: Ended) -> None:
         held.phase, held.ended = Phase.GONE, ended
         self.ports.take_back(held.step.port)
         if held.spec is not None:
@@ -286,14 +286,14 @@ class Steps:
                 # Never begun: the head does not find it in our beats, and orders it again.
                 prepare.remove(directory)
             else:
-                self._adopt(Held(spec.step, directory), spec, shim)
+                self._adopt(HeldStep(spec.step, directory), spec, shim)
         # Sandboxes that an earlier life began still show the /etc that it made.
         in_use = {str(self._etc), *(held.spec.etc for held in self.held.values() if held.spec is not None)}
         for path in self._settings.directory.glob("etc.*"):
             if str(path) not in in_use:
                 prepare.remove(path)
 
-    def _adopt(self, held: Held, spec: Spec, shim: process.Process) -> None:
+    def _adopt(self, held: HeldStep, spec: Spec, shim: process.Process) -> None:
         held.spec = spec
         held.started_ns = shim.started_ns
         self.held[held.step.id] = held
@@ -309,7 +309,7 @@ class Steps:
 
     # -- reports ------------------------------------------------------------------------------------------------------
 
-    def _report(self, held: Held) -> None:
+    def _report(self, held: HeldStep) -> None:
         if held.ended is not None:
             self._tell(Exited(self._settings.node, held.step.id, held.ended))
         elif held.started_ns:

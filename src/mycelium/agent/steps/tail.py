@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from mycelium.agent.shim import pump
-from mycelium.agent.steps.held import Held, Phase
+from mycelium.agent.steps.held import HeldStep, Phase
 from mycelium.base.limits import LOG_CHUNK_BYTES
 from mycelium.engine.orders import Chunk, Tail
 
@@ -33,7 +33,7 @@ def read_at(directory: str, stream: str, offset: int) -> tuple[int, bytes]:
     return offset, b""
 
 
-async def send(order: Tail, held: Held, put: Callable[[Chunk], Awaitable[None]]) -> None:
+async def send(order: Tail, held: HeldStep, put: Callable[[Chunk], Awaitable[None]]) -> None:
     """Send `Chunk`s, the last with `end`."""
     offset, wait_s = order.offset, QUICK_S
     while order.stream in STREAMS:

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from mycelium.base.documents import is_list, is_object
 from mycelium.base.ids import number_of, parse_job
 from mycelium.base.units import format_size, format_time_ms
 from mycelium.cli.options import Json, Task
@@ -94,7 +95,7 @@ def show_job(
 
 def _facts(job: dict[str, Any]) -> list[tuple[str, Any]]:
     started, ended, message = job["started"], job["ended"], job["message"]
-    only = job["tasks"][0] if job["tasks"] and not job["request"]["array"] else {}
+    only: dict[str, Any] = job["tasks"][0] if job["tasks"] and not job["request"]["array"] else {}
     return [
         ("job", f"{job['id']}  {show.clean(job['name'])}"),
         ("account", show.clean(job["account"])),
@@ -150,9 +151,9 @@ def _asked(request: dict[str, Any]) -> list[tuple[str, Any]]:
 
 def _told(value: Any) -> str:
     """The value of a key for people; empty for what says nothing."""
-    if isinstance(value, dict):
+    if is_object(value):
         value = [f"{name}={text}" for name, text in value.items()]
-    return show.clean(", ".join(value) if isinstance(value, list) else str(value or ""))
+    return show.clean(", ".join(value) if is_list(value) else str(value or ""))
 
 
 def _show_tasks(tasks: list[dict[str, Any]]) -> None:

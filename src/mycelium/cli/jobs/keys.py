@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from mycelium.cli.flags import with_flags
-from mycelium.jobs.keys import KEYS, Key, Option
+from mycelium.jobs.keys import KEYS, JobKey, Option
 
 
 def takes_keys(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -23,7 +23,7 @@ def takes_keys(function: Callable[..., Any]) -> Callable[..., Any]:
     return with_flags(told, function, flags)
 
 
-def _option(name: str, key: Key) -> inspect.Parameter:
+def _option(name: str, key: JobKey) -> inspect.Parameter:
     taken = key.option or Option()
     switch = not taken.metavar
     option = typer.Option(f"--{name}", metavar=taken.metavar or None, help=key.help())

@@ -9,7 +9,7 @@ import typer
 
 from mycelium.cli.options import Json, Task
 from mycelium.client import show
-from mycelium.client.follow import Reader, missing, stream, to_the_end
+from mycelium.client.follow import LogReader, missing, stream, to_the_end
 from mycelium.client.site import Client, connect
 
 
@@ -32,7 +32,7 @@ def logs(
         except KeyboardInterrupt:
             show.note(f"\n{job} goes on")
     else:
-        Reader(client, job, follow=False, only=only, attempt=attempt, rank=rank).to_the_end()
+        LogReader(client, job, follow=False, only=only, attempt=attempt, rank=rank).to_the_end()
 
 
 def _whole(client: Client, job: str, attempt: int | None, rank: int | None) -> dict[str, object]:

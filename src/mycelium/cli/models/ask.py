@@ -17,10 +17,10 @@ ANSWER_S = 600.0
 BY_STATUS = {401: Unknown, 403: Denied, 404: Missing, 409: Conflict, 429: Exhausted}
 
 
-class Gateway:
+class GatewayClient:
     def __init__(self) -> None:
         client = connect()
-        url = client.get("/deployments")["gateway"]
+        url: str | None = client.get("/deployments")["gateway"]
         if url is None:
             raise Unavailable("the site has no gateway yet", hint="serve a model first: `myc serve smollm2-135m`")
         parts, site = urlsplit(url), urlsplit(client.url)

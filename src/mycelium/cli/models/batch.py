@@ -12,7 +12,7 @@ import typer
 
 from mycelium.base.errors import Conflict, Missing, Refused, Unavailable
 from mycelium.base.units import format_time_ms
-from mycelium.cli.models.ask import Gateway
+from mycelium.cli.models.ask import GatewayClient
 from mycelium.cli.options import Json
 from mycelium.client import show
 from mycelium.client.site import connect
@@ -29,7 +29,7 @@ def submit(
     json: Json = False,
 ) -> None:
     """Submit a file of requests. They run whenever nobody else wants the model."""
-    gateway = Gateway()
+    gateway = GatewayClient()
     endpoint = _endpoint(path)
     file = gateway.upload(path)
     asked = {"input_file_id": file["id"], "endpoint": endpoint, "completion_window": window}
@@ -41,7 +41,8 @@ def submit(
     else:
         _say(batch)
     if batch["status"] in ("failed", "expired", "cancelled"):
-        first = ((batch["errors"] or {}).get("data") or [{}])[0].get("message", "")
+        mistakes: list[dict[str, Any]] = batch["errors"]["data"] if batch["errors"] else []
+        first = mistakes[0]["message"] if mistakes else ""
         said = f": {show.clean(first)}" if first else ""
         raise Refused(f"{batch['id']} is {batch['status']}{said}", hint=f"`myc batch show {batch['id']}` says more")
 
@@ -61,7 +62,7 @@ def _endpoint(path: Path) -> str:
         raise Refused(f"the first line of {path} is not a request", hint=hint) from None
 
 
-def _wait(gateway: Gateway, name: str, *, quiet: bool) -> Any:
+def _wait(gateway: GatewayClient, name: str, *, quiet: bool) -> Any:
     began = time.monotonic()
     while True:
         try:
@@ -89,11 +90,11 @@ def _progress(batch: Any, took_s: float) -> str:
 
 def list_batches(json: Json = False) -> None:
     """List the batches of the account, newest first."""
-    found = Gateway().ask("GET", "/v1/batches?limit=100")
+    found = GatewayClient().ask("GET", "/v1/batches?limit=100")
     if json:
         show.document(found)
         return
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for batch in found["data"]:
         counts = batch["request_counts"]
         done = f"{counts['completed']:,}/{counts['total']:,}"
@@ -104,7 +105,7 @@ def list_batches(json: Json = False) -> None:
 
 def show_batch(name: Name, json: Json = False) -> None:
     """How far a batch is, when it should be done, what holds it up, and what was wrong with it."""
-    gateway = Gateway()
+    gateway = GatewayClient()
     batch = _find(gateway, name)
     if json:
         show.document(batch)
@@ -114,7 +115,7 @@ def show_batch(name: Name, json: Json = False) -> None:
         show.say(show.clean(line))
 
 
-def _find(gateway: Gateway, name: str) -> Any:
+def _find(gateway: GatewayClient, name: str) -> Any:
     found = [batch for batch in gateway.ask("GET", "/v1/batches?limit=1000")["data"] if batch["id"].startswith(name)]
     if not found:
         raise Missing(f"no batch of yours is called {name!r}", hint="`myc batch list` lists them")
@@ -150,7 +151,7 @@ def results(
     json: Json = False,
 ) -> None:
     """The results of a batch, one a line, in no order; custom_id says which is which."""
-    gateway = Gateway()
+    gateway = GatewayClient()
     batch = _find(gateway, name)
     file = batch["error_file_id" if errors else "output_file_id"]
     if file is None:
@@ -170,7 +171,7 @@ def results(
 
 def cancel(name: Name, json: Json = False) -> None:
     """Run no more of it. What was finished is kept."""
-    gateway = Gateway()
+    gateway = GatewayClient()
     batch = gateway.ask("POST", f"/v1/batches/{_find(gateway, name)['id']}/cancel")
     if json:
         show.document(batch)

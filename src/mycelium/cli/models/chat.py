@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from mycelium.base.errors import Problem, Refused
-from mycelium.cli.models.ask import Gateway
+from mycelium.cli.models.ask import GatewayClient
 from mycelium.cli.options import Json
 from mycelium.client import show
 
@@ -22,7 +22,7 @@ def chat(
     json: Json = False,
 ) -> None:
     """Talk with a model; an empty line or Ctrl-D ends it. What is piped in is said at once."""
-    gateway = Gateway()
+    gateway = GatewayClient()
     messages: list[dict[str, str]] = [{"role": "system", "content": system}] if system else []
     asked: dict[str, Any] = {"model": name, "temperature": temperature, "max_tokens": max_tokens}
     asked = {key: value for key, value in asked.items() if value is not None}
@@ -57,7 +57,7 @@ def _line() -> str:
         return ""
 
 
-def _answer(gateway: Gateway, asked: dict[str, Any], messages: list[dict[str, str]]) -> str:
+def _answer(gateway: GatewayClient, asked: dict[str, Any], messages: list[dict[str, str]]) -> str:
     """Print the answer as it comes."""
     said: list[str] = []
     for event in gateway.events("/v1/chat/completions", {**asked, "messages": messages, "stream": True}):

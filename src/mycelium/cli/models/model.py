@@ -16,8 +16,8 @@ from mycelium.cli.options import Json
 from mycelium.client import show
 from mycelium.client.fetch import fetch
 from mycelium.client.site import Client, connect
-from mycelium.inference.catalogue import KNOWN, Source, source
-from mycelium.inference.model import Kind
+from mycelium.inference.catalogue import KNOWN, ModelSource, source
+from mycelium.inference.model import ModelKind
 
 PIECE_BYTES = 1 << 20
 MAGIC = b"GGUF"  # how such a file begins
@@ -34,7 +34,7 @@ def pull(
 ) -> None:
     """Fetch a model to the site. What the site has already is not fetched again."""
     client = connect()
-    wanted = source(what, name, Kind.EMBEDDING if embedding else None)
+    wanted = source(what, name, ModelKind.EMBEDDING if embedding else None)
     found = bring(client, wanted)
     if json:
         show.document(found)
@@ -43,11 +43,11 @@ def pull(
     show.note(f"serve it with: myc serve {found['name']}")
 
 
-def bring(client: Client, wanted: Source) -> Any:
+def bring(client: Client, wanted: ModelSource) -> Any:
     """The site's record of a model that is there now. Errors: `Refused` for other bytes than those that are known."""
     digest = wanted.digest
     if not digest or client.post("/objects/missing", {"digests": [digest]}, key="again")["missing"]:
-        with tempfile.TemporaryDirectory(prefix="myc-model-") as scratch, Progress(wanted.name) as progress:
+        with tempfile.TemporaryDirectory(prefix="myc-model-") as scratch, FetchProgress(wanted.name) as progress:
             path = fetch(wanted, Path(scratch), progress.tell)
             check_form(path, wanted.name)
             digest = _digest(path)
@@ -78,7 +78,7 @@ def _digest(path: Path) -> str:
     return hashed.hexdigest()
 
 
-def _send(client: Client, digest: str, path: Path, progress: Progress) -> None:
+def _send(client: Client, digest: str, path: Path, progress: FetchProgress) -> None:
     size_bytes = path.stat().st_size
 
     def pieces() -> Any:
@@ -91,7 +91,7 @@ def _send(client: Client, digest: str, path: Path, progress: Progress) -> None:
     client.send("PUT", f"/objects/{digest}", pieces, headers, again=True)
 
 
-class Progress:
+class FetchProgress:
     """One line on a terminal that says how far it is."""
 
     def __init__(self, name: str) -> None:
@@ -99,7 +99,7 @@ class Progress:
         self._said = 0.0
         self._begun = time.monotonic()
 
-    def __enter__(self) -> Progress:
+    def __enter__(self) -> FetchProgress:
         return self
 
     def __exit__(self, *_: object) -> None:

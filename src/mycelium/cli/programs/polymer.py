@@ -3,13 +3,15 @@
 Needs no site but for `run --site`. Never: runs a stranger's Python outside the sandbox without `--trust`.
 """
 
+# The values of a program may be of any type.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 from __future__ import annotations
 
 import datetime as dt
 import importlib.util
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -220,7 +222,7 @@ def run(
 
 
 @contextmanager
-def _failures_told() -> Iterator[None]:
+def _failures_told() -> Generator[None]:
     """What a kernel raised is shown as its worker told it, with the call that raised it; the exit code is 1."""
     from mycelium.polymer.runtime.failure import RemoteTraceback
 

@@ -10,7 +10,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
@@ -274,7 +274,7 @@ def _say_first(first: dict[str, Any], member: _Member) -> None:
 
 
 @contextlib.contextmanager
-def _held(home: Path) -> Iterator[None]:
+def _held(home: Path) -> Generator[None]:
     """Be the only `myc join` here. Errors: `Conflict`, `Unavailable`, `Exhausted` when the disk is full."""
     from mycelium.store.disk import check_room
 

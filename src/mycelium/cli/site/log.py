@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -194,7 +194,7 @@ def _untold(_done: int, _total: int) -> None:
 
 
 @contextlib.contextmanager
-def _progress(total: int) -> Iterator[Step]:
+def _progress(total: int) -> Generator[Step]:
     """A bar on a terminal; nothing where a program reads."""
     if not sys.stderr.isatty():
         yield _untold

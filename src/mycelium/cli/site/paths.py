@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from mycelium.base.documents import is_list, is_object
 from mycelium.base.errors import Refused
 from mycelium.cli.options import Json
 from mycelium.client import show
@@ -50,9 +51,9 @@ def _pair(word: str) -> tuple[str, Any]:
 def _say(found: Any) -> None:
     """Lists of records as tables, all else a line a value."""
     lines: list[str] = []
-    for name, value in found.items() if isinstance(found, dict) else [("", found)]:
-        rows = value if isinstance(value, list) else []
-        if rows and all(isinstance(row, dict) for row in rows):
+    for name, value in found.items() if is_object(found) else [("", found)]:
+        rows = value if is_list(value) else []
+        if rows and all(is_object(row) for row in rows):
             heads = list(rows[0])
             show.table(heads, [[_text(row.get(head)) for head in heads] for row in rows])
         else:

@@ -6,7 +6,7 @@ import contextlib
 import re
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -17,7 +17,7 @@ from mycelium.cli.options import Json
 from mycelium.client import show
 
 if TYPE_CHECKING:
-    from mycelium.sim.run import Outcome, Simulation
+    from mycelium.sim.run import SimOutcome, Simulation
 
 NODES_MAX = 10_000
 SEEDS_MAX = 100_000
@@ -57,7 +57,7 @@ def sim(
     if world == "list":
         return _list(as_json=json)
     chosen = load(world)
-    outcomes: list[Outcome] = []
+    outcomes: list[SimOutcome] = []
     for number in _seeds(seeds) if seeds else range(seed, seed + 1):
         simulation = Simulation(chosen, number, nodes or None)
         with _progress(simulation):
@@ -73,7 +73,7 @@ def sim(
 
 
 @contextlib.contextmanager
-def _progress(simulation: Simulation) -> Iterator[None]:
+def _progress(simulation: Simulation) -> Generator[None]:
     """A line on a terminal that says how far a run is, once it takes long enough to ask."""
     if not sys.stderr.isatty():
         yield
@@ -129,7 +129,7 @@ def _seeds(text: str) -> range:
     return chosen
 
 
-def document(outcome: Outcome) -> dict[str, Any]:
+def document(outcome: SimOutcome) -> dict[str, Any]:
     """The outcome as one document of `--json`."""
     return {
         "seed": outcome.seed,
@@ -151,7 +151,7 @@ def document(outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def _row(outcome: Outcome) -> list[Any]:
+def _row(outcome: SimOutcome) -> list[Any]:
     count = outcome.counts.get
     return [
         outcome.seed,
@@ -168,7 +168,7 @@ def _row(outcome: Outcome) -> list[Any]:
     ]
 
 
-def _show_broken(outcome: Outcome) -> None:
+def _show_broken(outcome: SimOutcome) -> None:
     for line in outcome.trace:
         show.line(show.clean(line))
     show.line(show.paint(f"broken: {outcome.broken}", "31"))
@@ -176,7 +176,7 @@ def _show_broken(outcome: Outcome) -> None:
     show.line(f"  again: {outcome.repeat}")
 
 
-def _show_sum(outcomes: list[Outcome]) -> None:
+def _show_sum(outcomes: list[SimOutcome]) -> None:
     broken = sum(not outcome.ok for outcome in outcomes)
     if broken:
         show.say(show.paint(f"{broken} of {show.counted(len(outcomes), 'run')} broke a promise", "31"))

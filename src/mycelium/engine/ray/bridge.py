@@ -7,6 +7,8 @@ owes an answer for longer than it may is silent: that is our own suspicion, long
 Never: decides anything, or keeps anything that the next bridge would miss.
 """
 
+# Much of Ray has no types.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 from __future__ import annotations
 
 import argparse
@@ -22,8 +24,19 @@ import ray
 
 from mycelium.base.ids import NodeId
 from mycelium.engine.ray import messages
-from mycelium.engine.ray.messages import Down, Give, Got, Heard, Lost, Machines, Ready, Silent, ToEngine, Up
-from mycelium.engine.ray.relay import DOWN, GOT, HOLD_S, UP, Relay
+from mycelium.engine.ray.messages import (
+    Down,
+    Give,
+    Got,
+    MachineHeard,
+    MachineLost,
+    Ready,
+    Silent,
+    SiteMachines,
+    ToEngine,
+    Up,
+)
+from mycelium.engine.ray.relay import DOWN, GOT, HOLD_S, UP, RayRelay
 
 LOOK_S = 0.5  # between two looks at the membership
 ANSWER_S = HOLD_S + 1.5  # no answer after this: the machine is silent
@@ -69,7 +82,7 @@ class Contact:
                 why = f"its relay failed: {_brief(error)}"
                 log.warning("relay of %s: %s", self.machine, why)
             finally:
-                self._bridge.say(Lost(self.machine, why))
+                self._bridge.say(MachineLost(self.machine, why))
                 if actor is not None:
                     with contextlib.suppress(Exception):
                         ray.kill(actor)
@@ -77,7 +90,7 @@ class Contact:
             wait_s = min(RETRY_S_MAX, wait_s * 2)
 
     def _make(self) -> Any:
-        made = ray.remote(Relay).options(  # type: ignore[call-overload]
+        made = ray.remote(RayRelay).options(  # type: ignore[call-overload]
             name=f"relay-{self.machine}-{secrets.token_hex(4)}",
             num_cpus=0,
             max_concurrency=16,
@@ -108,7 +121,7 @@ class Contact:
                     self._bridge.say(Silent(self.machine, f"no answer for {ANSWER_S:g}s"))
                 taken = await answer
                 if silent:
-                    self._bridge.say(Heard(self.machine))
+                    self._bridge.say(MachineHeard(self.machine))
             finally:
                 answer.cancel()
             for what, node, body in taken:
@@ -152,7 +165,7 @@ class Bridge:
             looking.cancel()
 
     def _handle(self, message: messages.ToBridge) -> None:
-        if isinstance(message, Machines):
+        if isinstance(message, SiteMachines):
             self._sockets = message.sockets
             self._changed.set()
             return

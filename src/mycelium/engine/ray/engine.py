@@ -33,8 +33,19 @@ from mycelium.engine.orders import WIRE_VERSION, Hello, Order, Report, Shutdown
 from mycelium.engine.ray import messages
 from mycelium.engine.ray.doubt import Doubts
 from mycelium.engine.ray.host import versions
-from mycelium.engine.ray.messages import Down, Give, Got, Heard, Lost, Machines, Part, Ready, Silent, Up
-from mycelium.engine.ray.raylet import Place, Raylet, Tls, free_port, keep_token
+from mycelium.engine.ray.messages import (
+    Down,
+    Give,
+    Got,
+    MachineHeard,
+    MachineLost,
+    PartAgent,
+    Ready,
+    Silent,
+    SiteMachines,
+    Up,
+)
+from mycelium.engine.ray.raylet import Raylet, RayletPlace, Tls, free_port, keep_token
 from mycelium.engine.seam import NodeDown, NodeUp
 
 EVENTS_MAX = 10_000  # waiting for the head; beyond it the bridge waits with its own
@@ -65,7 +76,7 @@ class RayEngine:
         self._address = address
         self._borrowed = ray is not None
         self._ray = ray or Raylet(
-            Place(Home(self._home).ray.path, HEAD, address, port=0, cpus=len(os.sched_getaffinity(0)), tls=tls)
+            RayletPlace(Home(self._home).ray.path, HEAD, address, port=0, cpus=len(os.sched_getaffinity(0)), tls=tls)
         )
         own = self._ray.place.machine
         self._keepers = {node_id(number + 1): self._keeper(number, nodes, labels) for number in range(nodes)}
@@ -273,7 +284,7 @@ class RayEngine:
 
     def _tell_machines(self) -> None:
         if self._writer is not None:
-            self._writer.write(messages.pack(Machines(self._machines)))
+            self._writer.write(messages.pack(SiteMachines(self._machines)))
 
     # What the bridge says.
 
@@ -293,12 +304,12 @@ class RayEngine:
                 for node in self._connected(machine):
                     self._doubts.doubt(node)
                     await self._events.put(NodeDown(node, why))
-            case Heard(machine=machine):
+            case MachineHeard(machine=machine):
                 self._silent.discard(machine)
                 for node in self._connected(machine):
                     self._doubts.trust(self._hellos[node])
                     await self._events.put(NodeUp(self._hellos[node]))
-            case Lost(machine=machine, why=why):
+            case MachineLost(machine=machine, why=why):
                 await self._lost(machine, why)
             case Ready():
                 self._ready.set()
@@ -315,7 +326,7 @@ class RayEngine:
             if hello.wire != WIRE_VERSION or not ours:
                 order = frames.pack(Shutdown(stop_steps=not ours, grace_ms=GRACE_MS))
                 self._writer.write(messages.pack(Give(machine, hello.node, order)))
-                self._writer.write(messages.pack(Part(machine, hello.node)))
+                self._writer.write(messages.pack(PartAgent(machine, hello.node)))
                 return
             self._silent.discard(machine)
             self._hellos[hello.node] = hello

@@ -27,7 +27,7 @@ from mycelium.carry import wire
 from mycelium.carry.keeper import PorterKeeper
 from mycelium.engine.local import door
 from mycelium.engine.local.keeper import Keeper
-from mycelium.engine.ray.raylet import Place, Raylet, Tls, keep_token
+from mycelium.engine.ray.raylet import Raylet, RayletPlace, Tls, keep_token
 
 ASK_S = 1.0
 ANSWER_S = 4.0
@@ -140,8 +140,8 @@ class Host:
             self._life = raylet.files.life.read_text()
         return raylet
 
-    def _place(self, engine: Answer) -> Place:
-        return Place(
+    def _place(self, engine: Answer) -> RayletPlace:
+        return RayletPlace(
             Home(self._home).ray.path,
             engine["machine"],
             self._address,

@@ -6,6 +6,8 @@ gets two that sleep; everything else is Ray's own code. A Ray of another version
 starts whole.
 """
 
+# Much of Ray has no types.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 from __future__ import annotations
 
 import sys

@@ -17,7 +17,7 @@ from mycelium.base.limits import BRIDGE_BYTES_MAX
 # Engine to bridge.
 
 
-class Machines(Struct, frozen=True, tag="machines"):
+class SiteMachines(Struct, frozen=True, tag="machines"):
     """The machines that belong to the site, by name, and the socket where each one's relay listens for its agents."""
 
     sockets: dict[str, str]
@@ -31,14 +31,14 @@ class Give(Struct, frozen=True, tag="give"):
     body: bytes
 
 
-class Part(Struct, frozen=True, tag="part"):
+class PartAgent(Struct, frozen=True, tag="part"):
     """Close an agent's connection."""
 
     machine: str
     node: NodeId
 
 
-ToBridge = Machines | Give | Part
+ToBridge = SiteMachines | Give | PartAgent
 
 # Bridge to engine.
 
@@ -77,20 +77,20 @@ class Silent(Struct, frozen=True, tag="silent"):
     why: str
 
 
-class Heard(Struct, frozen=True, tag="heard"):
+class MachineHeard(Struct, frozen=True, tag="heard"):
     """A silent machine answers again, and its relay and connections are the same as before."""
 
     machine: str
 
 
-class Lost(Struct, frozen=True, tag="lost"):
+class MachineLost(Struct, frozen=True, tag="lost"):
     """The relay of a machine is gone, and all connections with it."""
 
     machine: str
     why: str
 
 
-ToEngine = Ready | Up | Got | Down | Silent | Heard | Lost
+ToEngine = Ready | Up | Got | Down | Silent | MachineHeard | MachineLost
 
 _encoder = msgspec.msgpack.Encoder()
 to_bridge = msgspec.msgpack.Decoder(ToBridge)

@@ -26,7 +26,7 @@ from mycelium.base.appended import appended
 from mycelium.base.errors import Denied, Unavailable
 from mycelium.base.home import RayFiles
 from mycelium.base.units import GIB, MIB
-from mycelium.carry.wire import Site
+from mycelium.carry.wire import PorterIdentity
 from mycelium.pools.ray import offer as pool_offer
 from mycelium.sandbox import process, usage
 from mycelium.sandbox.process import Process
@@ -64,12 +64,12 @@ class Tls(Struct, frozen=True):
     key: Path
 
     @property
-    def site(self) -> Site:
+    def site(self) -> PorterIdentity:
         """As porters want it."""
-        return Site(self.certificate, self.key)
+        return PorterIdentity(self.certificate, self.key)
 
 
-class Place(Struct, frozen=True):
+class RayletPlace(Struct, frozen=True):
     """What one machine's Ray is told. `head` empty: it is the first one and has the GCS, at `port`."""
 
     directory: Path  # ours, 0700: the pid file, the token, the log
@@ -122,7 +122,7 @@ def free_port(address: str) -> int:
 class Raylet:
     """Ray on this machine."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: RayletPlace) -> None:
         self.place = place
         self._child: subprocess.Popen[bytes] | None = None
 

@@ -30,7 +30,7 @@ UP, GOT, DOWN = "up", "got", "down"
 News = tuple[str, str, bytes]  # what happened, to which node, and the frame (or the reason, as text)
 
 
-class Relay:
+class RayRelay:
     """`socket`: where the agents of this machine knock."""
 
     def __init__(self, socket: str) -> None:

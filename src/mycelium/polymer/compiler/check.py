@@ -87,7 +87,7 @@ def _shape(module: Module, op: Op, at: int) -> list[str]:
     callees = [op.kernel] if needs_kernel else []
     callees += [op.test] if op.verb == "loop" else []
     callees += [op.each] if op.each else []
-    held = set(module.kernels) | (set(module.graphs) if op.verb == "loop" else set())
+    held = {*module.kernels, *(module.graphs if op.verb == "loop" else ())}
     return [f"it names {callee or 'no kernel'}, which is not here" for callee in callees if callee not in held]
 
 

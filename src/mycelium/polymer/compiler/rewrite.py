@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from mycelium.polymer.kernel import FusedForm, Kernel, Step
+from mycelium.polymer.kernel import FusedCall, FusedForm, Kernel
 from mycelium.polymer.program.graph import Graph, Module
 from mycelium.polymer.schema.types import Signature
 
@@ -35,7 +35,7 @@ def chain(first: Kernel, second: Kernel) -> Kernel:
     signature = Signature(first.signature.params, second.signature.result)
     name = f"{first.name}__{second.name}"
     members: list[Kernel] = []
-    steps: list[Step] = []
+    steps: list[FusedCall] = []
     last = _append(first, list(range(len(first.signature.params))), members, steps, len(first.signature.params))
     _append(second, [last], members, steps, len(first.signature.params))
     return Kernel(
@@ -43,13 +43,13 @@ def chain(first: Kernel, second: Kernel) -> Kernel:
     )
 
 
-def _append(kernel: Kernel, arguments: list[int], members: list[Kernel], steps: list[Step], params: int) -> int:
+def _append(kernel: Kernel, arguments: list[int], members: list[Kernel], steps: list[FusedCall], params: int) -> int:
     """Add the steps of one kernel; the place of its result."""
     form = kernel.forms[0]
     if not isinstance(form, FusedForm):
         if kernel not in members:
             members.append(kernel)
-        steps.append(Step(members.index(kernel), tuple(arguments)))
+        steps.append(FusedCall(members.index(kernel), tuple(arguments)))
         return params + len(steps) - 1
     place = list(arguments)
     for step in form.steps:

@@ -46,7 +46,7 @@ class Manifest(Struct, frozen=True, forbid_unknown_fields=True):
     frames: tuple[tuple[int, ...], ...]
 
 
-class Signature(Struct, frozen=True, forbid_unknown_fields=True):
+class ManifestSignature(Struct, frozen=True, forbid_unknown_fields=True):
     """`chain` holds certificates as PEM, the signer's first; `value` is base64 of the signature over the manifest."""
 
     chain: tuple[str, ...]
@@ -57,7 +57,7 @@ class Container(Struct, frozen=True):
     module: Module
     manifest: Manifest
     manifest_bytes: bytes
-    signatures: tuple[Signature, ...]
+    signatures: tuple[ManifestSignature, ...]
     parts: tuple[bytes, ...]
 
 
@@ -92,7 +92,7 @@ def _flat(kernel: Kernel) -> Iterator[Form]:
                 yield from _flat(member)
 
 
-def with_signature(data: bytes, signature: Signature) -> bytes:
+def with_signature(data: bytes, signature: ManifestSignature) -> bytes:
     """The same container with one signature more."""
     held = read(data)
     if len(held.signatures) >= CONTAINER_SIGNATURES_MAX:
@@ -100,7 +100,7 @@ def with_signature(data: bytes, signature: Signature) -> bytes:
     return _join(held.manifest_bytes, (*held.signatures, signature), held.parts)
 
 
-def _join(manifest: bytes, signatures: tuple[Signature, ...], parts: tuple[bytes, ...]) -> bytes:
+def _join(manifest: bytes, signatures: tuple[ManifestSignature, ...], parts: tuple[bytes, ...]) -> bytes:
     signed = msgspec.json.encode(signatures)
     head = MAGIC + _LENGTH.pack(len(manifest)) + manifest + _LENGTH.pack(len(signed)) + signed
     body = head + b"".join(parts)
@@ -127,7 +127,7 @@ def read(data: bytes) -> Container:
     manifest_bytes, at = _section(body, len(MAGIC), "manifest")
     signature_bytes, at = _section(body, at, "signatures")
     manifest = _decode(manifest_bytes, Manifest, "manifest")
-    signatures = _decode(signature_bytes, tuple[Signature, ...], "signatures")
+    signatures = _decode(signature_bytes, tuple[ManifestSignature, ...], "signatures")
     if manifest.version != VERSION:
         raise Refused(f"the container is of version {manifest.version}; this release reads version {VERSION}")
     if len(signatures) > CONTAINER_SIGNATURES_MAX:
@@ -165,7 +165,7 @@ def _parts(body: bytes, at: int, manifest: Manifest) -> tuple[bytes, ...]:
     listed = sum(part.size_bytes for part in manifest.parts)
     if listed != len(body) - at:
         raise Refused(f"the container's parts claim {listed} bytes; it holds {len(body) - at}")
-    found = []
+    found: list[bytes] = []
     for number, part in enumerate(manifest.parts):
         data = body[at : at + part.size_bytes]
         if blake3.blake3(data).hexdigest() != part.digest:

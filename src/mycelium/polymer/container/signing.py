@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from msgspec import Struct
 
 from mycelium.base.errors import Denied, Refused
-from mycelium.polymer.container.pmr import Container, Signature, read, with_signature
+from mycelium.polymer.container.pmr import Container, ManifestSignature, read, with_signature
 
 _DOMAIN = b"polymer container manifest 1\n"  # so that a signature can never stand for another kind of document
 CHAIN_MAX = 4
@@ -55,7 +55,7 @@ def sign(data: bytes, key_pem: bytes, chain_pem: bytes) -> bytes:
         _curve(key.curve)
         value = key.sign(message, ec.ECDSA(hashes.SHA256()))
     pems = tuple(one.public_bytes(serialization.Encoding.PEM).decode() for one in chain[:CHAIN_MAX])
-    return with_signature(data, Signature(pems, base64.b64encode(value).decode()))
+    return with_signature(data, ManifestSignature(pems, base64.b64encode(value).decode()))
 
 
 def _public(of: ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | x509.Certificate) -> bytes:
@@ -78,7 +78,8 @@ def verify(
     if not authorities:
         raise Denied("no authority is given to check the signatures against", hint="make one with `myc ca init`")
     revoked = [_revocations(pem) for pem in revoked_pem]
-    signers, reasons = [], []
+    signers: list[Signer] = []
+    reasons: list[str] = []
     for number, signature in enumerate(container.signatures, 1):
         try:
             signers.append(_signer(container, signature, authorities, revoked, now))
@@ -107,7 +108,7 @@ def _revocations(pem: bytes) -> x509.CertificateRevocationList:
 
 def _signer(
     container: Container,
-    signature: Signature,
+    signature: ManifestSignature,
     authorities: list[x509.Certificate],
     revoked: list[x509.CertificateRevocationList],
     now: dt.datetime,

@@ -14,7 +14,7 @@ import blake3
 
 from mycelium.base.errors import Refused
 from mycelium.base.limits import CONTAINER_BYTES_MAX, VALUES_BODIES_MAX
-from mycelium.polymer.program.words import Reader, literal
+from mycelium.polymer.program.words import LineReader, literal
 
 MAGIC = b"\x89PMV\r\n\x1a\n"
 _LENGTH = struct.Struct(">I")
@@ -68,7 +68,7 @@ def read(data: bytes) -> Any:
     if at != len(body):
         raise Refused(f"the file of values holds {len(body) - at} bytes too many")
     try:
-        reader = Reader(bytes(text).decode(), 1, bodies)
+        reader = LineReader(bytes(text).decode(), 1, bodies)
     except UnicodeDecodeError:
         raise Refused("the file of values is not UTF-8 text") from None
     value = reader.literal()

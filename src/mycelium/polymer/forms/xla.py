@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # several workers may share one GPU
@@ -27,7 +27,7 @@ _SCALARS = {"bool": np.bool_, "int": np.int64, "float": np.float64}
 
 
 @contextlib.contextmanager
-def wide() -> Iterator[None]:
+def wide() -> Generator[None]:
     """64-bit types on; without it float64 would become float32 silently."""
     with jax.enable_x64(True):
         yield

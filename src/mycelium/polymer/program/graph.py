@@ -122,7 +122,7 @@ def rebuild(
             old = become[old]
         return place[old]
 
-    ops = []
+    ops: list[Op] = []
     for old in keep:
         op = changed.get(old, graph.ops[old])
         ops.append(msgspec.structs.replace(op, reads=tuple(at(read) for read in op.reads)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mycelium.base.errors import Refused, refuse
+from mycelium.base.errors import Fault, Refused, refuse
 from mycelium.polymer.program.graph import Module
 from mycelium.polymer.schema.unify import Bindings
 from mycelium.polymer.schema.values import check
@@ -19,7 +19,8 @@ def check_inputs(module: Module, inputs: dict[str, Any]) -> None:
         raise Refused(
             f"program {module.main.name} has no input {unknown[0]!r}", hint=f"it has {', '.join(sorted(names))}"
         )
-    bindings, faults = Bindings(), []
+    bindings = Bindings()
+    faults: list[Fault] = []
     for number, param in enumerate(params, 1):
         if param.name not in inputs:
             raise Refused(f"program {module.main.name} needs input {param}")

@@ -10,10 +10,20 @@ from msgspec import Struct
 
 from mycelium.base.errors import Refused
 from mycelium.base.limits import PROGRAM_KERNELS_MAX
-from mycelium.polymer.kernel import Form, FusedForm, Kernel, LivePython, LiveXla, PythonForm, Step, WasmForm, XlaForm
+from mycelium.polymer.kernel import (
+    Form,
+    FusedCall,
+    FusedForm,
+    Kernel,
+    LivePython,
+    LiveXla,
+    PythonForm,
+    WasmForm,
+    XlaForm,
+)
 from mycelium.polymer.program import words
 from mycelium.polymer.program.graph import VERBS, Graph, Module, Op
-from mycelium.polymer.program.words import Reader
+from mycelium.polymer.program.words import LineReader
 from mycelium.polymer.schema.types import Param, Signature, Type
 
 VERSION = 1
@@ -101,14 +111,14 @@ class _Parser:
         self.at = 0
         self.bodies = bodies
 
-    def reader(self) -> Reader:
+    def reader(self) -> LineReader:
         """The next line that is not empty."""
         while self.at < len(self.lines) and not self.lines[self.at].strip():
             self.at += 1
         if self.at >= len(self.lines):
             raise Refused(f"line {self.at}: the text ends too early")
         self.at += 1
-        return Reader(self.lines[self.at - 1], self.at, self.bodies)
+        return LineReader(self.lines[self.at - 1], self.at, self.bodies)
 
     def module(self) -> Module:
         head = self.reader()
@@ -136,7 +146,7 @@ class _Parser:
             raise Refused("the text holds no program")
         return Module(graphs, kernels)
 
-    def kernel(self, reader: Reader, depth: int) -> Kernel:
+    def kernel(self, reader: LineReader, depth: int) -> Kernel:
         if depth > _FUSED_DEPTH_MAX:
             raise Refused(f"line {reader.number}: fused kernels are nested more than {_FUSED_DEPTH_MAX} deep")
         title = reader.name()
@@ -154,7 +164,7 @@ class _Parser:
         line.end()
         return Kernel(title, Signature(params, result), tuple(forms), optional, cache, retries)
 
-    def form(self, reader: Reader, kernel: str, depth: int) -> Form:
+    def form(self, reader: LineReader, kernel: str, depth: int) -> Form:
         word = reader.take("name", "a form")
         if word == "python":
             entry = reader.name()
@@ -182,17 +192,17 @@ class _Parser:
     def source(self, entry: str) -> str:
         if entry == "live":
             raise Refused(f"line {self.at}: a live function cannot be read back", hint="compile the program first")
-        lines = []
+        lines: list[str] = []
         while self.at < len(self.lines) and self.lines[self.at].lstrip().startswith("|"):
             lines.append(self.lines[self.at].lstrip()[2:])
             self.at += 1
         return "\n".join(lines)
 
-    def fused(self, reader: Reader, depth: int) -> FusedForm:
+    def fused(self, reader: LineReader, depth: int) -> FusedForm:
         reader.need("{")
         reader.end()
         members: list[Kernel] = []
-        steps: list[Step] = []
+        steps: list[FusedCall] = []
         while not (line := self.reader()).has("}"):
             if line.has("kernel"):
                 members.append(self.kernel(line, depth + 1))
@@ -200,14 +210,14 @@ class _Parser:
             member = line.integer()
             if not 0 <= member < len(members):
                 raise Refused(f"line {line.number}: there is no member {member}")
-            steps.append(Step(member, tuple(self.values(line))))
+            steps.append(FusedCall(member, tuple(self.values(line))))
             line.end()
         line.end()
         if not steps:
             raise Refused(f"line {line.number}: a fused kernel without steps")
         return FusedForm(tuple(members), tuple(steps))
 
-    def values(self, reader: Reader, shared: list[int] | None = None) -> list[int]:
+    def values(self, reader: LineReader, shared: list[int] | None = None) -> list[int]:
         reader.need("(")
         found: list[int] = []
         while not reader.has(")"):
@@ -218,7 +228,7 @@ class _Parser:
             found.append(reader.value())
         return found
 
-    def graph(self, reader: Reader) -> Graph:
+    def graph(self, reader: LineReader) -> Graph:
         title = reader.name()
         reader.need("{")
         reader.end()
@@ -237,7 +247,7 @@ class _Parser:
             raise Refused(f"line {line.number}: there is no %{output}")
         return Graph(title, tuple(ops), output)
 
-    def op(self, reader: Reader) -> Op:
+    def op(self, reader: LineReader) -> Op:
         verb = reader.take("name", "a verb")
         if verb not in VERBS:
             raise Refused(f"line {reader.number}: there is no verb {verb!r}", hint=f"the verbs are {', '.join(VERBS)}")
@@ -266,7 +276,7 @@ class _Parser:
             index=index,
         )
 
-    def typed(self, reader: Reader) -> Type:
+    def typed(self, reader: LineReader) -> Type:
         reader.need(":")
         found = reader.kind()
         reader.end()

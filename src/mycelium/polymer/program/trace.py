@@ -3,6 +3,8 @@
 Plain values that meet a stand-in become constants. Never: calls a kernel's function.
 """
 
+# A program's values may be of any type.
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
 from __future__ import annotations
 
 import contextvars

@@ -3,6 +3,8 @@
 Writing and reading are each other's inverse. Never: evaluates anything.
 """
 
+# A program's values may be of any type.
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
 from __future__ import annotations
 
 import base64
@@ -119,7 +121,7 @@ def store(data: bytes, bodies: dict[str, bytes]) -> str:
     return f"@{digest}"
 
 
-class Reader:
+class LineReader:
     """Reads one line, word by word. Errors: `Refused` that names the line."""
 
     def __init__(self, line: str, number: int, bodies: dict[str, bytes]) -> None:

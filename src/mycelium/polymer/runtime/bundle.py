@@ -11,7 +11,7 @@ from typing import Any
 
 from mycelium.polymer.kernel import Kernel
 from mycelium.polymer.runtime.costs import GROWTH, SHARE, Cost
-from mycelium.polymer.runtime.pool import Given, Raised, Shared, Work
+from mycelium.polymer.runtime.pool import BatchDone, Raised, Shared, Work
 from mycelium.polymer.runtime.work import FAN, width
 
 REST = "rest"  # calls that a worker left undone: cut into batches when they are asked for, never sent as they are
@@ -35,7 +35,7 @@ class Bundle:
         """The next batch of what a worker left undone."""
         raise NotImplementedError
 
-    def keep(self, work: Work, given: Given) -> None:
+    def keep(self, work: Work, given: BatchDone) -> None:
         raise NotImplementedError
 
     def finished(self) -> bool:
@@ -98,7 +98,7 @@ class One(Bundle):
         work, self.work = self.work, None
         return work
 
-    def keep(self, work: Work, given: Given) -> None:
+    def keep(self, work: Work, given: BatchDone) -> None:
         self.cost.measured(1, given.spent_ns)
         self.value.append(given.value)
         if self.keep_result is not None:
@@ -187,7 +187,7 @@ class Many(Bundle):
             part.cost_ns = 0
         return parts
 
-    def keep(self, work: Work, given: Given) -> None:
+    def keep(self, work: Work, given: BatchDone) -> None:
         done = len(given.value) if work.how == "some" else work.calls
         if done < work.calls:
             self._left(work.first + done, work.calls - done)
@@ -227,7 +227,7 @@ class Remembered(Many):
         super().__init__(at, kernel, cost, [[column[index] for index in self.missing] for column in columns], shared)
         self.known, self.keep_result = known, keep
 
-    def keep(self, work: Work, given: Given) -> None:
+    def keep(self, work: Work, given: BatchDone) -> None:
         super().keep(work, given)
         for index, value in zip(self.missing[work.first : work.first + work.calls], given.value, strict=True):
             self.keep_result(index, value)
@@ -241,7 +241,7 @@ class Remembered(Many):
         return [fresh[index] for index in range(len(fresh))]
 
 
-class Tree(Many):
+class FoldTree(Many):
     """An associative fold: nodes of the fixed tree first, in parallel, then the nodes' own tree, until one is left."""
 
     def __init__(self, at: int, kernel: Kernel, cost: Cost, xs: Any, each: Kernel | None, slots: int) -> None:
@@ -306,7 +306,7 @@ class Tree(Many):
         return Many.result(self)[0]
 
 
-class Prefix(Tree):
+class Prefix(FoldTree):
     """An associative scan: blocks by themselves, then what comes before each, then both together."""
 
     def __init__(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from mycelium.base.errors import Unavailable
@@ -19,8 +20,8 @@ from mycelium.polymer.runtime.costs import Cost
 from mycelium.polymer.runtime.failure import failure
 from mycelium.polymer.runtime.flow import Flow
 from mycelium.polymer.runtime.loop import Loop
-from mycelium.polymer.runtime.memo import Kept, Memo
-from mycelium.polymer.runtime.pool import Given, Lost, Outcome, Pool, Raised, Shared, Work
+from mycelium.polymer.runtime.memo import Memo, RunMemo
+from mycelium.polymer.runtime.pool import BatchDone, Outcome, Pool, Raised, Shared, Work, WorkerLost
 from mycelium.polymer.runtime.work import elements, equal_lengths
 
 KNOWN_CALLS = 2  # calls that must have been measured before another one can be called late
@@ -42,7 +43,7 @@ class Run:
         speculate: bool = True,
         copies: bool = True,
         heard: Callable[[bundles.Bundle], None] | None = None,
-        memo: Kept | None = None,
+        memo: RunMemo | None = None,
     ) -> None:
         self.module, self.graph, self.inputs, self.pool, self.then = module, graph, inputs, pool, then
         self.costs, self.speculate, self.copies, self.heard = costs, speculate, copies, heard
@@ -172,7 +173,7 @@ class Run:
             return bundles.Many(at, kernel, cost, columns, shared, trip_ns=self.pool.trip_ns)
         xs = elements(reads[0])
         if op.verb == "reduce" and op.associative and len(xs):
-            return bundles.Tree(at, kernel, cost, xs, each, self.pool.slots)
+            return bundles.FoldTree(at, kernel, cost, xs, each, self.pool.slots)
         if op.verb == "scan" and op.associative and len(xs):
             return bundles.Prefix(at, kernel, cost, xs, each, self.pool.slots, reads[1:])
         return bundles.One(at, kernel, cost, "scan" if op.verb == "scan" else "fold", (xs, reads[1:]), each=each)
@@ -209,7 +210,7 @@ class Run:
         if bundle.sent.pop(id(work), None) is None or self.over:
             return
         match outcome:
-            case Given():
+            case BatchDone():
                 twin = self._twin(bundle, work)
                 if twin is not None:
                     del bundle.sent[id(twin)]
@@ -224,7 +225,7 @@ class Run:
                     self._resend(bundle, work, tried=1)
                     return
                 bundle.fail(work, outcome)
-            case Lost():
+            case WorkerLost():
                 if self._twin(bundle, work) is None:
                     self._lost(bundle, work, outcome)
         if bundle.at not in self.live:
@@ -246,7 +247,7 @@ class Run:
             return
         value = bundle.result()
         op = self.graph.ops[bundle.at]
-        if op.verb == "reduce" and isinstance(bundle, bundles.Tree) and len(op.reads) > 1:
+        if op.verb == "reduce" and isinstance(bundle, bundles.FoldTree) and len(op.reads) > 1:
             # The initial value comes before the whole tree.
             cost = self._cost(f"call {op.kernel}")
             last = bundles.One(bundle.at, bundle.kernel, cost, "call", (self.flow.values[op.reads[1]], value))
@@ -267,7 +268,7 @@ class Run:
             self.open.insert(0, bundle)
         self.pool.wake()
 
-    def _lost(self, bundle: bundles.Bundle, work: Work, lost: Lost) -> None:
+    def _lost(self, bundle: bundles.Bundle, work: Work, lost: WorkerLost) -> None:
         """Send the calls of a dead worker elsewhere; a call that has cost several workers is not tried on yet
         another.
         """
@@ -311,7 +312,7 @@ class Run:
 
     def _nested(self, at: int, op: Op, state: Any) -> None:
         body = self.module.graphs[op.kernel]
-        loop = Loop(op, body, state, self._child, lambda *outcome: self._nested_done(at, *outcome))
+        loop = Loop(op, body, state, self._child, partial(self._nested_done, at))
         self.children.add(loop)
         loop.start()
 
@@ -376,7 +377,7 @@ def run(
         costs={} if costs is None else costs,
         speculate=speculate,
         copies=copies,
-        memo=None if memo is None else Kept(memo),
+        memo=None if memo is None else RunMemo(memo),
     )
     running.start()
     try:

@@ -4,6 +4,8 @@ They are kept as files of values are, so that reading one runs nothing. Never: k
 written down, because its body could not be told from another one's.
 """
 
+# A program's values may be of any type.
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
 from __future__ import annotations
 
 import sys
@@ -101,7 +103,7 @@ class Keys:
         return value if self.live is None else given_back(self.live, value)
 
 
-class Kept:
+class RunMemo:
     """A memo during one run: each kernel is written down once, at its first call."""
 
     def __init__(self, memo: Memo) -> None:

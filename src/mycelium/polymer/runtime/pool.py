@@ -89,7 +89,7 @@ class Work:
         return new
 
 
-class Given:
+class BatchDone:
     """The batch is done. `spent_ns` is the worker's own time, `chosen` what it called of kernels of several forms:
     kernel, form, device kind, calls, nanoseconds.
     """
@@ -110,7 +110,7 @@ class Raised:
         self.kernel = kernel
 
 
-class Lost:
+class WorkerLost:
     """The worker died before it answered. `begun`: it may have been at this batch when it died."""
 
     __slots__ = ("begun", "why")
@@ -119,10 +119,10 @@ class Lost:
         self.why, self.begun = why, begun
 
 
-Outcome = Given | Raised | Lost
+Outcome = BatchDone | Raised | WorkerLost
 
 
-class Source(Protocol):
+class WorkSource(Protocol):
     def next(self, now_ns: int, idle: bool) -> Work | None:
         """The next batch, or None when nothing is ready. `idle`: the asking worker has nothing else to do."""
         ...
@@ -148,11 +148,11 @@ class Pool(Protocol):
     @property
     def lock(self) -> AbstractContextManager[Any]: ...
 
-    def attach(self, source: Source) -> None:
+    def attach(self, source: WorkSource) -> None:
         """Begin to ask this source for work."""
         ...
 
-    def detach(self, source: Source) -> None:
+    def detach(self, source: WorkSource) -> None:
         """Never ask this source again, and drop what it still has on the way."""
         ...
 

@@ -4,6 +4,8 @@ An associative fold follows one fixed tree, whatever the pool: neighbours in blo
 an associative scan, over blocks of `width`. Never: reads a clock; `some`, which stops in time, is given one.
 """
 
+# A program's values may be of any type.
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence

@@ -12,13 +12,13 @@ from collections.abc import Callable
 from typing import Any
 
 from mycelium.polymer.kernel import Kernel
-from mycelium.polymer.runtime.pool import Given, Lost, Outcome, Raised, Shared, Work
+from mycelium.polymer.runtime.pool import BatchDone, Outcome, Raised, Shared, Work, WorkerLost
 from mycelium.polymer.shipping import dumps
 from mycelium.pools.gang.line import Line
 from mycelium.pools.seat import Parcel, Seat
 
 AHEAD = 2  # batches that a rank holds for each of its workers: one runs, one is there when it ends
-_OUTCOMES: dict[str, Callable[..., Outcome]] = {"given": Given, "raised": Raised, "lost": Lost}
+_OUTCOMES: dict[str, Callable[..., Outcome]] = {"given": BatchDone, "raised": Raised, "lost": WorkerLost}
 
 
 class Rank(Seat):

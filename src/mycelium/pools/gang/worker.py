@@ -13,7 +13,7 @@ from collections import deque
 from typing import Any, NoReturn
 
 from mycelium.base.errors import Problem
-from mycelium.polymer.runtime.pool import Given, Lost, Outcome, Raised, Shared, Work
+from mycelium.polymer.runtime.pool import BatchDone, Outcome, Raised, Shared, Work, WorkerLost
 from mycelium.polymer.shipping import dumps
 from mycelium.pools.gang.line import POOL, Line, dial
 from mycelium.pools.local.pool import LocalPool
@@ -41,7 +41,7 @@ def work_for(address: str, port: int, secret: str, name: str, pool: LocalPool) -
 
 def _serve(line: Line, name: str, pool: LocalPool) -> None:
     """Everything that comes on this line, until it breaks."""
-    relay = Relay(line, pool)
+    relay = RankZeroSource(line, pool)
     pool.attach(relay)
     try:
         line.send((name, pool.slots))
@@ -53,7 +53,7 @@ def _serve(line: Line, name: str, pool: LocalPool) -> None:
         relay.close()
 
 
-class Relay:
+class RankZeroSource:
     """A source of work for the local pool: what rank 0 sends. Its answers go back as they come."""
 
     def __init__(self, line: Line, pool: LocalPool) -> None:
@@ -116,7 +116,7 @@ class Relay:
                         self.waiting.remove(work)
                     self.pool.drop(work)
                     break
-        self.outbox.put((ticket, Lost("was dropped", False)))
+        self.outbox.put((ticket, WorkerLost("was dropped", False)))
 
     def next(self, now_ns: int, idle: bool) -> Work | None:
         return self.waiting.popleft() if self.waiting else None
@@ -144,9 +144,9 @@ class Relay:
 
 def _packed(outcome: Outcome) -> tuple[str, bytes]:
     match outcome:
-        case Given():
+        case BatchDone():
             return "given", dumps((outcome.value, outcome.spent_ns, outcome.chosen))
-        case Lost():
+        case WorkerLost():
             return "lost", dumps((outcome.why, outcome.begun))
         case Raised():
             about = (outcome.trace, outcome.index, outcome.input_hash, outcome.where, outcome.kernel)

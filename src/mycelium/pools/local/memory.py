@@ -30,7 +30,7 @@ _ADD_SEALS = 1033
 _origin, _numbers = os.urandom(6).hex(), itertools.count()  # a name for each file, which no other file will have
 
 
-class _Kept:
+class _KeptRegion:
     """Regions of this process that other processes can map too: (start, size, descriptor), sorted by start."""
 
     def __init__(self) -> None:
@@ -56,7 +56,7 @@ class _Kept:
             os.close(self.held.pop(start)[1])
 
 
-kept = _Kept()
+kept = _KeptRegion()
 
 
 def create(parts: Sequence[Any]) -> tuple[int, list[int]]:
@@ -65,7 +65,8 @@ def create(parts: Sequence[Any]) -> tuple[int, list[int]]:
     Errors: `Exhausted` when the memory is full.
     """
     fd = os.memfd_create(f"mycelium-{_origin}-{next(_numbers)}", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-    offsets, at = [], 0
+    offsets: list[int] = []
+    at = 0
     try:
         for part in parts:
             at = -(-at // ALIGN) * ALIGN

@@ -10,7 +10,7 @@ from collections.abc import Set
 from typing import Any
 
 from mycelium.polymer.kernel import Kernel, LivePython
-from mycelium.polymer.runtime.pool import Given, Raised, Shared, Work
+from mycelium.polymer.runtime.pool import BatchDone, Raised, Shared, Work
 from mycelium.pools.local import wire
 from mycelium.pools.local.packets import Packets
 from mycelium.pools.local.worker import Told
@@ -52,13 +52,13 @@ class PacketSeat(Seat):
             self.came()
             return
         try:
-            replies = message.load()
+            replies: list[tuple[int, tuple[Any, ...] | Told | Raised]] = message.load()
         except Exception as error:  # a result that only the worker understands
             tickets = range(message.first, message.first + message.count)
             replies = [(ticket, Raised(error, "", 0, "", "reading the result", "")) for ticket in tickets]
         answer = self.pool.feeder.answer
         for ticket, told in replies:
-            answer(self, ticket, Given(*told) if isinstance(told, tuple) else _failed(told))
+            answer(self, ticket, BatchDone(*told) if isinstance(told, tuple) else _failed(told))
 
 
 def _failed(told: Told | Raised) -> Raised:

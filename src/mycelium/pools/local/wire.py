@@ -167,9 +167,10 @@ class Message:
             return pickle.loads(self.view[HEADER.size : HEADER.size + self.size])
         regions = [memory.attach(fd) for fd in self.fds]
         at = HEADER.size
-        buffers = []
+        buffers: list[memoryview] = []
         for _ in range(self.buffers):
-            which, offset, size = PLACE.unpack_from(self.view, at)
+            place: tuple[int, int, int] = PLACE.unpack_from(self.view, at)
+            which, offset, size = place
             buffers.append(regions[which][offset : offset + size])
             at += PLACE.size
         body = regions[-1][: self.size] if self.apart else self.view[at : at + self.size]

@@ -8,7 +8,6 @@ pool.
 from __future__ import annotations
 
 import ctypes
-import io
 import mmap
 import os
 import signal
@@ -37,13 +36,14 @@ def main(fd: int, mark_fd: int, parent: int) -> None:
     mark = mmap.mmap(mark_fd, mmap.PAGESIZE)
     os.close(mark_fd)
     sys.argv = [""]
-    if isinstance(sys.stdout, io.TextIOWrapper):
+    reconfigure = getattr(sys.stdout, "reconfigure", None)
+    if reconfigure is not None:
         # A worker is ended as it is: what it has printed must be out, and whole lines are not torn apart.
-        sys.stdout.reconfigure(line_buffering=True, write_through=False)
-    _Worker(sock, mark).serve()
+        reconfigure(line_buffering=True, write_through=False)
+    Worker(sock, mark).serve()
 
 
-class _Worker:
+class Worker:
     def __init__(self, sock: socket.socket, mark: mmap.mmap) -> None:
         self.sock, self.mark = sock, mark
         self.inbox = wire.Inbox(sock)
@@ -158,7 +158,7 @@ class _Worker:
         try:
             packet = wire.encode(wire.RESULT, replies, replies[0][0], len(replies))
         except Exception:  # one result cannot be carried: find it, and answer for it with the error
-            packet = wire.encode(wire.RESULT, [(ticket, _carried(told)) for ticket, told in replies])
+            packet = wire.encode(wire.RESULT, [(ticket, carried(told)) for ticket, told in replies])
         packet.send(self.sock)
 
     def _send(self, kind: int, value: Any) -> None:
@@ -227,7 +227,7 @@ def _hash(inputs: tuple[Any, ...] | None) -> str:
         return ""
 
 
-def _carried(told: Any) -> Any:
+def carried(told: Any) -> Any:
     if isinstance(told, Told):
         return told
     try:

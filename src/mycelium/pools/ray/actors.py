@@ -15,8 +15,8 @@ from mycelium.pools.local.seat import PacketSeat
 from mycelium.pools.pool import CrewedPool
 from mycelium.pools.ray.child import END_S, Child
 from mycelium.pools.ray.lending import Lending, Loan
-from mycelium.pools.ray.messages import Found, Gone, Open
-from mycelium.pools.ray.offer import Offer
+from mycelium.pools.ray.messages import Found, Open, WorkerGone
+from mycelium.pools.ray.offer import RayOffer
 from mycelium.pools.seat import Parcel
 
 JOIN_S = 40.0  # for a driver to find Ray
@@ -46,7 +46,7 @@ class Actors:
     """`wanted`: slots by node, or none for all of Ray's; `most`: seats at most."""
 
     def __init__(
-        self, pool: CrewedPool, offer: Callable[[], Offer], wanted: dict[str, int], most: int, patience_s: float
+        self, pool: CrewedPool, offer: Callable[[], RayOffer], wanted: dict[str, int], most: int, patience_s: float
     ) -> None:
         self.pool, self.lending = pool, Lending()
         self.driver = Child(pool.selector, lambda _: self._listen())
@@ -118,7 +118,7 @@ class Actors:
                 case Found(slots=slots):
                     self._found, self._joined = slots, True
                     self._pauses.worked("")
-                case Gone(seat=seat, why=why):
+                case WorkerGone(seat=seat, why=why):
                     self._last_why = why
                     if seat:
                         self._why[seat] = why

@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from mycelium.pools.ray import messages
-from mycelium.pools.ray.messages import Join
-from mycelium.pools.ray.offer import Offer
+from mycelium.pools.ray.messages import JoinPool
+from mycelium.pools.ray.offer import RayOffer
 
 END_S = 3.0  # for a driver to say goodbye to Ray
 _SETTINGS = {
@@ -40,7 +40,7 @@ class Child:
         """0 while there is none."""
         return self._process.pid if self._process is not None else 0
 
-    def start(self, offer: Offer, wanted: dict[str, int]) -> None:
+    def start(self, offer: RayOffer, wanted: dict[str, int]) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)
         with theirs:
@@ -55,7 +55,7 @@ class Child:
             )
         self._control = ours
         self._selector.register(ours, selectors.EVENT_READ, self._heard)
-        self.say(Join(offer.address, wanted, tuple(_path())))
+        self.say(JoinPool(offer.address, wanted, tuple(_path())))
 
     def say(self, message: messages.ToDriver, *fds: int) -> None:
         if self._control is not None:

@@ -8,6 +8,8 @@ put once, read in place by all workers of a node, moved between nodes by Ray.
 Never: unpickles a call or a result, or decides what runs where.
 """
 
+# Much of Ray has no types.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownLambdaType=false
 from __future__ import annotations
 
 import ctypes
@@ -31,7 +33,7 @@ import ray
 from mycelium.base.limits import RAY_LENT_BYTES_MAX
 from mycelium.pools.local import memory, wire
 from mycelium.pools.ray import messages
-from mycelium.pools.ray.messages import Found, Gone, Join, Open
+from mycelium.pools.ray.messages import Found, JoinPool, Open, WorkerGone
 from mycelium.pools.ray.worker import Given, PoolWorker, Sent, failing
 
 LOOK_S = 0.5  # between two looks at the membership
@@ -93,7 +95,7 @@ class Post:
 
 
 class Driver:
-    def __init__(self, control: socket.socket, join: Join) -> None:
+    def __init__(self, control: socket.socket, join: JoinPool) -> None:
         self.control, self.join = control, join
         self.posts: dict[int, Post] = {}
         self.lent = Lent()
@@ -208,7 +210,7 @@ class Driver:
                 case "found":
                     self._found(value)
                 case "lost":
-                    self._tell(Gone(0, f"Ray is lost here: {value}"))
+                    self._tell(WorkerGone(0, f"Ray is lost here: {value}"))
                     os._exit(1)  # whatever Ray would do at the end of this process waits for what is gone
                 case _:
                     post, ref = about
@@ -265,7 +267,7 @@ class Driver:
             return
         self.selector.unregister(post.sock)
         if why:
-            self._tell(Gone(post.number, why))
+            self._tell(WorkerGone(post.number, why))
         post.sock.close()
         ray.kill(post.actor)
 
@@ -351,7 +353,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     control = socket.socket(fileno=int(sys.argv[1]))
     join = messages.to_driver.decode(control.recv(1 << 20))
-    assert isinstance(join, Join)
+    assert isinstance(join, JoinPool)
     try:
         # Ray's own address for this machine, or a raylet elsewhere; never `ray://`, which is far slower.
         ray.init(
@@ -361,7 +363,7 @@ def main() -> None:
             configure_logging=False,
         )
     except Exception as error:  # whatever Ray raises: the pool says it
-        control.send(messages.pack(Gone(0, _brief(error))))
+        control.send(messages.pack(WorkerGone(0, _brief(error))))
         return
     Driver(control, join).run()
     ray.shutdown()

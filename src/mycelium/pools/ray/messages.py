@@ -12,7 +12,7 @@ from msgspec import Struct
 # Pool to driver.
 
 
-class Join(Struct, frozen=True, tag="join"):
+class JoinPool(Struct, frozen=True, tag="join"):
     """The first message. `nodes`: slots on each node, by Ray's name, our machine's name or address; none: all of Ray.
 
     `path` is where Python looks for modules here: workers look there too.
@@ -30,7 +30,7 @@ class Open(Struct, frozen=True, tag="open"):
     node: str
 
 
-ToDriver = Join | Open
+ToDriver = JoinPool | Open
 
 # Driver to pool.
 
@@ -41,14 +41,14 @@ class Found(Struct, frozen=True, tag="found"):
     slots: dict[str, int]
 
 
-class Gone(Struct, frozen=True, tag="gone"):
+class WorkerGone(Struct, frozen=True, tag="gone"):
     """Why a worker has ended: its socket is closed after this. Seat 0: why Ray cannot be used."""
 
     seat: int
     why: str
 
 
-ToPool = Found | Gone
+ToPool = Found | WorkerGone
 
 _encoder = msgspec.msgpack.Encoder()
 to_driver = msgspec.msgpack.Decoder(ToDriver)

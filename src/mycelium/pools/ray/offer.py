@@ -17,7 +17,7 @@ from mycelium.base.errors import Unavailable
 from mycelium.base.home import Home
 
 
-class Offer(Struct, frozen=True):
+class RayOffer(Struct, frozen=True):
     """`environment`: the variables that say how Ray is spoken with: RAY_AUTH_…, RAY_TLS_…"""
 
     address: str
@@ -26,7 +26,7 @@ class Offer(Struct, frozen=True):
 
 def keep(home: Path, address: str, environment: Mapping[str, str]) -> None:
     said = {name: value for name, value in environment.items() if name.startswith("RAY_")}
-    files.write(Home(home).pool, msgspec.json.encode(Offer(address, said)))
+    files.write(Home(home).pool, msgspec.json.encode(RayOffer(address, said)))
 
 
 def withdraw(home: Path) -> None:
@@ -34,9 +34,9 @@ def withdraw(home: Path) -> None:
         Home(home).pool.unlink()
 
 
-def read(path: Path) -> Offer:
+def read(path: Path) -> RayOffer:
     """Errors: `Unavailable` when there is none at the moment."""
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Offer)
+        return msgspec.json.decode(path.read_bytes(), type=RayOffer)
     except (OSError, msgspec.DecodeError) as error:
         raise Unavailable(f"there is no Ray at the moment: {error}") from None

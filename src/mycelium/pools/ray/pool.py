@@ -13,7 +13,7 @@ from mycelium.base.limits import POOL_WORKERS_MAX
 from mycelium.pools.local.processes import Processes
 from mycelium.pools.pool import CrewedPool
 from mycelium.pools.ray.actors import Actors
-from mycelium.pools.ray.offer import Offer
+from mycelium.pools.ray.offer import RayOffer
 
 PATIENCE_S = 90.0  # without any worker, while work waits: as long as a site's Ray may take to be built again
 
@@ -31,7 +31,7 @@ class RayPool(CrewedPool):
 
     def __init__(
         self,
-        address: str | Callable[[], Offer],
+        address: str | Callable[[], RayOffer],
         *,
         nodes: Mapping[str, int] | None = None,
         here: int = 0,
@@ -45,7 +45,7 @@ class RayPool(CrewedPool):
         wanted = dict(nodes or {})
         if not all(0 < slots <= POOL_WORKERS_MAX for slots in wanted.values()):
             raise Refused(f"a node of a pool can have 1 to {POOL_WORKERS_MAX} workers")
-        offer = address if callable(address) else lambda: Offer(address)
+        offer = address if callable(address) else lambda: RayOffer(address)
         self.actors = Actors(self, offer, wanted, POOL_WORKERS_MAX - here, patience_s)
         self.crews = (Processes(self, here), self.actors) if here else (self.actors,)
 

@@ -64,7 +64,7 @@ def _found(buffer: Any, lent: tuple[Any, ...]) -> Any:
     return memoryview(value if where is None else value[where[0]][3][where[1]])
 
 
-class _Inner(local._Worker):
+class _Inner(local.Worker):
     """A local worker without a socket: it reads what it is given, and keeps its answers."""
 
     def __init__(self) -> None:
@@ -90,7 +90,7 @@ class _Inner(local._Worker):
         try:
             packed = pickled(replies)
         except Exception:  # one result cannot be carried: find it, and answer for it with the error
-            packed = pickled([(ticket, local._carried(told)) for ticket, told in replies])
+            packed = pickled([(ticket, local.carried(told)) for ticket, told in replies])
         self.given.append((replies[0][0], len(replies), *packed))
 
 

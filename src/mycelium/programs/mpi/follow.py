@@ -16,13 +16,13 @@ from mycelium.base.errors import Problem, Unavailable
 from mycelium.pools.gang.door import Door
 from mycelium.pools.gang.line import MPI_COMMANDS, MPI_GATHERING, Line, dial
 from mycelium.programs.mpi.lead import GATHER_S
-from mycelium.programs.mpi.place import Place
+from mycelium.programs.mpi.place import RankPlace
 
 RETRY_S = 0.1
 READ_BYTES = 1 << 16
 
 
-def follow(place: Place) -> int:
+def follow(place: RankPlace) -> int:
     """The exit code of rank 0's command. Errors: `Unavailable` when rank 0 does not answer."""
     running: set[subprocess.Popen[bytes]] = set()
     family = socket.AF_INET6 if ":" in place.own else socket.AF_INET
@@ -43,7 +43,7 @@ def follow(place: Place) -> int:
                 os.killpg(child.pid, signal.SIGKILL)
 
 
-def _dial(place: Place) -> Line:
+def _dial(place: RankPlace) -> Line:
     until = time.monotonic() + GATHER_S
     while True:
         try:

@@ -18,7 +18,7 @@ from mycelium.base.errors import Unavailable
 from mycelium.base.limits import HANDSHAKE_S
 from mycelium.pools.gang.door import Door
 from mycelium.pools.gang.line import MPI_GATHERING, Line
-from mycelium.programs.mpi.place import PEERS, Place
+from mycelium.programs.mpi.place import PEERS, RankPlace
 
 GATHER_S = 300.0  # the slowest rank may still be unpacking its directory
 
@@ -38,7 +38,7 @@ LAUNCHERS = {
 }
 
 
-def lead(place: Place, command: Sequence[str]) -> int:
+def lead(place: RankPlace, command: Sequence[str]) -> int:
     """The command's exit code. Errors: `Unavailable` when a rank does not come."""
     with tempfile.TemporaryDirectory(prefix="gang-") as name:
         directory = Path(name)
@@ -65,7 +65,7 @@ def lead(place: Place, command: Sequence[str]) -> int:
     return code
 
 
-def environment(place: Place, ports: dict[str, int], directory: Path) -> dict[str, str]:
+def environment(place: RankPlace, ports: dict[str, int], directory: Path) -> dict[str, str]:
     """The variables of the command, and the files that they name."""
     reach, slots, hosts, peers = (directory / name for name in ("reach", "slots", "hosts", "peers"))
     reach.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m mycelium.programs.mpi.reach "$@"\n')
@@ -77,7 +77,7 @@ def environment(place: Place, ports: dict[str, int], directory: Path) -> dict[st
     return {name: value.format(**files) for name, value in LAUNCHERS.items()} | {PEERS: str(peers)}
 
 
-def _gather(place: Place, came: queue.SimpleQueue[Line]) -> tuple[list[Line], dict[str, int]]:
+def _gather(place: RankPlace, came: queue.SimpleQueue[Line]) -> tuple[list[Line], dict[str, int]]:
     """A line to each other rank, and where each listens."""
     lines: dict[int, Line] = {}
     ports: dict[str, int] = {}

@@ -12,7 +12,7 @@ from mycelium.base.errors import Refused
 PEERS = "MYC_GANG_PEERS"  # the file in which rank 0 keeps where the others listen, for `reach`
 
 
-class Place(Struct, frozen=True):
+class RankPlace(Struct, frozen=True):
     """One rank, and how it finds the others. `port` is rank 0's."""
 
     rank: int
@@ -26,10 +26,10 @@ class Place(Struct, frozen=True):
         return self.addresses[self.rank]
 
 
-def read(environment: Mapping[str, str] = os.environ) -> Place:
+def read(environment: Mapping[str, str] = os.environ) -> RankPlace:
     """Errors: `Refused` outside of a gang."""
     try:
-        return Place(
+        return RankPlace(
             rank=int(environment["MYC_NODE_RANK"]),
             addresses=tuple(environment["MYC_NODE_ADDRESSES"].split(",")),
             port=int(environment["MYC_GANG_PORT"]),

@@ -36,7 +36,7 @@ def main(words: list[str]) -> int:
         return 255
 
 
-def _run(mine: place.Place, host: str, command: str) -> int:
+def _run(mine: place.RankPlace, host: str, command: str) -> int:
     ports = json.loads(Path(os.environ[place.PEERS]).read_text())
     if host not in ports:
         raise Denied(f"{host} is not a rank of this gang: {', '.join(mine.addresses)}")

@@ -14,6 +14,7 @@ import ssl
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -111,7 +112,7 @@ async def _run(home: Path, told: Path, listener: socket.socket, host: str) -> No
         if not gone.done():
             await gateway.say_the_last()
     finally:
-        tasks = [working, gone, ending]
+        tasks: list[asyncio.Task[Any]] = [working, gone, ending]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

@@ -87,17 +87,17 @@ class App:
 Door = Callable[[Gateway, Exchange, Any, str], Awaitable[None]]
 # By method and by what of the path comes after the root.
 FILES: dict[tuple[str, str], Door] = {
-    ("POST", ""): lambda gateway, *call: gateway.files.create(*call),
-    ("GET", ""): lambda gateway, *call: gateway.files.list(*call),
-    ("GET", "{id}"): lambda gateway, *call: gateway.files.show(*call),
-    ("DELETE", "{id}"): lambda gateway, *call: gateway.files.delete(*call),
-    ("GET", "{id}/content"): lambda gateway, *call: gateway.files.content(*call),
+    ("POST", ""): lambda gateway, exchange, row, name: gateway.files.create(exchange, row, name),
+    ("GET", ""): lambda gateway, exchange, row, name: gateway.files.list(exchange, row, name),
+    ("GET", "{id}"): lambda gateway, exchange, row, name: gateway.files.show(exchange, row, name),
+    ("DELETE", "{id}"): lambda gateway, exchange, row, name: gateway.files.delete(exchange, row, name),
+    ("GET", "{id}/content"): lambda gateway, exchange, row, name: gateway.files.content(exchange, row, name),
 }
 BATCHES: dict[tuple[str, str], Door] = {
-    ("POST", ""): lambda gateway, *call: gateway.batches.create(*call),
-    ("GET", ""): lambda gateway, *call: gateway.batches.list(*call),
-    ("GET", "{id}"): lambda gateway, *call: gateway.batches.show(*call),
-    ("POST", "{id}/cancel"): lambda gateway, *call: gateway.batches.cancel(*call),
+    ("POST", ""): lambda gateway, exchange, row, name: gateway.batches.create(exchange, row, name),
+    ("GET", ""): lambda gateway, exchange, row, name: gateway.batches.list(exchange, row, name),
+    ("GET", "{id}"): lambda gateway, exchange, row, name: gateway.batches.show(exchange, row, name),
+    ("POST", "{id}/cancel"): lambda gateway, exchange, row, name: gateway.batches.cancel(exchange, row, name),
 }
 
 

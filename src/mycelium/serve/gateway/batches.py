@@ -8,12 +8,13 @@ from typing import Any
 
 import msgspec
 
+from mycelium.base.documents import is_object
 from mycelium.base.limits import BODY_BYTES_MAX
 from mycelium.inference.commands import CancelBatch, CreateBatch
 from mycelium.inference.model import Batch, BatchState
 from mycelium.inference.rules import ENDPOINTS
 from mycelium.serve.gateway.files import Files, page
-from mycelium.serve.gateway.link import Link
+from mycelium.serve.gateway.link import GatewayLink
 from mycelium.serve.gateway.table import CallerRow
 from mycelium.serve.http1.errors import ApiError
 from mycelium.serve.http1.exchange import Exchange
@@ -35,9 +36,10 @@ TIMES = {
 def batch_view(batch: Batch) -> dict[str, Any]:
     errors = None
     if batch.mistakes:
-        errors = {"object": "list", "data": [msgspec.to_builtins(mistake) for mistake in batch.mistakes]}
-        for mistake in errors["data"]:
+        mistakes = [msgspec.to_builtins(mistake) for mistake in batch.mistakes]
+        for mistake in mistakes:
             mistake["line"] = mistake["line"] or None
+        errors = {"object": "list", "data": mistakes}
     window_s = (batch.expires_ns - batch.created_ns) // 1_000_000_000
     used = batch.used
     return {
@@ -67,13 +69,13 @@ def batch_view(batch: Batch) -> dict[str, Any]:
 
 
 class Batches:
-    def __init__(self, link: Link, files: Files) -> None:
+    def __init__(self, link: GatewayLink, files: Files) -> None:
         self._link = link
         self._files = files
 
     async def create(self, exchange: Exchange, row: CallerRow, name: str) -> None:
         asked = await exchange.read_json(BODY_BYTES_MAX)
-        if not isinstance(asked, dict):
+        if not is_object(asked):
             raise ApiError(400, "the body must be a JSON object")
         for key in sorted(set(asked) - KEYS):
             raise ApiError(400, f"{key[:64]!r} is not supported here", code="unsupported_parameter", param=key[:64])
@@ -117,8 +119,8 @@ def _path(row: CallerRow, batch: str = "") -> str:
 def _metadata(value: Any) -> dict[str, str]:
     if value is None:
         return {}
-    good = isinstance(value, dict) and len(value) <= 16
-    if not good or any(not isinstance(v, str) or len(k) > 64 or len(v) > 512 for k, v in value.items()):
+    good = is_object(value) and len(value) <= 16
+    if not good or any(not isinstance(text, str) or len(key) > 64 or len(text) > 512 for key, text in value.items()):
         raise ApiError(400, "metadata holds at most 16 texts of at most 512 characters", param="metadata")
     return value
 

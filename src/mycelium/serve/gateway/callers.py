@@ -12,7 +12,7 @@ from mycelium.inference.commands import Spent
 from mycelium.inference.elsewhere import Elsewhere, Spending
 from mycelium.inference.rules import allows
 from mycelium.serve.gateway.errors import no_model, too_many
-from mycelium.serve.gateway.table import CallerRow, DeploymentRow, Table
+from mycelium.serve.gateway.table import CallerRow, DeploymentRow, GatewayTable
 from mycelium.serve.http1.errors import ApiError
 from mycelium.serve.http1.exchange import Exchange
 
@@ -30,7 +30,7 @@ class Callers:
             OrderedDict()
         )  # hashing a key anew for each request would be half its cost
 
-    def told(self, table: Table) -> None:
+    def told(self, table: GatewayTable) -> None:
         self._rows = {row.hash: row for row in table.callers}
         self._by_key = {row.key: row for row in table.callers if row.key}
         for key, limits in list(self._limits.items()):

@@ -12,14 +12,14 @@ from typing import Any
 import msgspec
 
 from mycelium.base.limits import COMPLETION_BYTES_MAX, REQUEST_TIME_S
-from mycelium.inference.asking import Asked, Bad, check, read
-from mycelium.inference.model import Kind, Used
+from mycelium.inference.asking import Bad, CheckedRequest, check, read
+from mycelium.inference.model import ModelKind, Used
 from mycelium.inference.rules import ENDPOINTS
 from mycelium.serve.gateway import errors
 from mycelium.serve.gateway.callers import Callers
 from mycelium.serve.gateway.fleet import Fleet
 from mycelium.serve.gateway.metering import Meter
-from mycelium.serve.gateway.relay import Answer, Relay, Tally
+from mycelium.serve.gateway.relay import Relay, Tally, WholeAnswer
 from mycelium.serve.gateway.table import CallerRow, DeploymentRow
 from mycelium.serve.http1.errors import ApiError, unavailable
 from mycelium.serve.http1.exchange import EVENTS, Exchange
@@ -56,7 +56,7 @@ class Completions:
             self._callers.settle(row, asked.tokens, used.prompt_tokens + used.completion_tokens)
             self._meter.add(row.key, row.account, deployment.name, used)
 
-    def admit(self, row: CallerRow, path: str, document: Any) -> tuple[Asked, DeploymentRow]:
+    def admit(self, row: CallerRow, path: str, document: Any) -> tuple[CheckedRequest, DeploymentRow]:
         """The request, found good, and who serves it. Errors: `ApiError`."""
         try:
             asked = read(path, document)
@@ -71,11 +71,13 @@ class Completions:
         """Who serves this model to this caller at this endpoint. Errors: `ApiError`."""
         deployment = self._callers.may_ask(row, self._fleet.deployments.get(model), model)
         if deployment.kind is not ENDPOINTS[path]:
-            what = "makes embeddings" if deployment.kind is Kind.EMBEDDING else "makes no embeddings"
+            what = "makes embeddings" if deployment.kind is ModelKind.EMBEDDING else "makes no embeddings"
             raise errors.of_bad(Bad(f"the model {model!r} {what}", "model", "unsupported_endpoint"))
         return deployment
 
-    async def answer(self, line: str, deployment: DeploymentRow, asked: Asked, *, batch: bool = False) -> Answer:
+    async def answer(
+        self, line: str, deployment: DeploymentRow, asked: CheckedRequest, *, batch: bool = False
+    ) -> WholeAnswer:
         """The whole answer of one request. Errors: `ApiError`."""
         if asked.choices > 1 and not deployment.upstream:
             return await self._choices(line, deployment, asked, batch=batch)
@@ -84,7 +86,9 @@ class Completions:
             answer.body = _embeddings(answer.body, asked.body.get("encoding_format") == "base64")
         return answer
 
-    async def _choices(self, line: str, deployment: DeploymentRow, asked: Asked, *, batch: bool) -> Answer:
+    async def _choices(
+        self, line: str, deployment: DeploymentRow, asked: CheckedRequest, *, batch: bool
+    ) -> WholeAnswer:
         """Several choices are several requests: the backend would count the tokens of one of them only."""
         seed = asked.body.get("seed")
         alone = [
@@ -98,7 +102,7 @@ class Completions:
         ]
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(_kept(self._relay.whole(line, deployment, one, batch=batch))) for one in alone]
-        answers: list[Answer] = []
+        answers: list[WholeAnswer] = []
         for task in tasks:
             found = task.result()
             if isinstance(found, ApiError):
@@ -111,10 +115,10 @@ class Completions:
         prompt = answers[0].used.prompt_tokens
         usage = {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
         whole["usage"] = {**(whole.get("usage") or {}), **usage}
-        return Answer(200, msgspec.json.encode(whole), Used(1, 0, prompt, completion))
+        return WholeAnswer(200, msgspec.json.encode(whole), Used(1, 0, prompt, completion))
 
     async def _stream(
-        self, exchange: Exchange, line: str, deployment: DeploymentRow, asked: Asked, tally: Tally
+        self, exchange: Exchange, line: str, deployment: DeploymentRow, asked: CheckedRequest, tally: Tally
     ) -> None:
         """Nothing is sent before the first event has come: until then the request can move to another replica."""
         async with contextlib.aclosing(self._relay.stream(line, deployment, asked, tally)) as events:
@@ -125,7 +129,7 @@ class Completions:
         await exchange.write(b"", more=False)
 
 
-async def _kept(work: Any) -> Answer | ApiError:
+async def _kept(work: Any) -> WholeAnswer | ApiError:
     """An error as a value: a group of tasks would wrap it."""
     try:
         return await work

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from mycelium.base.documents import is_object
 from mycelium.base.errors import Conflict, Denied, Exhausted, Missing, Problem, Refused, Unavailable, Unknown
 from mycelium.inference.asking import Bad
 from mycelium.serve.http1.errors import ApiError
@@ -51,10 +52,10 @@ def of_backend(status: int, body: bytes) -> ApiError:
     """What a backend refused, in the one form; what is its own fault is said to be so."""
     try:
         found = msgspec.json.decode(body)
-        error = found["error"] if isinstance(found, dict) else None
+        error = found["error"] if is_object(found) else None
     except (msgspec.DecodeError, KeyError):
         error = None
-    said = error if isinstance(error, dict) else {}
+    said = error if is_object(error) else {}
     message = said.get("message") or (error if isinstance(error, str) else f"the model answered with status {status}")
     code = said.get("code") if isinstance(said.get("code"), str) else None
     # An input to be embedded must fit into one batch of llama.cpp; one that does not it takes for its own fault.

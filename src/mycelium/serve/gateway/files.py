@@ -14,7 +14,7 @@ from mycelium.base.ids import Digest
 from mycelium.base.limits import BATCH_FILE_BYTES_MAX
 from mycelium.inference.commands import AddFile, RemoveFile
 from mycelium.inference.model import StoredFile
-from mycelium.serve.gateway.link import Link
+from mycelium.serve.gateway.link import GatewayLink
 from mycelium.serve.gateway.table import CallerRow
 from mycelium.serve.http1 import multipart
 from mycelium.serve.http1.errors import ApiError
@@ -41,7 +41,7 @@ def file_view(file: StoredFile) -> dict[str, Any]:
 
 
 class Files:
-    def __init__(self, link: Link, objects: Objects) -> None:
+    def __init__(self, link: GatewayLink, objects: Objects) -> None:
         self._link = link
         self._objects = objects
 

@@ -8,16 +8,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 
 from mycelium.base.ids import JobId
 from mycelium.base.limits import QUEUE_KEY_REQUESTS_MAX, QUEUE_REQUESTS_MAX
-from mycelium.inference.commands import Queue, Seen
+from mycelium.inference.commands import DeploymentQueue, SeenReplica
 from mycelium.inference.fair import FairQueue
-from mycelium.inference.router import Place, Who, choose, make_room
+from mycelium.inference.router import RoutedReplica, Who, choose, make_room
 from mycelium.serve.gateway.errors import too_many
-from mycelium.serve.gateway.table import DeploymentRow, ReplicaRow, Table
-from mycelium.serve.http1.client import Broken, Client, Target, target_of
+from mycelium.serve.gateway.table import DeploymentRow, GatewayTable, ReplicaRow
+from mycelium.serve.http1.client import Broken, HttpClient, Target, target_of
 
 PROBE_S, PROBE_READY_S = 0.15, 2.0
 PROBE_TIMEOUT_S = 5.0
@@ -26,7 +26,7 @@ RATE_OVER_S = 5.0
 PEOPLE_S = 20.0  # how long after an answer its reader is taken to ask again; batches keep back for that long
 
 
-class Member(Place):
+class Member(RoutedReplica):
     """A replica, or the upstream of a deployment that has none of its own (then `attempt` is 0)."""
 
     def __init__(self, row: ReplicaRow | None, deployment: DeploymentRow) -> None:
@@ -64,7 +64,7 @@ class Waiter:
 
 
 class Fleet:
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: HttpClient) -> None:
         self._client = client
         self.deployments: dict[str, DeploymentRow] = {}
         self.members: dict[JobId, Member] = {}
@@ -74,7 +74,7 @@ class Fleet:
         self._probing: set[asyncio.Task[None]] = set()
         self._oldest: dict[str, dict[int, float]] = {}
 
-    def told(self, table: Table) -> None:
+    def told(self, table: GatewayTable) -> None:
         """The table has changed."""
         self.deployments = {row.name: row for row in table.deployments}
         rows = {row.job: row for row in table.replicas if row.deployment in self.deployments}
@@ -123,7 +123,7 @@ class Fleet:
     @contextlib.asynccontextmanager
     async def place(
         self, key: str, deployment: str, blocks: Sequence[int], tokens: int, *, batch: bool, avoid: frozenset[JobId]
-    ) -> AsyncIterator[Member]:
+    ) -> AsyncGenerator[Member]:
         """A place on a replica, for as long as the context lasts. Errors: `ApiError` 429 when the queue is full."""
         waiter = Waiter(key, blocks, tokens, batch, avoid)
         member = await self._wait(key, deployment, waiter)
@@ -257,16 +257,16 @@ class Fleet:
 
     # What the head wants to know.
 
-    def queues(self) -> tuple[Queue, ...]:
+    def queues(self) -> tuple[DeploymentQueue, ...]:
         now = time.monotonic()
-        told: list[Queue] = []
+        told: list[DeploymentQueue] = []
         for name in self.deployments:
             queue = self._queues.get(name)
             mine = [member for member in self.members.values() if member.deployment == name]
             active, lines = sum(member.active for member in mine), sum(member.lines for member in mine)
             since = self._oldest.get(name) or {}
             told.append(
-                Queue(
+                DeploymentQueue(
                     name,
                     len(queue) if queue else 0,
                     active - lines,
@@ -276,10 +276,10 @@ class Fleet:
             )
         return tuple(told)
 
-    def seen(self) -> tuple[Seen, ...]:
+    def seen(self) -> tuple[SeenReplica, ...]:
         now = time.monotonic()
         return tuple(
-            Seen(
+            SeenReplica(
                 member.job,
                 member.attempt,
                 member.ready,

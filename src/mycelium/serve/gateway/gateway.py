@@ -13,20 +13,20 @@ import msgspec
 from mycelium.base import lock
 from mycelium.base.errors import Problem
 from mycelium.base.home import Home
-from mycelium.inference.commands import Others, Report, Seen
+from mycelium.inference.commands import Others, Report, SeenReplica
 from mycelium.sandbox import process
 from mycelium.serve.gateway.batches import Batches
 from mycelium.serve.gateway.callers import Callers
 from mycelium.serve.gateway.completions import Completions
 from mycelium.serve.gateway.files import Files
 from mycelium.serve.gateway.fleet import Fleet
-from mycelium.serve.gateway.link import Link
+from mycelium.serve.gateway.link import GatewayLink
 from mycelium.serve.gateway.metering import Meter
 from mycelium.serve.gateway.relay import Relay
 from mycelium.serve.gateway.runner import Runner
-from mycelium.serve.gateway.table import Table
+from mycelium.serve.gateway.table import GatewayTable
 from mycelium.serve.gateway.upstreams import Upstreams
-from mycelium.serve.http1.client import Client
+from mycelium.serve.http1.client import HttpClient
 from mycelium.store.directory import DirectoryObjects
 
 REPORT_S = 1.0
@@ -41,8 +41,8 @@ class Gateway:
         self.boot = os.urandom(8).hex()
         self.url = ""
         ca = self._home.tls.ca
-        self.client = Client(ca if ca.exists() else None)
-        self.link = Link(home, self.client)
+        self.client = HttpClient(ca if ca.exists() else None)
+        self.link = GatewayLink(home, self.client)
         self.fleet = Fleet(self.client)
         self.callers = Callers()
         self.meter = Meter()
@@ -55,7 +55,7 @@ class Gateway:
         self.upstreams = Upstreams(self.client, self.fleet)
         self.told_once = asyncio.Event()
 
-    def told(self, table: Table) -> None:
+    def told(self, table: GatewayTable) -> None:
         self.callers.told(table)
         self.fleet.told(table)
         self.runner.told(table)
@@ -106,7 +106,7 @@ class Gateway:
             self.callers.spent_elsewhere(others.spent)
         self.fleet.busy_elsewhere(others.people, others.lines)
 
-    def _seen(self) -> tuple[Seen, ...]:
+    def _seen(self) -> tuple[SeenReplica, ...]:
         return self.fleet.seen() + self.upstreams.seen()
 
     async def say_the_last(self) -> None:

@@ -14,29 +14,29 @@ import msgspec
 from mycelium.base.errors import KINDS, Problem, Unavailable
 from mycelium.base.home import Home
 from mycelium.inference.commands import GatewayCommand
-from mycelium.serve.gateway.table import Table
-from mycelium.serve.http1.client import Broken, Client, Target, target_of
+from mycelium.serve.gateway.table import GatewayTable
+from mycelium.serve.http1.client import Broken, HttpClient, Target, target_of
 
 ANSWER_BYTES_MAX = 64 << 20
 RETRY_S = 0.1
 SILENCE_S = 15.0  # of a table's stream before it is opened anew
 log = logging.getLogger("mycelium.gateway")
-_tables = msgspec.json.Decoder(Table)
+_tables = msgspec.json.Decoder(GatewayTable)
 
 
-class Link:
-    def __init__(self, home: Path, client: Client) -> None:
+class GatewayLink:
+    def __init__(self, home: Path, client: HttpClient) -> None:
         self._home = Home(home)
         self._client = client
 
-    async def follow(self, heard: Callable[[Table], None]) -> None:
+    async def follow(self, heard: Callable[[GatewayTable], None]) -> None:
         """Until cancelled: every table that the head tells, from whichever life of it."""
         while True:
             with contextlib.suppress(Broken, Problem, TimeoutError, msgspec.DecodeError):
                 await self._follow_once(heard)
             await asyncio.sleep(RETRY_S)
 
-    async def _follow_once(self, heard: Callable[[Table], None]) -> None:
+    async def _follow_once(self, heard: Callable[[GatewayTable], None]) -> None:
         target, headers = self._head()
         reply = await self._client.send(target, "GET", "/gateway/table", headers=headers)
         try:

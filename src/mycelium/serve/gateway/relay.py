@@ -14,15 +14,16 @@ from weakref import WeakKeyDictionary
 
 import msgspec
 
+from mycelium.base.documents import is_object
 from mycelium.base.ids import JobId
 from mycelium.base.limits import ANSWER_BYTES_MAX, REPLICA_TRIES_MAX
-from mycelium.inference.asking import Asked, Bad
+from mycelium.inference.asking import Bad, CheckedRequest
 from mycelium.inference.model import Used
 from mycelium.inference.router import prefixes
 from mycelium.serve.gateway import errors
 from mycelium.serve.gateway.fleet import Fleet, Member
 from mycelium.serve.gateway.table import DeploymentRow
-from mycelium.serve.http1.client import Broken, Client, Reply
+from mycelium.serve.http1.client import Broken, HttpClient, Reply
 from mycelium.serve.http1.errors import unavailable
 
 EVENT_BYTES_MAX = 4 << 20
@@ -31,7 +32,7 @@ DONE = b"data: [DONE]\n\n"
 HEADERS = {"content-type": "application/json"}
 
 
-class Answer:
+class WholeAnswer:
     """A whole answer, and what it used."""
 
     def __init__(self, status: int, body: bytes, used: Used) -> None:
@@ -41,12 +42,12 @@ class Answer:
 
 
 class Relay:
-    def __init__(self, fleet: Fleet, client: Client) -> None:
+    def __init__(self, fleet: Fleet, client: HttpClient) -> None:
         self._fleet = fleet
         self._client = client
         self._takes_tools: WeakKeyDictionary[Member, bool] = WeakKeyDictionary()
 
-    async def whole(self, key: str, row: DeploymentRow, asked: Asked, *, batch: bool = False) -> Answer:
+    async def whole(self, key: str, row: DeploymentRow, asked: CheckedRequest, *, batch: bool = False) -> WholeAnswer:
         """The answer in one piece. Errors: `ApiError`, also for what the backend refused."""
         body = msgspec.json.encode(wire_body(row, asked))
         blocks = prefixes(asked.text)
@@ -75,10 +76,12 @@ class Relay:
                     raise errors.of_backend(reply.status, data)
                 used = _usage(data, asked)
                 member.count(used.completion_tokens or used.prompt_tokens)
-                return Answer(200, data, used)
+                return WholeAnswer(200, data, used)
         raise unavailable(f"the replicas of {row.name} do not answer")
 
-    async def stream(self, key: str, row: DeploymentRow, asked: Asked, tally: Tally) -> AsyncGenerator[bytes, None]:
+    async def stream(
+        self, key: str, row: DeploymentRow, asked: CheckedRequest, tally: Tally
+    ) -> AsyncGenerator[bytes, None]:
         """The events of a streamed answer, the usage event only if it was asked for.
 
         `tally` holds what was used so far, at every moment. Errors: `ApiError`.
@@ -128,7 +131,7 @@ class Relay:
         if not self._takes_tools[member]:
             raise errors.of_bad(Bad("tools cannot be used with this model", "tools", "unsupported_parameter"))
 
-    async def _events(self, member: Member, reply: Reply, asked: Asked, tally: Tally) -> AsyncIterator[bytes]:
+    async def _events(self, member: Member, reply: Reply, asked: CheckedRequest, tally: Tally) -> AsyncIterator[bytes]:
         done = False
         async for event in _split(reply.pieces()):
             if event.startswith(b":"):
@@ -168,7 +171,7 @@ class Relay:
 class Tally:
     """What a streamed answer has used so far, whether or not it comes to its end."""
 
-    def __init__(self, asked: Asked, begun_s: float) -> None:
+    def __init__(self, asked: CheckedRequest, begun_s: float) -> None:
         self._asked = asked
         self._begun_s = begun_s
         self._waits_on: Member | None = None
@@ -208,14 +211,14 @@ def takes_tools(status: int, props: bytes) -> bool:
         return True
 
 
-def wire_body(row: DeploymentRow, asked: Asked) -> Mapping[str, Any]:
+def wire_body(row: DeploymentRow, asked: CheckedRequest) -> Mapping[str, Any]:
     """What is sent: the request, with a usage event asked for, because every token is accounted for."""
-    body = {**asked.body, "model": row.upstream_model} if row.upstream_model else asked.body
+    body: Mapping[str, Any] = {**asked.body, "model": row.upstream_model} if row.upstream_model else asked.body
     if asked.path == "/v1/embeddings" and not row.upstream:
         return {**body, "encoding_format": "float"}
     if not asked.stream:
         return body
-    options = body.get("stream_options") or {}
+    options: dict[str, Any] = body.get("stream_options") or {}
     return {**body, "stream_options": {**options, "include_usage": True}}
 
 
@@ -223,7 +226,7 @@ def _headers(row: DeploymentRow) -> Mapping[str, str]:
     return {**HEADERS, "authorization": f"Bearer {row.upstream_key}"} if row.upstream_key else HEADERS
 
 
-def _path(member: Member, asked: Asked) -> str:
+def _path(member: Member, asked: CheckedRequest) -> str:
     """An upstream's URL ends with /v1 already."""
     return asked.path if member.attempt else asked.path.removeprefix("/v1")
 
@@ -252,7 +255,7 @@ def _chunk_usage(data: bytes) -> dict[str, Any] | None:
         usage = msgspec.json.decode(data).get("usage")
     except (msgspec.DecodeError, AttributeError):
         return None
-    return usage if isinstance(usage, dict) else None
+    return usage if is_object(usage) else None
 
 
 class _Props(msgspec.Struct):
@@ -274,7 +277,7 @@ class _Whole(msgspec.Struct):
 _whole = msgspec.json.Decoder(_Whole)
 
 
-def _usage(data: bytes, asked: Asked) -> Used:
+def _usage(data: bytes, asked: CheckedRequest) -> Used:
     try:
         usage = _whole.decode(data).usage
     except msgspec.DecodeError:

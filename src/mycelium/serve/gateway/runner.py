@@ -19,14 +19,14 @@ from mycelium.base.errors import Conflict, Missing, Problem, Unavailable
 from mycelium.base.limits import REQUEST_TIME_S
 from mycelium.inference import lines
 from mycelium.inference.commands import CheckBatch, ClaimBatch, CommitLines, EndBatch
-from mycelium.inference.lines import Line
+from mycelium.inference.lines import BatchLine
 from mycelium.inference.model import BATCH_ENDED, Batch, BatchState, Mistake, StoredFile, Used
 from mycelium.inference.spans import count, spans_of, union
 from mycelium.serve.gateway.completions import Completions
 from mycelium.serve.gateway.files import read_parts
 from mycelium.serve.gateway.fleet import Fleet
-from mycelium.serve.gateway.link import Link
-from mycelium.serve.gateway.table import BatchRow, CallerRow, Table
+from mycelium.serve.gateway.link import GatewayLink
+from mycelium.serve.gateway.table import BatchRow, CallerRow, GatewayTable
 from mycelium.serve.http1.errors import ApiError
 from mycelium.store.objects import Objects
 
@@ -49,7 +49,7 @@ class Result(msgspec.Struct, frozen=True):
 class Runner:
     """All batches of this gateway."""
 
-    def __init__(self, boot: str, link: Link, objects: Objects, fleet: Fleet, completions: Completions) -> None:
+    def __init__(self, boot: str, link: GatewayLink, objects: Objects, fleet: Fleet, completions: Completions) -> None:
         self.boot = boot
         self.link = link
         self.objects = objects
@@ -60,7 +60,7 @@ class Runner:
         self._works: dict[str, asyncio.Task[None]] = {}
         self._changed = asyncio.Event()
 
-    def told(self, table: Table) -> None:
+    def told(self, table: GatewayTable) -> None:
         self._rows = {row.id: row for row in table.batches}
         self._callers = {row.key: row for row in table.callers if row.key}
         self._changed.set()
@@ -79,7 +79,7 @@ class Runner:
         """Work on one batch until it has ended, whatever goes wrong meanwhile."""
         while name in self._rows:
             try:
-                await Work(self, self._rows[name]).run()
+                await BatchWork(self, self._rows[name]).run()
             except (Conflict, Missing):
                 await asyncio.sleep(RETRY_S)  # it has ended, or the table will say so in a moment
             except Problem as problem:
@@ -97,7 +97,7 @@ class Runner:
         return self._callers.get(row.key) or CallerRow("", row.key, row.account)
 
 
-class Work:
+class BatchWork:
     """One batch, from where it stands."""
 
     def __init__(self, runner: Runner, row: BatchRow) -> None:
@@ -180,7 +180,7 @@ class Work:
                 if skip is not None and skip[0] <= number:
                     continue
                 line = lines.read(raw, batch.endpoint)
-                assert isinstance(line, Line), "the file was found good, and objects do not change"
+                assert isinstance(line, BatchLine), "the file was found good, and objects do not change"
                 self._model = str(line.body["model"])
                 await self._wait_place(keeping)
                 if self._over():
@@ -223,7 +223,7 @@ class Work:
         row = self._runner.row(self._row.id)
         return row is None or row.state is BatchState.CANCELLING or time.time_ns() >= row.expires_ns
 
-    def _unrun(self, number: int, line: Line) -> Result:
+    def _unrun(self, number: int, line: BatchLine) -> Result:
         row = self._runner.row(self._row.id)
         cancelled = row is None or row.state is BatchState.CANCELLING
         code = "batch_cancelled" if cancelled else "batch_expired"
@@ -234,7 +234,7 @@ class Work:
         self._running.discard(task)
         self._moved.set()
 
-    async def _answer(self, number: int, line: Line) -> None:
+    async def _answer(self, number: int, line: BatchLine) -> None:
         """Run one line until it has an answer that can be kept; a replica that dies costs another try."""
         runner, row, failures = self._runner, self._row, 0
         try:

@@ -12,13 +12,13 @@ from mycelium.base.ids import AccountId, JobId, NodeId
 from mycelium.engine.passage import Gate, key_of
 from mycelium.head.steps import step_name
 from mycelium.inference.launch import SOCKET
-from mycelium.inference.model import BATCH_ENDED, Backend, BatchState, Kind, ReplicaState, Served
+from mycelium.inference.model import BATCH_ENDED, Backend, BatchState, ModelKind, ReplicaState, Served
 from mycelium.inference.rules import current_attempt
 
 
 class DeploymentRow(Struct, frozen=True):
     name: str
-    kind: Kind
+    kind: ModelKind
     backend: Backend
     upstream: str
     parallel: int
@@ -67,7 +67,7 @@ class BatchRow(Struct, frozen=True):
     expires_ns: int
 
 
-class Table(Struct, frozen=True):
+class GatewayTable(Struct, frozen=True):
     deployments: tuple[DeploymentRow, ...] = ()
     replicas: tuple[ReplicaRow, ...] = ()
     callers: tuple[CallerRow, ...] = ()
@@ -92,7 +92,7 @@ def mark(state: Served, machines: Machines) -> tuple[object, ...]:
     return (state.inference.version, replicas, frozenset(state.accounts.by_token), passages, keys)
 
 
-def table_of(state: Served, machines: Machines) -> Table:
+def table_of(state: Served, machines: Machines) -> GatewayTable:
     inference = state.inference
     deployments = tuple(
         DeploymentRow(
@@ -117,7 +117,7 @@ def table_of(state: Served, machines: Machines) -> Table:
         for one in inference.batches.values()
         if one.state not in BATCH_ENDED
     )
-    return Table(deployments, tuple(_replicas(state, machines)), (*keys, *own), batches)
+    return GatewayTable(deployments, tuple(_replicas(state, machines)), (*keys, *own), batches)
 
 
 def _replicas(state: Served, machines: Machines) -> list[ReplicaRow]:

@@ -8,10 +8,10 @@ from __future__ import annotations
 import asyncio
 
 from mycelium.base.ids import JobId
-from mycelium.inference.commands import Seen
+from mycelium.inference.commands import SeenReplica
 from mycelium.serve.gateway.fleet import Fleet
 from mycelium.serve.gateway.table import DeploymentRow
-from mycelium.serve.http1.client import Broken, Client
+from mycelium.serve.http1.client import Broken, HttpClient
 
 LOOK_S = 3.0
 ANSWER_S = 10.0
@@ -24,7 +24,7 @@ def name_of(deployment: str) -> JobId:
 
 
 class Upstreams:
-    def __init__(self, client: Client, fleet: Fleet) -> None:
+    def __init__(self, client: HttpClient, fleet: Fleet) -> None:
         self._client = client
         self._fleet = fleet
         self._faults: dict[str, str] = {}  # by deployment; empty: it answered
@@ -56,14 +56,14 @@ class Upstreams:
             fault = str(error) or "no answer in time"
         self._faults[row.name] = fault
 
-    def seen(self) -> tuple[Seen, ...]:
-        found: list[Seen] = []
+    def seen(self) -> tuple[SeenReplica, ...]:
+        found: list[SeenReplica] = []
         for name, fault in self._faults.items():
             member = self._fleet.members.get(name_of(name))
             if member is not None:
                 rate, ttft_ms = round(member.rate_now(), 2), round(member.ttft_ms)
                 counts = (member.requests, member.generated)
                 found.append(
-                    Seen(member.job, 0, not fault, member.active, 0, rate, ttft_ms, *counts, fault, member.lines)
+                    SeenReplica(member.job, 0, not fault, member.active, 0, rate, ttft_ms, *counts, fault, member.lines)
                 )
         return tuple(found)

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Query, Request
 from fastapi.responses import Response
 
+from mycelium.base.documents import is_list, is_object
 from mycelium.base.errors import Conflict, Fault, Missing, Problem, Refused
 from mycelium.base.ids import AccountId, JobId, number_of, parse_task
 from mycelium.base.limits import JOBS_PER_SUBMIT_MAX, JOBS_SHOWN_MAX, KEY_LENGTH_MAX
@@ -57,9 +58,8 @@ async def submit(
 ) -> Response:
     """All of them are accepted, or none; and once, however often it is sent with the same `Idempotency-Key`."""
     document = await read_document(request)
-    many = isinstance(document, dict) and set(document) == {"jobs"}
-    written = document["jobs"] if many else [document]
-    if not isinstance(written, list) or not 1 <= len(written) <= JOBS_PER_SUBMIT_MAX:
+    written = document["jobs"] if is_object(document) and set(document) == {"jobs"} else [document]
+    if not is_list(written) or not 1 <= len(written) <= JOBS_PER_SUBMIT_MAX:
         raise Refused(f"jobs must be a list of 1 to {JOBS_PER_SUBMIT_MAX} jobs")
     requests = tuple(_read_all(written))
     _check_workdirs(ground.objects, requests)

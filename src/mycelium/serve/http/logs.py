@@ -28,7 +28,7 @@ PIECES_WAITING_MAX = 64
 Piece = tuple[str, Any]
 
 
-class Source(Struct, frozen=True):
+class StreamSource(Struct, frozen=True):
     """One stream of one step."""
 
     job: JobId
@@ -108,7 +108,7 @@ async def _follow_task(
             if task is not None and task.attempt > told:
                 told = task.attempt
                 ranks = range(len(task.nodes)) if rank is None else [rank]
-                sources = [Source(job.id, index, attempt or told, r, stream) for r in ranks for stream in streams]
+                sources = [StreamSource(job.id, index, attempt or told, r, stream) for r in ranks for stream in streams]
                 async for piece in _merge(head, objects, job, sources, offsets, follow):
                     yield piece
                 if attempt is not None:
@@ -123,12 +123,12 @@ async def _follow_task(
 
 
 async def _merge(
-    head: Head, objects: Objects, job: Job, sources: Sequence[Source], offsets: dict[str, int], follow: bool
+    head: Head, objects: Objects, job: Job, sources: Sequence[StreamSource], offsets: dict[str, int], follow: bool
 ) -> AsyncIterator[Piece]:
     """The pieces of several streams as they come."""
     queue: asyncio.Queue[Piece | None] = asyncio.Queue(PIECES_WAITING_MAX)
 
-    async def pump(source: Source) -> None:
+    async def pump(source: StreamSource) -> None:
         try:
             async for offset, data in _pieces(head, objects, job, source, offsets[source.stream], follow):
                 document = {
@@ -165,7 +165,7 @@ async def _merge(
 
 
 async def _pieces(
-    head: Head, objects: Objects, job: Job, source: Source, offset: int, follow: bool
+    head: Head, objects: Objects, job: Job, source: StreamSource, offset: int, follow: bool
 ) -> AsyncIterator[tuple[int, bytes]]:
     """One stream from `offset` on: live while its step runs, then what was kept of it."""
     with head.following(job.id) as changed:
@@ -190,7 +190,7 @@ async def _pieces(
             await _wait(changed, LOOK_AGAIN_S)
 
 
-def _end_of(head: Head, job: Job, source: Source) -> Ended | None:
+def _end_of(head: Head, job: Job, source: StreamSource) -> Ended | None:
     """How the step of this source ended: from the task, or from the log when the attempt is an older one."""
     task = _now(head, job).tasks.get(source.index)
     if task is not None and task.attempt == source.attempt:

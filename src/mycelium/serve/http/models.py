@@ -19,9 +19,9 @@ from mycelium.base.units import parse_cpus_m, parse_size
 from mycelium.head.core import Core
 from mycelium.head.views import devices_view, time_view
 from mycelium.inference import launch
-from mycelium.inference.commands import AddModel, CreateKey, Deploy, RemoveModel, RevokeKey, Seen, Undeploy
+from mycelium.inference.commands import AddModel, CreateKey, Deploy, RemoveModel, RevokeKey, SeenReplica, Undeploy
 from mycelium.inference.domain import load as load_of
-from mycelium.inference.model import Backend, Deployment, Kind, Model, Serving, Used
+from mycelium.inference.model import Backend, Deployment, Model, ModelKind, Serving, Used
 from mycelium.inference.rules import check_name, check_serving, find_deployment, find_model
 from mycelium.jobs.admit import check_possible
 from mycelium.nodes.select import parse_terms
@@ -33,8 +33,7 @@ from mycelium.serve.http.ground import TheGround, TheHead
 from mycelium.serve.http.schema import flat
 from mycelium.serve.http.wire import ERRORS, answer, fields, read_document
 from mycelium.store.objects import Objects
-from mycelium.store.tree import Kind as EntryKind
-from mycelium.store.tree import TreeEntry, encode_tree, tree_of
+from mycelium.store.tree import EntryKind, TreeEntry, encode_tree, tree_of
 
 router = APIRouter(tags=["models"], responses=ERRORS)
 
@@ -44,7 +43,7 @@ MODEL_BODY = flat(
     ["name", "digest"],
     name=TEXT,
     digest={"type": "string", "pattern": "^[0-9a-f]{64}$"},
-    kind={"type": "string", "enum": [kind.value for kind in Kind]},
+    kind={"type": "string", "enum": [kind.value for kind in ModelKind]},
     source={"type": "string", "maxLength": 512},
 )
 DEPLOY_BODY = flat(
@@ -53,7 +52,7 @@ DEPLOY_BODY = flat(
     model=TEXT,
     upstream={"type": "string", "maxLength": 512},
     upstream_key={"type": "string", "maxLength": upstream_keys.LENGTH_MAX},
-    kind={"type": "string", "enum": [kind.value for kind in Kind]},
+    kind={"type": "string", "enum": [kind.value for kind in ModelKind]},
     backend={"type": "string", "enum": [backend.value for backend in Backend]},
     replicas_min={**NUMBER, "maximum": REPLICAS_MAX},
     replicas_max={**NUMBER, "maximum": REPLICAS_MAX},
@@ -116,7 +115,7 @@ async def add_model(request: Request, ground: TheGround, head: TheHead, subject:
     objects = ground.objects
     if not await asyncio.to_thread(objects.has, digest):
         raise Missing(f"object {digest[:12]} is not here", hint="send the weights to /objects first")
-    kind = _one_of(Kind, asked["kind"] or "chat", "kind")
+    kind = _one_of(ModelKind, asked["kind"] or "chat", "kind")
     command = AddModel(
         subject.account, asked["name"] or "", digest, objects.size(digest), kind, (asked["source"] or "")[:512]
     )
@@ -150,7 +149,7 @@ def deployment_view(core: Core, found: Deployment, now_ns: int) -> dict[str, Any
     for replica in core.site.inference.replicas_of(found.name):
         job = core.site.jobs.by_id.get(replica.job)
         task = job.tasks.get(0) if job else None
-        seen = load.seen.get(replica.job) or Seen(replica.job, 0, False)
+        seen = load.seen.get(replica.job) or SeenReplica(replica.job, 0, False)
         replicas.append(
             {
                 "job": replica.job,
@@ -191,7 +190,7 @@ def deployment_view(core: Core, found: Deployment, now_ns: int) -> dict[str, Any
     }
 
 
-def _measured(seen: Seen) -> dict[str, Any]:
+def _measured(seen: SeenReplica) -> dict[str, Any]:
     return {
         "active": seen.active,
         "tokens_s": round(seen.tokens_s, 1),
@@ -282,7 +281,7 @@ def _impossible(core: Core, shown: Deployment) -> str:
 
 def _serving(asked: dict[str, Any], core: Core) -> Serving:
     if asked["upstream"]:
-        kind = _one_of(Kind, asked["kind"] or "chat", "kind")
+        kind = _one_of(ModelKind, asked["kind"] or "chat", "kind")
         parallel = asked["parallel"] or 64
         upstream, model = asked["upstream"].rstrip("/"), asked["model"] or ""
         if model:

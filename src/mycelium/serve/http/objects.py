@@ -44,7 +44,7 @@ TheObjects = Annotated[Objects, Depends(the_objects)]
     openapi_extra={"requestBody": flat(["digests"], digests={"type": "array", "items": DIGEST})},
 )
 async def missing(request: Request, objects: TheObjects, subject: TheSubject) -> Response:
-    asked = fields(await read_document(request), digests=list)["digests"] or []
+    asked: list[Any] = fields(await read_document(request), digests=list)["digests"] or []
     if len(asked) > TREE_ENTRIES_MAX:
         raise Refused(f"asks for {len(asked)} objects; at most {TREE_ENTRIES_MAX} are allowed")
     digests = [parse_digest(name if isinstance(name, str) else "") for name in asked]

@@ -14,6 +14,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from msgspec.structs import replace
@@ -36,7 +37,7 @@ from mycelium.jobs.model import Job, Sandbox
 from mycelium.jobs.model import Request as JobRequest
 from mycelium.jobs.program import INPUT_FILE, KEPT, PAGE, PROGRAM_FILE
 from mycelium.store.objects import Objects
-from mycelium.store.tree import Kind, TreeEntry, encode_tree, read_tree, tree_of
+from mycelium.store.tree import EntryKind, TreeEntry, encode_tree, read_tree, tree_of
 
 
 class Checks:
@@ -82,7 +83,7 @@ async def _admit(
     finally:
         checks.waiting -= 1
     files = zip((INPUT_FILE, PROGRAM_FILE), (wanted.input, wanted.program), reversed(sizes), strict=True)
-    entries = [TreeEntry(name, Kind.FILE, size, digest=digest) for name, digest, size in files]
+    entries = [TreeEntry(name, EntryKind.FILE, size, digest=digest) for name, digest, size in files]
     if kernels:
         trees = _left(earlier())
         entries += await asyncio.to_thread(pages, objects, kernels, trees)
@@ -122,7 +123,7 @@ def pages(objects: Objects, kernels: list[str], trees: list[Digest]) -> list[Tre
 
 
 def _in_directory(found: list[TreeEntry]) -> list[TreeEntry]:
-    return [TreeEntry(KEPT, Kind.DIR), *found] if found else []
+    return [TreeEntry(KEPT, EntryKind.DIR), *found] if found else []
 
 
 def _entries(objects: Objects, tree: Digest) -> tuple[TreeEntry, ...]:
@@ -176,7 +177,7 @@ async def _looked(words: list[str]) -> bytes:
 
 def _judge(said: bytes) -> list[str]:
     try:
-        answer = msgspec.json.decode(said, type=dict)
+        answer = msgspec.json.decode(said, type=dict[str, Any])
     except msgspec.DecodeError:
         raise Refused(f"the program could not be looked at within {PROGRAM_CHECK_S} s and bounded memory") from None
     error = answer.get("error")

@@ -14,6 +14,7 @@ import msgspec
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
+from mycelium.base.documents import is_object
 from mycelium.base.domain import Rule, Show
 from mycelium.base.errors import Refused
 from mycelium.base.subject import Subject
@@ -44,20 +45,20 @@ def _looks(path: str, show: Show) -> Callable[..., Any]:
     return _with_arguments(look, path)
 
 
-def _asks(command: type, rule: Rule) -> Callable[..., Any]:
+def _asks(command: type[Any], rule: Rule) -> Callable[..., Any]:
     entered = {"account", "by"}  # the head enters them: nobody says in whose name he asks
 
     async def ask(request: Request, head: TheHead, subject: TheSubject) -> Response:
         document = await read_document(request)
-        if not isinstance(document, dict) or entered & document.keys():
+        if not is_object(document) or entered & document.keys():
             raise Refused(f"the body must be an object with fields of {command.__name__}")
         try:
-            wanted = msgspec.convert({**_blank(command, subject), **document, **request.path_params}, command)
+            wanted: Any = msgspec.convert({**_blank(command, subject), **document, **request.path_params}, command)
         except msgspec.ValidationError as error:
             raise Refused(str(error)) from None
         return answer({"answer": await _put(head, wanted, subject)})
 
-    def _blank(command: type, subject: Subject) -> dict[str, Any]:
+    def _blank(command: type[Any], subject: Subject) -> dict[str, Any]:
         names = {field.name for field in msgspec.structs.fields(command)} & entered
         return dict.fromkeys(names, "")
 

@@ -12,6 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import StreamingResponse
 from starlette.exceptions import HTTPException
 
+from mycelium.base.documents import is_object
 from mycelium.base.errors import KINDS, Exhausted, Problem, Refused, Unavailable
 from mycelium.base.limits import BODY_BYTES_MAX
 
@@ -78,7 +79,7 @@ async def read_document(request: Request) -> Any:
 
 def fields(document: Any, **kinds: type | tuple[type, ...]) -> dict[str, Any]:
     """The named fields of a flat document, each of its kind; what is missing is None. Errors: `Refused`."""
-    if not isinstance(document, dict):
+    if not is_object(document):
         raise Refused("the body must be an object", hint=f"its keys: {', '.join(kinds)}")
     unknown = sorted(set(document) - set(kinds))
     if unknown:

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from mycelium.engine.passage import Gate, pass_through
 from mycelium.engine.unix import open_unix
-from mycelium.serve.http1.wire import PIECE_BYTES, Ended, Wire, chunks
+from mycelium.serve.http1.wire import PIECE_BYTES, ConnectionEnded, Wire, chunks
 
 HEAD_BYTES_MAX = 64 * 1024
 KEPT_PER_TARGET = 64
@@ -50,7 +50,7 @@ def target_of(url: str) -> Target:
 class Reply:
     """An answer whose head has come. `pieces` or `read` takes its body; `close` leaves it and the connection."""
 
-    def __init__(self, client: Client, target: Target, wire: Wire, status: int, headers: Mapping[str, str]) -> None:
+    def __init__(self, client: HttpClient, target: Target, wire: Wire, status: int, headers: Mapping[str, str]) -> None:
         self.status = status
         self.headers = headers
         self._client = client
@@ -74,11 +74,11 @@ class Reply:
                     left -= len(piece)
                     yield piece
             else:
-                with contextlib.suppress(Ended):
+                with contextlib.suppress(ConnectionEnded):
                     while True:
                         yield await wire.some()
                 return  # the connection is its end, and cannot be used again
-        except (OSError, ValueError, Ended) as error:
+        except (OSError, ValueError, ConnectionEnded) as error:
             raise Broken(f"the answer broke off: {type(error).__name__}") from None
         self._whole = True
 
@@ -88,7 +88,7 @@ class Reply:
         if length.isdecimal() and "transfer-encoding" not in self.headers and int(length) <= bytes_max:
             try:
                 whole = await self._wire.exactly(int(length))
-            except (OSError, Ended):
+            except (OSError, ConnectionEnded):
                 raise Broken("the answer ended early") from None
             self._whole = True
             return whole
@@ -107,7 +107,7 @@ class Reply:
             self._wire.cut()
 
 
-class Client:
+class HttpClient:
     """`ca`: the file of a certificate that is trusted besides those that the system trusts."""
 
     def __init__(self, ca: Path | None = None) -> None:
@@ -148,7 +148,7 @@ class Client:
                 head = await wire.until(b"\r\n\r\n", HEAD_BYTES_MAX)  # 100 Continue and its like
             first, *rest = head[:-4].decode("latin-1").split("\r\n")
             status = int(first.split(" ", 2)[1])
-        except (Ended, ValueError, IndexError) as error:
+        except (ConnectionEnded, ValueError, IndexError) as error:
             raise Broken(f"no answer: {type(error).__name__}") from None
         except asyncio.CancelledError:
             wire.cut()  # so that the other side stops working on it

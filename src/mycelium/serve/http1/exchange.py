@@ -12,8 +12,8 @@ from urllib.parse import parse_qs
 import msgspec
 
 from mycelium.serve.http1.errors import ApiError
-from mycelium.serve.http1.heads import Head, bad
-from mycelium.serve.http1.wire import Ended, Wire, chunks
+from mycelium.serve.http1.heads import MessageHead, bad
+from mycelium.serve.http1.wire import ConnectionEnded, Wire, chunks
 
 JSON = {"content-type": "application/json"}
 EVENTS = {"content-type": "text/event-stream; charset=utf-8", "cache-control": "no-store", "x-accel-buffering": "no"}
@@ -24,7 +24,7 @@ class Left(Exception):
 
 
 class Exchange:
-    def __init__(self, wire: Wire, head: Head) -> None:
+    def __init__(self, wire: Wire, head: MessageHead) -> None:
         self.method = head.method
         self.path = head.path
         self.began = False  # the head of the answer is fixed
@@ -56,7 +56,7 @@ class Exchange:
             async for piece in self._counted() if self._head.length > 0 else chunks(self._wire):
                 self.heard_s = time.monotonic()
                 yield piece
-        except (Ended, OSError):
+        except (ConnectionEnded, OSError):
             raise Left from None
         except ValueError:
             self._keeps = False

@@ -20,7 +20,7 @@ CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 ONCE = frozenset(("content-length", "transfer-encoding", "host", "authorization", "content-type"))
 
 
-class Head(NamedTuple):
+class MessageHead(NamedTuple):
     method: str
     path: str
     query: str
@@ -30,7 +30,7 @@ class Head(NamedTuple):
     chunks: bool  # whether the client can be answered in chunks
 
 
-def parse(raw: bytes) -> Head:
+def parse(raw: bytes) -> MessageHead:
     """Errors: `ApiError` 400."""
     first, *lines = raw[:-4].decode("latin-1").split("\r\n")
     found = FIRST.fullmatch(first)
@@ -44,7 +44,9 @@ def parse(raw: bytes) -> Head:
     connection = headers.get("connection", "").lower()
     keeps = "close" not in connection if modern else "keep-alive" in connection
     path, _, query = target.partition("?")
-    return Head(method, unquote(path) if "%" in path else path, query, headers, _length(headers, modern), keeps, modern)
+    return MessageHead(
+        method, unquote(path) if "%" in path else path, query, headers, _length(headers, modern), keeps, modern
+    )
 
 
 def _headers(lines: list[str]) -> dict[str, str]:

@@ -31,10 +31,10 @@ async def read(content_type: str, pieces: AsyncIterator[bytes], take: Take, file
     boundary = _parameter(content_type, "boundary")
     if not content_type.lower().startswith("multipart/form-data") or not boundary:
         raise _bad("the body must be multipart/form-data")
-    return await _Reader(boundary.encode("latin-1"), pieces, take, file_field).read()
+    return await _PartReader(boundary.encode("latin-1"), pieces, take, file_field).read()
 
 
-class _Reader:
+class _PartReader:
     def __init__(self, boundary: bytes, pieces: AsyncIterator[bytes], take: Take, file_field: str) -> None:
         self._mark = b"\r\n--" + boundary
         self._pieces = pieces

@@ -16,8 +16,8 @@ from collections.abc import Awaitable, Callable
 from mycelium.base.limits import GATEWAY_CONNECTIONS_MAX
 from mycelium.serve.http1.errors import ApiError, unavailable
 from mycelium.serve.http1.exchange import Exchange, Left
-from mycelium.serve.http1.heads import Head, parse
-from mycelium.serve.http1.wire import Ended, Wire
+from mycelium.serve.http1.heads import MessageHead, parse
+from mycelium.serve.http1.wire import ConnectionEnded, Wire
 
 HEAD_BYTES_MAX = 64 * 1024
 WAITING_CONNECTIONS = 1024
@@ -28,7 +28,7 @@ LINGER_S, LINGER_BYTES_MAX = (
     64 << 20,
 )  # a body that was refused is read on for so long, else its sender sees no answer
 App = Callable[[Exchange], Awaitable[None]]
-NO_HEAD = Head("GET", "", "", {"content-length": "1"}, 1, False, True)  # of a request that could not be read
+NO_HEAD = MessageHead("GET", "", "", {"content-length": "1"}, 1, False, True)  # of a request that could not be read
 
 
 class Listening:
@@ -94,7 +94,7 @@ class Connection:
         try:
             while await self._one():
                 pass
-        except (Ended, OSError, Left):
+        except (ConnectionEnded, OSError, Left):
             pass
         except asyncio.CancelledError:
             if not self.wire.ended:
@@ -128,7 +128,7 @@ class Connection:
         """None when it is too long."""
         try:
             return await self.wire.until(b"\r\n\r\n", HEAD_BYTES_MAX)
-        except Ended:
+        except ConnectionEnded:
             if self.wire.ended:
                 raise
             return None

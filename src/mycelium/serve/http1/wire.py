@@ -20,7 +20,7 @@ TRAILER_BYTES_MAX = 16 * 1024
 HEX = frozenset(b"0123456789abcdefABCDEF")
 
 
-class Ended(Exception):
+class ConnectionEnded(Exception):
     """The other side has said its last, or more than was allowed."""
 
 
@@ -87,17 +87,17 @@ class Wire(asyncio.Protocol):
         self._transport.abort()
 
     async def until(self, mark: bytes, bytes_max: int) -> bytes:
-        """Up to and with `mark`. Errors: `Ended`, `OSError`."""
+        """Up to and with `mark`. Errors: `ConnectionEnded`, `OSError`."""
         seen = 0
         while (at := self.held.find(mark, max(0, seen - len(mark)))) < 0:
             seen = len(self.held)
             if seen > bytes_max:
-                raise Ended
+                raise ConnectionEnded
             await self._more()
         return self.take(at + len(mark))
 
     async def exactly(self, count: int) -> bytes:
-        """Errors: `Ended`, `OSError`."""
+        """Errors: `ConnectionEnded`, `OSError`."""
         if count <= HELD_BYTES_MAX:
             while len(self.held) < count:
                 await self._more()
@@ -108,7 +108,7 @@ class Wire(asyncio.Protocol):
         return bytes(whole)
 
     async def some(self, most: int = PIECE_BYTES) -> bytes:
-        """What has come, at least a byte. Errors: `Ended`, `OSError`."""
+        """What has come, at least a byte. Errors: `ConnectionEnded`, `OSError`."""
         while not self.held:
             await self._more()
         return self.take(min(most, len(self.held)))
@@ -122,7 +122,7 @@ class Wire(asyncio.Protocol):
 
     async def _more(self) -> None:
         if self.ended:
-            raise self._error or Ended()
+            raise self._error or ConnectionEnded()
         if self._paused:  # somebody waits for more than is held otherwise
             self._resume()
         self._waiter = asyncio.get_running_loop().create_future()
@@ -173,13 +173,13 @@ class Wire(asyncio.Protocol):
         self.ended = True
         self._error = error if isinstance(error, OSError) else None
         if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_exception(self._error or Ended())
+            self._waiter.set_exception(self._error or ConnectionEnded())
         if self.lost is not None:
             self.lost()
 
 
 async def chunks(wire: Wire) -> AsyncIterator[bytes]:
-    """A body in chunks, as HTTP/1.1 has them. Errors: `Ended`, `OSError`, `ValueError`.
+    """A body in chunks, as HTTP/1.1 has them. Errors: `ConnectionEnded`, `OSError`, `ValueError`.
 
     Source: RFC 9112, section 7.1.
     """

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mycelium.agent.shim import pump
-from mycelium.agent.shim.pump import Log
+from mycelium.agent.shim.pump import StreamLog
 from mycelium.agent.steps import tail
 
 
@@ -32,7 +32,7 @@ def test_what_is_kept_is_the_end_of_what_was_written_and_reads_from_any_offset(
     tmp_path_factory: pytest.TempPathFactory, writes: list[bytes], offset: int
 ) -> None:
     directory = tmp_path_factory.mktemp("log")
-    log = Log(str(directory), "stdout", bytes_max=100, segment_bytes=25)
+    log = StreamLog(str(directory), "stdout", bytes_max=100, segment_bytes=25)
     for data in writes:
         log.write(data)
     written = b"".join(writes)
@@ -50,7 +50,7 @@ def test_what_is_kept_is_the_end_of_what_was_written_and_reads_from_any_offset(
 
 def test_the_other_stream_is_another_log(tmp_path: Path) -> None:
     for stream in ("stdout", "stderr"):
-        log = Log(str(tmp_path), stream)
+        log = StreamLog(str(tmp_path), stream)
         log.write(stream.encode())
         log.close()
     assert whole(tmp_path) == b"stdout"
@@ -63,7 +63,7 @@ def test_files_that_are_no_segments_are_passed_over(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_written_is_dropped_and_leaves_a_gap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    log = Log(str(tmp_path), "stdout")
+    log = StreamLog(str(tmp_path), "stdout")
     log.write(b"before")
     write = os.write
 
@@ -85,14 +85,14 @@ def test_what_cannot_be_written_is_dropped_and_leaves_a_gap(tmp_path: Path, monk
 def test_a_write_that_is_cut_short_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write = os.write
     monkeypatch.setattr(os, "write", lambda fd, data: write(fd, bytes(data)[:3]))
-    log = Log(str(tmp_path), "stdout", segment_bytes=7)
+    log = StreamLog(str(tmp_path), "stdout", segment_bytes=7)
     log.write(b"0123456789abcdef")
     log.close()
     assert whole(tmp_path) == b"0123456789abcdef"
 
 
 def test_the_oldest_segment_is_given_up_first(tmp_path: Path) -> None:
-    log = Log(str(tmp_path), "stdout", segment_bytes=4)
+    log = StreamLog(str(tmp_path), "stdout", segment_bytes=4)
     log.write(b"0123456789")
     assert log.give_up_oldest()
     assert whole(tmp_path) == b"456789"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mycelium.agent.shim.pump import Log
+from mycelium.agent.shim.pump import StreamLog
 from mycelium.agent.steps import finish
 from mycelium.base.errors import Exhausted
 from mycelium.base.ids import StepId
@@ -34,7 +34,7 @@ def directory(tmp_path: Path) -> Path:
 
 
 def write(directory: Path, stream: str, *parts: bytes) -> None:
-    log = Log(str(directory), stream, segment_bytes=4)
+    log = StreamLog(str(directory), stream, segment_bytes=4)
     for part in parts:
         log.write(part)
     log.close()
@@ -96,7 +96,7 @@ def test_an_end_is_read_back_as_it_was_written(directory: Path) -> None:
 
 
 def test_the_part_of_a_log_that_was_dropped_is_counted(directory: Path, objects: DirectoryObjects) -> None:
-    log = Log(str(directory), "stdout", bytes_max=8, segment_bytes=4)
+    log = StreamLog(str(directory), "stdout", bytes_max=8, segment_bytes=4)
     log.write(b"0123456789abcdef")
     log.close()
     ended = finish.keep(step(), WELL, directory, objects)

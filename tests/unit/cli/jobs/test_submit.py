@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -36,7 +37,8 @@ def test_every_mistake_within_env_is_told_on_its_own_line(tmp_path: Path):
     with pytest.raises(Refused) as caught:
         read_file(path)
     assert [fault.where for fault in caught.value.faults] == [f"{path}:3: env.SEED", f"{path}:5: env.B"]
-    listed = caught.value.body()["error"]["faults"]
+    body: Any = caught.value.body()
+    listed = body["error"]["faults"]
     assert listed[0] == {"where": f"{path}:3: env.SEED", "message": "must be a text", "hint": 'write SEED = "…"'}
 
 

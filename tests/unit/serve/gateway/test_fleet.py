@@ -6,17 +6,17 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
-from mycelium.inference.model import Backend, Kind
+from mycelium.inference.model import Backend, ModelKind
 from mycelium.serve.gateway.fleet import Fleet, Member
-from mycelium.serve.gateway.table import DeploymentRow, Table
-from mycelium.serve.http1.client import Client
+from mycelium.serve.gateway.table import DeploymentRow, GatewayTable
+from mycelium.serve.http1.client import HttpClient
 
 
 def fleet_of(parallel: int) -> Fleet:
     """One upstream with so many places, and the one that is kept for whoever has none."""
-    fleet = Fleet(Client())
-    row = DeploymentRow("m", Kind.CHAT, Backend.LLAMA, "http://127.0.0.1:1/v1", parallel, 512, "ann", 0, False)
-    fleet.told(Table((row,)))
+    fleet = Fleet(HttpClient())
+    row = DeploymentRow("m", ModelKind.CHAT, Backend.LLAMA, "http://127.0.0.1:1/v1", parallel, 512, "ann", 0, False)
+    fleet.told(GatewayTable((row,)))
     return fleet
 
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from mycelium.inference.lines import Line
+from mycelium.inference.lines import BatchLine
 from mycelium.serve.gateway import runner
 from mycelium.serve.gateway.errors import of_backend
-from mycelium.serve.gateway.runner import LINE_TRIES_MAX, Work
+from mycelium.serve.gateway.runner import LINE_TRIES_MAX, BatchWork
 from mycelium.serve.http1.errors import ApiError, unavailable
 
 FAILURE = of_backend(500, b'{"error":{"message":"out of memory"}}')
@@ -29,8 +29,8 @@ def tried(monkeypatch: pytest.MonkeyPatch, *errors: ApiError) -> tuple[int, list
 
     completions = SimpleNamespace(admit=lambda *words: (None, None), answer=answer)
     row = SimpleNamespace(id="b", key="k", account="a", endpoint="/v1/chat/completions")
-    work = Work(SimpleNamespace(completions=completions, caller=lambda row: None, row=lambda name: row), row)  # pyright: ignore
-    asyncio.run(work._answer(0, Line("one", {})))
+    work = BatchWork(SimpleNamespace(completions=completions, caller=lambda row: None, row=lambda name: row), row)  # pyright: ignore
+    asyncio.run(work._answer(0, BatchLine("one", {})))
     return asked, work._results
 
 

@@ -24,7 +24,7 @@ from mycelium.head.domains import mounted
 from mycelium.head.loop import Head
 from mycelium.head.retention import LogKeeper
 from mycelium.inference.commands import AddFile, AddModel, CreateBatch, CreateKey, Deploy
-from mycelium.inference.model import Kind, Serving
+from mycelium.inference.model import ModelKind, Serving
 from mycelium.jobs.commands import Submit
 from mycelium.log.retention import parse_keep
 from mycelium.nodes.rules import Approve, Ask
@@ -101,7 +101,8 @@ class Engine:
 def core() -> Core:
     """A site with everything that a door could ask for; what has an owner is the owner's."""
     site = Played(nodes=0)
-    site.hello("node-1", **{"llama.cpp": "1"})
+    labels: dict[str, Any] = {"llama.cpp": "1"}
+    site.hello("node-1", **labels)
     accounts = site.core.site.accounts
     accounts.by_id.clear()
     accounts.by_token.clear()
@@ -111,8 +112,8 @@ def core() -> Core:
         accounts.by_token[hash_token(TOKENS[name])] = account
     site.do(
         Submit(OWNER, (request(),)),
-        AddModel(OWNER, "m", DIGEST, 1, Kind.CHAT, "test"),
-        AddModel(OWNER, "idle", DIGEST, 1, Kind.CHAT, "test"),
+        AddModel(OWNER, "m", DIGEST, 1, ModelKind.CHAT, "test"),
+        AddModel(OWNER, "idle", DIGEST, 1, ModelKind.CHAT, "test"),
         Deploy(OWNER, "m", Serving("m")),
         CreateKey(OWNER, "ci", "h" * 64),
         AddFile(OWNER, "file-1", "in", "batch", 1, (DIGEST,)),

@@ -6,15 +6,15 @@ from mycelium.base.ids import Digest
 from mycelium.base.limits import PAGES_MAX
 from mycelium.serve.http.programs import pages
 from mycelium.store.memory import MemoryObjects
-from mycelium.store.tree import Kind, TreeEntry, encode_tree, tree_of
+from mycelium.store.tree import EntryKind, TreeEntry, encode_tree, tree_of
 
 ONE, TWO = "a" * 32, "b" * 32
 
 
 def left(objects: MemoryObjects, files: dict[str, bytes]) -> Digest:
     """The outputs of a job that left these files."""
-    entries = [TreeEntry(path, Kind.FILE, len(data), digest=objects.put(data)) for path, data in files.items()]
-    return objects.put(encode_tree(tree_of([TreeEntry("kept", Kind.DIR), *entries])))
+    entries = [TreeEntry(path, EntryKind.FILE, len(data), digest=objects.put(data)) for path, data in files.items()]
+    return objects.put(encode_tree(tree_of([TreeEntry("kept", EntryKind.DIR), *entries])))
 
 
 def test_the_newest_pages_of_the_programs_kernels_are_taken() -> None:
@@ -24,7 +24,7 @@ def test_the_newest_pages_of_the_programs_kernels_are_taken() -> None:
         for at in range(PAGES_MAX + 3)
     ]
     directory, *found = pages(objects, [ONE], trees)
-    assert (directory.path, directory.kind) == ("kept", Kind.DIR)
+    assert (directory.path, directory.kind) == ("kept", EntryKind.DIR)
     assert [objects.read(entry.digest or Digest("")) for entry in found] == [b"%d" % at for at in range(PAGES_MAX)]
     assert len({entry.path for entry in found}) == PAGES_MAX
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mycelium.serve.http1.client import Broken, Client, Target, target_of
+from mycelium.serve.http1.client import Broken, HttpClient, Target, target_of
 
 
 def ask(answer: bytes, path: Path, then: Callable[[Path], Path] = lambda found: found) -> tuple[int, bytes]:
@@ -22,7 +22,7 @@ def ask(answer: bytes, path: Path, then: Callable[[Path], Path] = lambda found: 
 
     async def run() -> tuple[int, bytes]:
         async with await asyncio.start_unix_server(serve, path):
-            reply = await Client().send(Target(str(then(path))), "GET", "/")
+            reply = await HttpClient().send(Target(str(then(path))), "GET", "/")
             try:
                 return reply.status, await reply.read(1000)
             finally:

@@ -9,7 +9,7 @@ import msgspec
 
 from mycelium.base.limits import FUSED_STEPS_MAX
 from mycelium.polymer.compiler.rewrite import enter, fusible, graphs
-from mycelium.polymer.kernel import FusedForm, Kernel, Step
+from mycelium.polymer.kernel import FusedCall, FusedForm, Kernel
 from mycelium.polymer.program.graph import Graph, Module, Op, rebuild, users
 from mycelium.polymer.schema.types import Param, Signature, Tensor
 
@@ -77,7 +77,7 @@ def _fused(module: Module, graph: Graph, group: list[int]) -> tuple[Kernel, list
     outer = list(dict.fromkeys(read for at in group for read in graph.ops[at].reads if read not in inside))
     place = {read: number for number, read in enumerate(outer)}
     members: list[Kernel] = []
-    steps = []
+    steps: list[FusedCall] = []
     params: dict[int, Param] = {}
     for at in group:
         op = graph.ops[at]
@@ -88,7 +88,7 @@ def _fused(module: Module, graph: Graph, group: list[int]) -> tuple[Kernel, list
                 params[read] = Param(f"x{len(params) + 1}", kind if isinstance(kind, Tensor) else param.type)
         if kernel not in members:
             members.append(kernel)
-        steps.append(Step(members.index(kernel), tuple(place[read] for read in op.reads)))
+        steps.append(FusedCall(members.index(kernel), tuple(place[read] for read in op.reads)))
         place[at] = len(outer) + len(steps) - 1
     names = "__".join(dict.fromkeys(module.kernels[graph.ops[at].kernel].name for at in group))
     signature = Signature(tuple(params[read] for read in outer), graph.ops[group[-1]].type)
