@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from mycelium.base.errors import Denied, Problem, Unavailable
-from mycelium.cli.site import join
+from mycelium.cli.site.join import JoinNews
+from mycelium.serve import member
 
 
 def test_the_third_wish_to_go_is_granted_while_the_site_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -20,15 +21,16 @@ def test_the_third_wish_to_go_is_granted_while_the_site_does_not_answer(monkeypa
         wishes: asyncio.Queue[int] = asyncio.Queue()
         for _ in range(3):
             wishes.put_nowait(1)
-        news = join._News({"state": "up", "waits": False})
-        await asyncio.wait_for(join._leave(None, wishes, news), 30)  # type: ignore[arg-type]
+        news = JoinNews()
+        news.state, news.waits = "up", False
+        await asyncio.wait_for(member._leave(None, wishes, news), 30)  # type: ignore[arg-type]
         assert wishes.empty()
 
-    monkeypatch.setattr(join, "_until_answered", never)
+    monkeypatch.setattr(member, "_until_answered", never)
     asyncio.run(leave())
 
 
-def asked(home: Path, monkeypatch: pytest.MonkeyPatch, answer: Problem | dict[str, Any]) -> join._Member:
+def asked(home: Path, monkeypatch: pytest.MonkeyPatch, answer: Problem | dict[str, Any]) -> member.Membership:
     """A machine whose first question, with a new certificate to trust, is answered like this."""
 
     class Site:
@@ -41,12 +43,12 @@ def asked(home: Path, monkeypatch: pytest.MonkeyPatch, answer: Problem | dict[st
 
         def close(self) -> None: ...
 
-    monkeypatch.setattr(join, "Client", Site)
+    monkeypatch.setattr(member, "Client", Site)
     monkeypatch.setattr("mycelium.engine.ray.host.versions", dict)
-    tls = join._trust(home, "a new authority")
-    member = join._Member("https://10.0.0.1:8700", home, "host1", "10.0.0.2", [], tls, "a new authority")
-    asyncio.run(join._first(member, "token"))
-    return member
+    tls = member.trust(home, "a new authority")
+    machine = member.Membership("https://10.0.0.1:8700", home, "host1", "10.0.0.2", [], tls, "a new authority")
+    asyncio.run(member._first(machine, "token", str))
+    return machine
 
 
 def lies_in(home: Path) -> dict[str, str]:
@@ -64,7 +66,7 @@ def test_a_refusal_leaves_whom_a_machine_trusted_and_who_it_was(
 ) -> None:
     (tmp_path / "tls").mkdir()
     (tmp_path / "tls" / "ca.pem").write_text("the authority of old")
-    join._key(tmp_path / "machine.key")
+    member._key(tmp_path / "machine.key")
     before = lies_in(tmp_path)
     with pytest.raises(Denied):
         asked(tmp_path, monkeypatch, Denied("the token is too old"))
