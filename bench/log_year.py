@@ -171,9 +171,9 @@ def rows_of(year: Year, spent_s: float, start: tuple[float, float]) -> list[Row]
     per_job = f"{year.events / year.jobs:.1f} events a job; simulated at {year.jobs / spent_s:,.0f} jobs/s"
     gone = year.events - year.events_kept
     return [
-        Row("events that happened, all verified afterwards", year.events, "", note=per_job),
+        Row("what happened, all verified afterwards", year.events, "events", note=per_job),
         Row(
-            "events that the database still holds", year.events_kept, "", LOG_EVENTS_MAX + LOG_FILE_EVENTS, "less",
+            "what the database still holds", year.events_kept, "events", LOG_EVENTS_MAX + LOG_FILE_EVENTS, "less",
             note=f"{LOG_KEEP_S // DAY_S} days, and never more than {LOG_EVENTS_MAX:,}",
         ),
         Row(
