@@ -185,7 +185,7 @@ def rows_of(year: Year, spent_s: float, start: tuple[float, float]) -> list[Row]
             note=f"{year.files} files, {year.exported_bytes / max(1, gone):.0f} bytes an event",
         ),
         Row("the newest snapshot", year.snapshot_bytes / MIB, "MiB"),
-        Row("events that a start replays", year.replayed, "", SNAPSHOT_EVENTS + 5 * BATCH * 6, "less"),
+        Row("what a start replays", year.replayed, "events", SNAPSHOT_EVENTS + 5 * BATCH * 6, "less"),
         Row("a start: the log opened, state restored", start[0], "s", START_GOAL_S, "less"),
         Row("memory after a start", start[1] / MIB, "MiB"),
         Row("memory of the year", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, "MiB"),

@@ -262,7 +262,7 @@ def test_a_hostile_container_is_refused_with_the_reason(site: LiveSite) -> None:
 
 
 def test_inputs_that_the_program_does_not_take_are_refused(site: LiveSite) -> None:
-    for given, why in (({"texts": [1]}, "expected str"), ({}, "needs input"), ([], "no table")):
+    for given, why in (({"texts": [1]}, "expected str"), ({}, "needs input"), ([], "not a table")):
         with pytest.raises(Refused, match=why):
             program.submit(client(site), packed(index), values.pack(given), {})
     with pytest.raises(Refused, match="not a file of values"):
