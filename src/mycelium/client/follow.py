@@ -264,9 +264,9 @@ def counts(job: Document) -> tuple[int, str]:
 
 
 def _interrupted(client: Client, job: str) -> tuple[int, Document | None]:
-    show.line(f"\ndetached: {job} goes on. Ctrl-C again cancels it.")
-    show.line(f"  `myc attach {job}` follows it, `myc cancel {job}` ends it")
     try:
+        show.line(f"\ndetached: {job} goes on. Ctrl-C again cancels it.")
+        show.line(f"  `myc attach {job}` follows it, `myc cancel {job}` ends it")
         time.sleep(SECOND_CTRL_C_S)
         return INTERRUPTED, None
     except KeyboardInterrupt:
