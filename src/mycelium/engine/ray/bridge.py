@@ -90,7 +90,7 @@ class Contact:
             wait_s = min(RETRY_S_MAX, wait_s * 2)
 
     def _make(self) -> Any:
-        made = ray.remote(RayRelay).options(  # type: ignore[call-overload]
+        made = ray.remote(RayRelay).options(  # type: ignore[call-overload]  # Ray types functions, not actors
             name=f"relay-{self.machine}-{secrets.token_hex(4)}",
             num_cpus=0,
             max_concurrency=16,

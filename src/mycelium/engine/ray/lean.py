@@ -43,7 +43,7 @@ def _leave_out() -> None:
         return whole(command, *words, **options)
 
     services.start_ray_process = start
-    Node.start_api_server = _nothing  # type: ignore[method-assign]
+    Node.start_api_server = _nothing  # type: ignore[method-assign]  # its dashboard: nobody here looks at it
 
 
 def _asleep(word: str, session: Path) -> str:
